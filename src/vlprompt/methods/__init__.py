@@ -1,0 +1,100 @@
+"""Methods by name: `load("coop+lamm")`. The file name is the method's name; `+lamm` wraps any.
+
+A dotted path (`my_package.my_method`, or `my_package.my_method+lamm`) loads someone else's file by
+the same rule: a module that ends in `METHOD = TheClass`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vlprompt.errors import OptionError, nearest
+
+if TYPE_CHECKING:
+    import torch
+
+    from vlprompt.clip.backbone import Backbone
+    from vlprompt.data.task import Task
+    from vlprompt.methods.base import Method
+    from vlprompt.options import OptionSet
+
+WRAPPER = "lamm"
+_NOT_METHODS = ("base",)
+
+
+def names() -> list[str]:
+    """All built-in methods, and LAMM on top of each that learns."""
+    found = [m.name for m in pkgutil.iter_modules(__path__) if m.name not in _NOT_METHODS]
+    order = ["zeroshot", "coop", "cocoop", "vpt", "ivlp", "maple", "lamm"]
+    found.sort(key=lambda name: (order.index(name) if name in order else len(order), name))
+    wrapped = [f"{name}+{WRAPPER}" for name in found if name not in ("zeroshot", WRAPPER)]
+    return found + wrapped
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of one method file, by its name or dotted path."""
+    if "." in name:
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:
+            raise OptionError(f'method "{name}" cannot be imported: {error}') from error
+        if not hasattr(module, "METHOD"):
+            raise OptionError(f'method file "{name}" has no METHOD: end it with METHOD = YourClass')
+        return module.METHOD
+    if name not in {m.name for m in pkgutil.iter_modules(__path__)} or name in _NOT_METHODS:
+        raise OptionError(f'no method "{name}": {nearest(name, names())}')
+    return importlib.import_module(f"{__name__}.{name}").METHOD
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method, perhaps wrapped by LAMM: reads its options from flat names and builds it."""
+
+    name: str
+    base: type[Method]
+    wrapper: type[Method] | None = None
+
+    @property
+    def kinds(self) -> list[type[OptionSet]]:
+        """The option dataclasses, the wrapped method's first."""
+        return [c.Options for c in (self.base, self.wrapper) if c is not None]
+
+    @property
+    def outermost(self) -> type[Method]:
+        return self.wrapper or self.base
+
+    def options(self, values: dict[str, Any] | None = None) -> list[OptionSet]:
+        """Option sets from names and values; OptionError names what is unknown or out of range."""
+        left = dict(values or {})
+        sets = []
+        for kind in self.kinds:
+            own = {f.name for f in dataclasses.fields(kind)}
+            sets.append(kind(**{k: left.pop(k) for k in list(left) if k in own}))
+        if left:
+            known = [f.name for kind in self.kinds for f in dataclasses.fields(kind)]
+            name = next(iter(left))
+            raise OptionError(f'method "{self.name}" has no option "{name}": {nearest(name, known)}')
+        return sets
+
+    def build(self, backbone: Backbone, task: Task, options: dict[str, Any] | None = None,
+              generator: torch.Generator | None = None) -> Method:
+        """The method on a backbone for a task; generator: source of random initial values."""
+        sets = self.options(options)
+        base = self.base(backbone, task, sets[0], generator)
+        if self.wrapper is None:
+            return base
+        return self.wrapper(backbone, task, sets[1], generator, base=base)  # type: ignore[call-arg]
+
+
+def load(name: str) -> MethodSpec:
+    """`zeroshot`, `coop`, `lamm`, `maple+lamm`, `my_package.my_method`, ..."""
+    parts = name.strip().lower().split("+") if "." not in name else name.strip().split("+")
+    if len(parts) == 2 and parts[1] == WRAPPER and parts[0] not in ("zeroshot", WRAPPER):
+        return MethodSpec(name, method_class(parts[0]), method_class(WRAPPER))
+    if len(parts) == 1:
+        return MethodSpec(name, method_class(parts[0]))
+    raise OptionError(f'no method "{name}": {nearest(name, names())}')

@@ -1,0 +1,75 @@
+"""CoCoOp: a context that a small network shifts by what is in the picture.
+
+    v_i(x) = v_i + h(f(x)),   h: linear d -> d/16, ReLU, linear -> text width
+
+Source: Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022, section 3.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlprompt.errors import OptionError
+from vlprompt.methods.base import Method, Recipe
+from vlprompt.methods.coop import context_template
+from vlprompt.options import OptionSet, option
+from vlprompt.prompts.tokens import Prompts, TextPrompt
+from vlprompt.prompts.words import check_names, spaced, template_prompt, word_embeddings
+
+
+@dataclass(frozen=True)
+class Options(OptionSet):
+    context_tokens: int = option(4, "learned tokens; without effect if context_init is given", low=1, high=64)
+    context_init: str = option("a photo of a", "words whose embeddings start the context")
+
+
+class CoCoOp(Method):
+    Options = Options
+    title = "CoCoOp"
+    paper = "Zhou et al., CVPR 2022"
+    recipe = Recipe(epochs=10, batch=1, lr=0.002)
+    per_image_text = True
+    per_step = "text tower over all classes, once per picture"
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        opts, backbone = self.options, self.backbone
+        names = check_names(self.task.class_names)
+        words = spaced(opts.context_init).strip()
+        n = len(words.split(" ")) if words else opts.context_tokens
+        if words:
+            self.context = nn.Parameter(word_embeddings(backbone, words, n).clone())
+            if len(self.context) < n:
+                raise OptionError(f"context_init {words!r} has fewer tokens than words: choose other words")
+        else:
+            self.context = self.normal(n, backbone.text_width)
+        hidden = max(1, backbone.embed_dim // 16)
+        self.reduce = self.linear(backbone.embed_dim, hidden)
+        self.expand = self.linear(hidden, backbone.text_width)
+        self._frozen = template_prompt(backbone, names, context_template(words, n), prefix_length=1 + n)
+
+    def prompts(self, image_features: Tensor | None = None) -> Prompts:
+        """image_features: [B, d], unit length; one prefix per picture."""
+        assert image_features is not None
+        shift = self.expand(F.relu(self.reduce(image_features)))  # [B, text width]
+        context = self.context + shift[:, None]
+        frozen = self._frozen
+        start = frozen.prefix[:, :1].expand(len(context), -1, -1)
+        return Prompts(TextPrompt(
+            torch.cat([start, context], dim=1), frozen.suffix, frozen.lengths,
+            label_start=frozen.label_start, label_counts=frozen.label_counts,
+        ))
+
+    def published_names(self) -> dict[str, str]:
+        names = {"prompt_learner.ctx": "context"}
+        for theirs, ours in (("linear1", "reduce"), ("linear2", "expand")):
+            for part in ("weight", "bias"):
+                names[f"prompt_learner.meta_net.{theirs}.{part}"] = f"{ours}.{part}"
+        return names
+
+
+METHOD = CoCoOp

@@ -1,0 +1,111 @@
+"""CoOp: learned context tokens in place of the template's words.
+
+    [SOS][v_1]..[v_n][name].[EOT]       loss: cross entropy
+
+Source: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022, section 3.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from vlprompt.errors import OptionError
+from vlprompt.methods.base import Method, Recipe
+from vlprompt.options import OptionSet, option
+from vlprompt.prompts.tokens import Prompts, TextPrompt
+from vlprompt.prompts.words import check_names, placeholder_template, spaced, template_prompt, word_embeddings
+
+
+@dataclass(frozen=True)
+class Options(OptionSet):
+    context_tokens: int = option(16, "learned tokens; without effect if context_init is given", low=1, high=64)
+    context_init: str = option("", 'words whose embeddings start the context, such as "a photo of a"')
+    class_specific: bool = option(False, "one context per class instead of one for all")
+    name_position: str = option("end", "where the class name stands", choices=("end", "middle", "front"))
+
+
+def context_template(words: str, tokens: int) -> str:
+    return f"{words} {{}}." if words else placeholder_template(tokens)
+
+
+class CoOp(Method):
+    Options = Options
+    title = "CoOp"
+    paper = "Zhou et al., IJCV 2022"
+    recipe = Recipe(epochs=50, batch=32, lr=0.002)
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        opts = self.options
+        names = check_names(self.task.class_names)
+        words = spaced(opts.context_init).strip()
+        n = len(words.split(" ")) if words else opts.context_tokens
+        shape = (n, self.backbone.text_width)
+        if words:
+            vectors = word_embeddings(self.backbone, words, n)
+            if len(vectors) < n:
+                raise OptionError(f"context_init {words!r} has fewer tokens than words: choose other words")
+            self.context = nn.Parameter(vectors.clone())
+        elif opts.class_specific:
+            self.context = self.normal(len(names), *shape)
+        else:
+            self.context = self.normal(*shape)
+        self._frozen = template_prompt(self.backbone, names, context_template(words, n), prefix_length=1)
+        self._frozen = replace(self._frozen, label_start=n)
+        self._place(n)
+
+    def _place(self, n: int) -> None:
+        """Where everything goes: order over the pool [context | tokens behind the placeholders]."""
+        frozen, position = self._frozen, self.options.name_position
+        ahead = {"end": n, "middle": n // 2, "front": 0}[position]  # context tokens before the name
+        own_context = self.context.dim() == 3
+        self._shared = 0 if own_context else ahead
+        longest = max(frozen.lengths)
+        rows = []
+        for count in frozen.label_counts:
+            behind = [n + j for j in range(longest - n)]
+            rows.append([*range(ahead), *behind[:count], *range(ahead, n), *behind[count:]])
+        self._order = None
+        if position != "end":
+            self._order = torch.tensor(rows, device=self.backbone.device)[:, self._shared :]
+        self._label_start = ahead - self._shared
+
+    def prompts(self, image_features: Tensor | None = None) -> Prompts:
+        return Prompts(self.text_prompt(self.context))
+
+    def text_prompt(self, context: Tensor) -> TextPrompt:
+        """context: [n, D], or [C, n, D] if class-specific."""
+        frozen, shared = self._frozen, self._shared
+        n = context.shape[-2]
+        tail = frozen.suffix[:, n:]
+        prefix = frozen.prefix
+        if shared:
+            prefix = torch.cat([prefix, context[None, :shared]], dim=1)
+        if self._order is not None:
+            pool = torch.cat([context.expand(len(tail), -1, -1), tail], dim=1)
+            suffix = pool.gather(1, self._order[..., None].expand(-1, -1, pool.shape[-1]))
+        elif context.dim() == 3:
+            suffix = torch.cat([context, tail], dim=1)
+        else:
+            suffix = tail
+        return TextPrompt(
+            prefix, suffix, tuple(length - shared for length in frozen.lengths),
+            label_start=self._label_start, label_counts=frozen.label_counts,
+        )
+
+    def for_classes(self, names) -> Method:
+        if self.context.dim() == 3 and tuple(names) != self.task.class_names:
+            raise OptionError(
+                "a class-specific context belongs to the classes it was learned for: "
+                "use class_specific=false to take it to other names"
+            )
+        return super().for_classes(names)
+
+    def published_names(self) -> dict[str, str]:
+        return {"prompt_learner.ctx": "context"}
+
+
+METHOD = CoOp

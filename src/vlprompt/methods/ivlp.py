@@ -1,0 +1,97 @@
+"""IVLP: independent prompts in both towers, deep on either side.
+
+Source: the baseline of Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023, section 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from vlprompt.methods.base import Method, Needs, Recipe
+from vlprompt.methods.vpt import VisualTokens
+from vlprompt.options import OptionSet, option
+from vlprompt.prompts.tokens import Prompts, TextPrompt
+from vlprompt.prompts.words import check_names, placeholder_template, spaced, template_prompt, word_embeddings
+
+WORDS_LIMIT = 4  # the published code takes initial words for at most so many tokens
+
+
+@dataclass(frozen=True)
+class Options(OptionSet):
+    context_tokens: int = option(2, "learned text tokens", low=1, high=64)
+    context_init: str = option("a photo of a", "words that start the context if context_tokens is at most 4")
+    text_depth: int = option(12, "text blocks that get tokens of their own; more than there are: all", low=1)
+    image_tokens: int = option(2, "learned tokens beside the patches", low=1, high=200)
+    image_depth: int = option(12, "image blocks that get tokens of their own; 0: no visual prompts", low=0)
+
+
+class TextTokens(nn.Module):
+    """Learned text prompts: `context` at the input, `deep` for blocks 2..depth, behind [SOS].
+
+    If initial words are used, the first n of their tokens are learned and the rest stay as fixed
+    embeddings between context and name, as in the published code.
+    """
+
+    def __init__(self, method: Method, tokens: int, words: str, depth: int) -> None:
+        super().__init__()
+        backbone = method.backbone
+        names = check_names(method.task.class_names)
+        words = spaced(words).strip()
+        if words and tokens <= WORDS_LIMIT:
+            start = word_embeddings(backbone, words, tokens)
+            if len(start) < tokens:  # fewer words than tokens: the rest is random
+                start = torch.cat([start, method.normal(tokens - len(start), backbone.text_width).data])
+                template = placeholder_template(tokens)
+            else:
+                template = f"{words} {{}}."
+            self.context = nn.Parameter(start.clone())
+        else:
+            template = placeholder_template(tokens)
+            self.context = method.normal(tokens, backbone.text_width)
+        self.deep = nn.ParameterList(method.normal(tokens, backbone.text_width) for _ in range(depth - 1))
+        self._frozen = template_prompt(backbone, names, template)
+
+    def prompt(self) -> TextPrompt:
+        prefix, n = self._frozen.prefix, len(self.context)
+        return replace(
+            self._frozen,
+            prefix=torch.cat([prefix[:, :1], self.context[None], prefix[:, 1 + n :]], dim=1),
+            deep=list(self.deep),
+        )
+
+
+class IVLP(Method):
+    Options = Options
+    title = "IVLP"
+    paper = "Khattak et al., CVPR 2023 (baseline)"
+    needs: Needs = "pixels"
+    recipe = Recipe(epochs=5, batch=4, lr=0.0035)
+    per_step = "both towers"
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        opts = self.options
+        self.words = TextTokens(self, opts.context_tokens, opts.context_init,
+                                min(opts.text_depth, self.backbone.text.sizes.layers))
+        self.visual = None
+        if opts.image_depth:
+            self.visual = VisualTokens(self, opts.image_tokens, opts.image_depth)
+        else:
+            self.needs = "features"
+
+    def prompts(self, image_features: Tensor | None = None) -> Prompts:
+        return Prompts(self.words.prompt(), self.visual.prompt() if self.visual is not None else None)
+
+    def published_names(self) -> dict[str, str]:
+        names = {"prompt_learner.ctx": "words.context"}
+        for i in range(len(self.words.deep)):
+            names[f"text_encoder.transformer.resblocks.{i + 1}.VPT_shallow"] = f"words.deep.{i}"
+        if self.visual is not None:
+            names |= self.visual.published_names("visual")
+        return names
+
+
+METHOD = IVLP

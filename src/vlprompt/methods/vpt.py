@@ -1,0 +1,68 @@
+"""VPT: learned tokens beside the patches of the image tower; the text tower stays as it is.
+
+    block 1: n tokens after the patches (through ln_pre, no positional embedding)
+    blocks 2..J: replaced by new ones
+
+Source: Jia et al., "Visual Prompt Tuning", ECCV 2022, section 3.2, as placed by Khattak et al., CVPR 2023.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from vlprompt.methods.base import Method, Recipe
+from vlprompt.options import OptionSet, option
+from vlprompt.prompts.tokens import ImagePrompt, Prompts
+from vlprompt.prompts.words import check_names, template_prompt
+
+
+@dataclass(frozen=True)
+class Options(OptionSet):
+    image_tokens: int = option(8, "learned tokens beside the patches", low=1, high=200)
+    image_depth: int = option(12, "blocks that get tokens of their own; more than there are: all", low=1)
+
+
+class VisualTokens(nn.Module):
+    """Learned visual prompts: `tokens` for the first block, `deep` for blocks 2..depth."""
+
+    def __init__(self, method: Method, tokens: int, depth: int) -> None:
+        super().__init__()
+        tower = method.backbone.vit
+        depth = min(depth, tower.sizes.layers)
+        self.tokens = method.normal(tokens, tower.sizes.width)
+        self.deep = nn.ParameterList(method.normal(tokens, tower.sizes.width) for _ in range(depth - 1))
+
+    def prompt(self) -> ImagePrompt:
+        return ImagePrompt(self.tokens, list(self.deep))
+
+    def published_names(self, where: str) -> dict[str, str]:
+        names = {"image_encoder.VPT": f"{where}.tokens"}
+        for i in range(len(self.deep)):
+            names[f"image_encoder.transformer.resblocks.{i + 1}.VPT_shallow"] = f"{where}.deep.{i}"
+        return names
+
+
+class VPT(Method):
+    Options = Options
+    title = "VPT"
+    paper = "Jia et al., ECCV 2022"
+    needs = "pixels"
+    recipe = Recipe(epochs=5, batch=4, lr=0.0025)
+    per_step = "image tower over the batch"
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        names = check_names(self.task.class_names)
+        self.visual = VisualTokens(self, self.options.image_tokens, self.options.image_depth)
+        self._text = template_prompt(self.backbone, names, self.task.templates[0])
+
+    def prompts(self, image_features: Tensor | None = None) -> Prompts:
+        return Prompts(self._text, self.visual.prompt())
+
+    def published_names(self) -> dict[str, str]:
+        return self.visual.published_names("visual")
+
+
+METHOD = VPT

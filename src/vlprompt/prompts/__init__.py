@@ -1,0 +1,1 @@
+"""Prompts as data, and the interpreters that evaluate them."""

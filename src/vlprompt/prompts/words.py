@@ -1,0 +1,100 @@
+"""Class names and context words as token vectors, laid out as the published code lays them out.
+
+`X X X X name.` marks places whose vectors are learned; prompts are tokenised as a whole, since a
+name that ends in punctuation merges with the full stop behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vlprompt.clip.backbone import Backbone
+from vlprompt.errors import OptionError
+from vlprompt.prompts.tokens import TextPrompt
+
+
+def spaced(name: str) -> str:
+    """Underscores become spaces; nothing else is changed."""
+    return name.replace("_", " ")
+
+
+def check_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, or OptionError for none, an empty one or two that read the same."""
+    if not names:
+        raise OptionError("no class names: give at least one")
+    seen: dict[str, str] = {}
+    for name in names:
+        key = spaced(name).strip().lower()
+        if not key:
+            raise OptionError(f"class name {name!r} is empty: give every class a name")
+        if key in seen:
+            raise OptionError(
+                f'class names "{seen[key]}" and "{name}" read the same: rename one (--classes or classes.txt)'
+            )
+        seen[key] = name
+    return tuple(names)
+
+
+def split_template(template: str) -> tuple[str, str]:
+    """Words before and behind the one {} of a template."""
+    if template.count("{}") != 1:
+        raise OptionError(f'template {template!r}: expected exactly one {{}}, as in "a photo of a {{}}."')
+    before, behind = template.split("{}")
+    return before, behind
+
+
+def name_counts(backbone: Backbone, names: Sequence[str]) -> tuple[int, ...]:
+    """Tokens of each name tokenised alone."""
+    return tuple(len(backbone.tokenizer.encode(spaced(name))) - 2 for name in names)
+
+
+def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """[C, longest] token ids, padded with 0 (which nothing reads)."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+
+
+def name_embeddings(backbone: Backbone, names: Sequence[str], tokens: int) -> Tensor:
+    """Embeddings of the first tokens of each name tokenised alone, [C, tokens, D]; shorter names end in zeros."""
+    ids = [backbone.tokenizer.encode(spaced(name))[1:-1][:tokens] for name in names]
+    vectors = backbone.text.embed(pad_rows([[*row, *[0] * (tokens - len(row))] for row in ids], backbone.device))
+    keep = torch.tensor([[j < len(row) for j in range(tokens)] for row in ids], device=backbone.device)
+    return vectors * keep[..., None]
+
+
+def template_prompt(backbone: Backbone, names: Sequence[str], template: str, *,
+                    prefix_length: int | None = None) -> TextPrompt:
+    """The frozen prompts of a template: shared words in the prefix, names and tail in the suffix.
+
+    prefix_length: cut the prefix there (in tokens, [SOS] included) instead of at the name.
+    Raises OptionError if the names do not start at the same token.
+    """
+    before, _ = split_template(template)
+    rows = [backbone.tokenizer.encode(template.replace("{}", spaced(name))) for name in names]
+    start = len(backbone.tokenizer.encode(before)) - 1 if before.strip() else 1
+    shared = 1
+    while shared < start and all(row[shared] == rows[0][shared] for row in rows):
+        shared += 1
+    cut = shared if prefix_length is None else prefix_length
+    device = backbone.device
+    return TextPrompt(
+        prefix=backbone.text.embed(torch.tensor([rows[0][:cut]], device=device)),
+        suffix=backbone.text.embed(pad_rows([row[cut:] for row in rows], device)),
+        lengths=tuple(len(row) - cut for row in rows),
+        label_start=max(0, start - cut),
+        label_counts=name_counts(backbone, names),
+    )
+
+
+def placeholder_template(tokens: int) -> str:
+    """`X X X {}.`: as many placeholders as learned vectors, all replaced."""
+    return " ".join(["X"] * tokens) + " {}."
+
+
+def word_embeddings(backbone: Backbone, words: str, tokens: int) -> Tensor:
+    """Embeddings at positions 1..tokens of the tokenised words, [tokens, D]."""
+    ids = backbone.tokenizer.encode(spaced(words))[1 : 1 + tokens]
+    return backbone.text.embed(torch.tensor(ids, device=backbone.device))
