@@ -2,13 +2,13 @@
 
     python recipes/demo/build.py [--work build/demo] [--out src/vlprompt/assets/demo]
 
-Fetches three npm packages with `npm pack` (needs npm and the internet once; what is already in the work folder
-is used again), takes the 64 px pictures of the subgroups named in `classes.json`, puts them on white and packs
-them as WebP into one stored zip with a `labels.csv` (path, label, split, domain, emoji). Given the same packages
-and the same Pillow the result is the same, byte for byte.
+Fetches three npm packages with `npm pack` (needs npm and the internet once; what is already in the work
+folder is used again), takes the 64 px pictures of the subgroups named in `classes.json`, puts them on white
+and packs them as WebP into one stored zip with a `labels.csv` (path, label, split, domain, emoji). Given the
+same packages and the same Pillow the result is the same, byte for byte.
 
-Concepts stay together: a concept is an emoji with its variants ("dog" and "dog face", hearts of any colour), and
-all pictures of a concept, from all vendors, lie in one split.
+Concepts stay together: a concept is an emoji with its variants ("dog" and "dog face", hearts of any colour),
+and all pictures of a concept, from all vendors, lie in one split.
 """
 
 from __future__ import annotations
@@ -37,14 +37,30 @@ LARGEST_CLASS = 24  # emoji a class
 SMALLEST_TRAINING = 6  # emoji a class: three vendors make 18 pictures
 TEST, VALIDATION = 0.3, 0.1  # shares of a class's emoji
 COLOURS = "red orange yellow green blue light purple brown black grey white pink large small medium"
+PEOPLE = "face oncoming facing right man woman male female person boy girl adult"
 ALIKE = {  # concepts that the names do not show to be one
-    "mermaid": "merperson", "merman": "merperson", "santa": "claus", "mrs claus": "claus", "mx claus": "claus",
-    "chart with upwards trend": "bar chart", "chart with downwards trend": "bar chart", "chart": "bar chart",
-    "airplane departure": "airplane", "airplane arriving": "airplane", "no entry sign": "no entry",
-    "non potable water": "potable water", "motor boat": "boat", "speedboat": "boat", "calendar": "date",
-    "spiral calendar pad": "date", "hatched chick": "chick", "hatching chick": "chick", "baby chick": "chick",
+    "mermaid": "merperson",
+    "merman": "merperson",
+    "santa": "claus",
+    "mrs claus": "claus",
+    "mx claus": "claus",
+    "chart with upwards trend": "bar chart",
+    "chart with downwards trend": "bar chart",
+    "chart": "bar chart",
+    "airplane departure": "airplane",
+    "airplane arriving": "airplane",
+    "no entry sign": "no entry",
+    "non potable water": "potable water",
+    "motor boat": "boat",
+    "speedboat": "boat",
+    "calendar": "date",
+    "spiral calendar pad": "date",
+    "hatched chick": "chick",
+    "hatching chick": "chick",
+    "baby chick": "chick",
 }
-VARIANT = set("face oncoming facing right man woman male female person boy girl adult".split()) | set(COLOURS.split())
+GENDERED = re.compile(r"(fe)?male[-_]|(wo)?man[-_]")
+VARIANT = {*COLOURS.split(), *PEOPLE.split()}
 
 
 def fetch(work: Path, package: str, version: str) -> Path:
@@ -75,7 +91,7 @@ def choose(emoji: list[dict], rule: dict) -> list[list[dict]]:
         name = entry["short_name"]
         if entry["subcategory"] not in rule["subgroups"] or name in rule.get("without", []):
             continue
-        if name.endswith("facing_right") or rule.get("neutral") and re.match(r"(fe)?male[-_]|(wo)?man[-_]", name):
+        if name.endswith("facing_right") or (rule.get("neutral") and GENDERED.match(name)):
             continue
         groups.setdefault(concept(name), []).append(entry)
     chosen: list[list[dict]] = []
@@ -86,7 +102,7 @@ def choose(emoji: list[dict], rule: dict) -> list[list[dict]]:
 
 
 def split(groups: list[list[dict]]) -> dict[str, list[dict]]:
-    """Concepts into train, val and test; the smallest groups go to test and val, so that train keeps enough."""
+    """Concepts into train, val and test; the smallest groups go to test and val."""
     total = sum(map(len, groups))
     parts: dict[str, list[dict]] = {"test": [], "val": [], "train": []}
     wanted = {"test": max(2, round(TEST * total)), "val": max(1, round(VALIDATION * total))}
@@ -123,10 +139,10 @@ def file_name(short_name: str) -> str:
 def build(work: Path, out: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    archives = {vendor: tarfile.open(fetch(work, *package)) for vendor, package in PACKAGES.items()}
-    tables = {vendor: archive.extractfile("package/emoji.json") for vendor, archive in archives.items()
-              if vendor != "fluent"}
-    emoji = sorted(json.load(tables["google"]), key=lambda entry: entry["sort_order"])
+    files = {vendor: fetch(work, *package) for vendor, package in PACKAGES.items()}
+    with tarfile.open(files["google"]) as archive:
+        emoji = json.load(archive.extractfile("package/emoji.json"))
+    emoji.sort(key=lambda entry: entry["sort_order"])
     # without this flag the package may hold another vendor's picture in its place
     emoji = [entry for entry in emoji if entry["has_img_google"] and entry["has_img_twitter"]]
     rules = json.loads((Path(__file__).parent / "classes.json").read_text())
@@ -143,13 +159,14 @@ def build(work: Path, out: Path) -> None:
 
     rows, pictures = [], {}
     for vendor, members in wanted.items():
-        for info in archives[vendor]:  # one pass: seeking in a gzip stream is slow
-            if info.name in members:
-                label, part, entry = members[info.name]
-                folder = label.replace(" ", "_")
-                path = f"{part}/{folder}/{file_name(entry['short_name'])}_{vendor}.webp"
-                pictures[path] = picture(archives[vendor].extractfile(info).read())
-                rows.append((path, label, part, vendor, entry["name"].lower()))
+        with tarfile.open(files[vendor]) as archive:
+            for info in archive:  # one pass: seeking in a gzip stream is slow
+                if info.name in members:
+                    label, part, entry = members[info.name]
+                    folder = label.replace(" ", "_")
+                    path = f"{part}/{folder}/{file_name(entry['short_name'])}_{vendor}.webp"
+                    pictures[path] = picture(archive.extractfile(info).read())
+                    rows.append((path, label, part, vendor, entry["name"].lower()))
     rows.sort()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

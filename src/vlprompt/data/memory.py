@@ -1,0 +1,119 @@
+"""A data set from Python values: pictures and labels that are already at hand."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.naming import Classes, class_names, sorted_keys
+from vlprompt.data.pictures import Picture, open_picture
+from vlprompt.errors import DataError, PictureError
+
+
+class Memory:
+    """Pictures given as paths, bytes, PIL images or arrays, under the names 000000, 000001, ...
+
+    PIL images and arrays become the bytes of PNG files at once, so that later changes to them change nothing
+    here. PictureError for values that are no pictures.
+    """
+
+    def __init__(self, pictures: Sequence[Picture]) -> None:
+        self.pictures: dict[str, str | bytes] = {}
+        self.files: dict[str, int] = {}
+        for number, picture in enumerate(pictures):
+            name = f"{number:06d}"
+            kept = (
+                os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else _encoded(picture, number)
+            )
+            self.pictures[name] = kept
+            self.files[name] = len(kept) if isinstance(kept, bytes) else _size(kept)
+
+    def read(self, name: str) -> bytes:
+        picture = self.pictures[name]
+        if isinstance(picture, bytes):
+            return picture
+        try:
+            with open(picture, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise PictureError(f"{picture}: cannot be read ({error.strerror or error})") from error
+
+    def identity(self, name: str) -> tuple[str, int, int] | None:
+        """As a source's, for paths; None for what lies in memory."""
+        picture = self.pictures[name]
+        if isinstance(picture, bytes):
+            return None
+        found = os.stat(picture)
+        return os.path.abspath(picture), found.st_size, found.st_mtime_ns
+
+    def stamp(self, name: str) -> str:
+        picture = self.pictures[name]
+        return (
+            hashlib.blake2b(picture, digest_size=8).hexdigest()
+            if isinstance(picture, bytes)
+            else str(self.files[name])
+        )
+
+    def close(self) -> None:
+        pass
+
+
+def _encoded(picture: Picture, number: int) -> bytes:
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        return bytes(picture)
+    out = io.BytesIO()
+    open_picture(picture, name=f"picture {number}").save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1  # said when it is read
+
+
+def from_pictures(
+    pictures: Sequence[Picture],
+    labels: Sequence[Any],
+    *,
+    classes: Classes | None = None,
+    name: str = "pictures",
+    split: str = "train",
+) -> Dataset:
+    """A data set of one split. pictures: see `open_picture`; an array [N, H, W, 3] counts as N pictures.
+
+    labels: one for each, strings or numbers; a number in a list of `classes` names is its position there.
+    Raises DataError when the lengths differ, nothing is given, or there is one class only.
+    """
+    if isinstance(pictures, (str, os.PathLike, bytes, Image.Image)):
+        raise DataError("pictures must be a list; put a single picture into [ ]")
+    if len(pictures) != len(labels):
+        raise DataError(f"{len(pictures)} pictures but {len(labels)} labels; give one label for each picture")
+    if len(pictures) == 0:
+        raise DataError("no pictures are given")
+    texts = [str(label.item() if isinstance(label, np.generic) else label) for label in labels]
+    names = None
+    if (
+        classes is not None
+        and not isinstance(classes, (str, os.PathLike, dict))
+        and all(t.isdigit() for t in texts)
+    ):
+        names = list(classes)
+        if max(map(int, texts)) >= len(names):
+            raise DataError(f"label {max(map(int, texts))} has no name; {len(names)} class names are given")
+        keys = [str(number) for number in range(len(names))]
+    else:
+        keys = sorted_keys(texts)
+    if len(keys) < 2:
+        raise DataError(f'there is only one class, "{keys[0]}"; at least two are needed')
+    index = {key: label for label, key in enumerate(keys)}
+    items = [Item(f"{number:06d}", index[text]) for number, text in enumerate(texts)]
+    return Dataset(name, class_names(keys, names or classes), tuple(keys), {split: items}, Memory(pictures))

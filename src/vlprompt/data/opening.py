@@ -1,0 +1,134 @@
+"""open_dataset: a folder, a list or an archive becomes a Dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.layouts import is_picture
+from vlprompt.data.listing import ListFolder, find_rows
+from vlprompt.data.naming import Classes, class_names, read_classes, sorted_keys
+from vlprompt.data.sources import Source, is_archive, open_source
+from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION, draw_splits
+from vlprompt.data.tables import Row, Table, read_table
+from vlprompt.errors import DataError
+
+CLASS_FILES = ("classes.txt", "classes.csv", "classes.tsv")
+
+
+def open_dataset(
+    path: str | os.PathLike[str],
+    *,
+    classes: Classes | None = None,
+    label_column: str | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    domains: str | Iterable[str] | None = None,
+    split_seed: int = 1,
+    val_fraction: float = VAL_FRACTION,
+    test_fraction: float = TEST_FRACTION,
+) -> Dataset:
+    """Opens pictures with labels.
+
+    path: a folder of class folders (optionally below train, val and test, or below domain folders); a CSV or
+    JSON-Lines file of path, label and optionally split and domain; a .zip, .tar or .tar.gz of any of these,
+    read in place; or "demo", "demo:google" for the pictures that come with the package. classes: names for
+    the classes, see `naming.class_names`; a classes.txt in the data set is used unasked. labels: a labels
+    file in or beside the data set. label_column: its column of labels. Without them a split file
+    (`split_*.json`, CoOp's form) is used, then a labels file with one label column, then the folders.
+    domains: keep these only. split_seed and the fractions matter where the data come without a test split.
+
+    Raises DataError with the mend; what was skipped or guessed is said in `Dataset.notices`.
+    """
+    if isinstance(path, str) and (path == "demo" or path.startswith("demo:")) and not Path(path).exists():
+        from vlprompt.data.demo import demo_path
+
+        if domains is None and ":" in path:
+            domains = [name.strip() for name in path.split(":", 1)[1].split(",")]
+        path, name = demo_path(), "demo"
+    else:
+        name = Path(path).resolve().name.split(".")[0] or "data"
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise DataError(f"{place}: there is no such file or folder")
+    try:
+        source, table = _source_and_table(place)
+    except OSError as error:
+        raise DataError(f"{place}: cannot be read ({error.strerror or error})") from error
+    notices = [
+        f"{count} left out: {reason}"
+        for reason, count in sorted(source.skipped.items())
+        if reason != "hidden"
+    ]
+    rows = find_rows(source, table, labels, label_column, place, notices)
+    return _assemble(
+        name, source, rows, notices, classes, domains, split_seed, val_fraction, test_fraction
+    )  # fmt: skip
+
+
+def _source_and_table(place: Path) -> tuple[Source, Table | None]:
+    """The source; and the table, where the user pointed at a list. Its folder is not searched."""
+    if place.is_dir() or is_archive(place):
+        return open_source(place), None
+    if is_picture(place.name):
+        raise DataError(f"{place}: is one picture; give a folder of class folders, a list or an archive")
+    return ListFolder(place.resolve().parent), read_table(place.read_bytes(), str(place))
+
+
+def _assemble(
+    name: str,
+    source: Source,
+    rows: list[Row],
+    notices: list[str],
+    classes: Classes | None,
+    domains: str | Iterable[str] | None,
+    split_seed: int,
+    val_fraction: float,
+    test_fraction: float,
+) -> Dataset:
+    keys = sorted_keys(row.label for row in rows)
+    given: dict[str, str] = {row.label: row.name for row in rows if row.name}
+    if classes is None:
+        file = next((file for file in CLASS_FILES if file in source.files), None)
+        if given:  # a split file names its classes
+            classes = {key: given[key].replace("_", " ") for key in keys if key in given}
+        elif file is not None and not isinstance(source, ListFolder):
+            classes = read_classes(source.read(file), keys, file)
+            notices.append(f"class names taken from {file}")
+    elif given and isinstance(classes, dict):  # there users know the names, not the numbers
+        by_name = {words: key for key, words in given.items()}
+        renamed: dict[str, str] = {by_name.get(key, key): str(words) for key, words in classes.items()}
+        classes = {key: words.replace("_", " ") for key, words in given.items()} | renamed
+    names = class_names(keys, classes)
+    if len(keys) < 2:
+        raise DataError(f'{name}: there is only one class, "{names[0]}"; at least two are needed')
+    if all(words.isdigit() for words in names):
+        notices.append(
+            "the classes are numbers, which say nothing to a language model; name them with classes.txt"
+        )
+    index = {key: label for label, key in enumerate(keys)}
+    items = {row.path: Item(row.path, index[row.label], row.domain) for row in rows}
+    splits: dict[str, list[Item]] = {}
+    for row in rows:
+        splits.setdefault(row.split or "train", []).append(items[row.path])
+    origin = "given"
+    if set(splits) == {"train"}:
+        splits = draw_splits(
+            splits["train"], seed=split_seed, val_fraction=val_fraction, test_fraction=test_fraction
+        )
+        origin = f"drawn, seed {split_seed}, val {val_fraction:g}, test {test_fraction:g}"
+        notices.append(f"no split is given; pictures of each class are divided ({origin})")
+    elif "test" not in splits and "val" in splits:
+        splits["test"] = splits.pop("val")
+        notices.append("there is no test split; the validation pictures are used for testing")
+    splits = {key: splits[key] for key in ("train", "val", "test") if key in splits}
+    dataset = Dataset(name, names, tuple(keys), splits, source, origin)
+    if domains is not None:
+        dataset = dataset.only_domains(domains)
+    if "train" in dataset.splits:
+        empty = [names[label] for label, count in enumerate(dataset.counts("train")) if not count]
+        if empty:
+            notices.append(f"{len(empty)} classes have no training pictures: {', '.join(empty[:5])}")
+    return replace(dataset, notices=tuple(notices))

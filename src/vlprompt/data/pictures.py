@@ -1,0 +1,149 @@
+"""Pictures: anything a user hands in becomes an RGB `PIL.Image`, or a `PictureError` that says why not."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vlprompt.errors import PictureError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Picture: TypeAlias = Union[str, "os.PathLike[str]", bytes, Image.Image, "NDArray[Any]"]
+
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif"}
+    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".avif"}
+)
+MOST_PIXELS = 89_478_485  # Pillow's own limit, beyond which it warns of a decompression bomb
+_ORIENTATION = 0x0112
+# what Pillow's decoders are known to raise on damaged files
+_BROKEN = (
+    OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, MemoryError, OverflowError,
+    struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+
+
+def open_picture(picture: Picture, *, name: str = "", turn: bool = True) -> Image.Image:
+    """The picture as an RGB image of its own size.
+
+    picture: a path, the bytes of a file, a PIL image, or an array [height, width(, 1, 3 or 4)] of uint8,
+    uint16, bool or floats in [0, 1]. name: how error messages call it. turn: apply the EXIF orientation tag
+    (cameras write it; CLIP's published pipeline ignores it, and pictures without the tag are left exactly as
+    decoded).
+
+    Transparent pixels are put on white, 16-bit values are scaled to 8 bits, of an animation the first frame
+    is taken, CMYK and palettes are converted. Raises PictureError for what is broken, cut off, empty or
+    larger than MOST_PIXELS.
+    """
+    name = name or (str(picture) if isinstance(picture, (str, os.PathLike)) else "picture")
+    if isinstance(picture, np.ndarray):
+        return to_rgb(_from_array(picture, name))
+    if isinstance(picture, Image.Image):
+        return _decoded(picture, name, turn)
+    if isinstance(picture, (str, os.PathLike)):
+        try:
+            picture = Path(picture).read_bytes()
+        except OSError as error:
+            raise PictureError(f"{name}: cannot be read ({error.strerror or error})") from error
+    if not isinstance(picture, (bytes, bytearray, memoryview)):
+        kind = type(picture).__name__
+        raise PictureError(f"{name}: a {kind} is no picture; give a path, bytes, a PIL image or an array")
+    if len(picture) == 0:
+        raise PictureError(f"{name}: the file is empty")
+    try:
+        opened = Image.open(io.BytesIO(picture))
+    except _BROKEN as error:
+        raise PictureError(f"{name}: {_reason(error)}") from error
+    with opened:
+        return _decoded(opened, name, turn)
+
+
+def _decoded(image: Image.Image, name: str, turn: bool) -> Image.Image:
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise PictureError(f"{name}: {width} x {height} pixels are more than {MOST_PIXELS // 10**6} million")
+    if width * height == 0:
+        raise PictureError(f"{name}: {width} x {height} pixels")
+    try:
+        image.load()
+        if turn and _turned(image):
+            image = ImageOps.exif_transpose(image)
+        return to_rgb(image)
+    except _BROKEN as error:
+        raise PictureError(f"{name}: {_reason(error)}") from error
+
+
+def _turned(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+    except _BROKEN:  # a damaged tag does not make the pixels unusable
+        return False
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"more than {MOST_PIXELS // 10**6} million pixels"
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture that Pillow can read"
+    return f"broken or cut off ({error})" if str(error) else "broken or cut off"
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An RGB image of the same size; see `open_picture` for what happens to each mode."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image if type(image) is Image.Image else image.copy()
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bits(image)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        colours = image.convert("RGBA")
+        ground = Image.new("RGBA", colours.size, "white")
+        ground.alpha_composite(colours)
+        return ground.convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Modes I, I;16 and F as L: 16 bits are divided by 257, floats in [0, 1] multiplied by 255."""
+    values = np.asarray(image).astype(np.float64)
+    values = np.nan_to_num(values, nan=0.0, posinf=255.0, neginf=0.0)
+    if image.mode == "F" and values.size and values.max() <= 1.0:
+        values = values * 255.0
+    elif image.mode.startswith("I;16") or (image.mode == "I" and values.size and values.max() > 255.0):
+        values = values / 257.0
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+
+def _from_array(array: NDArray[Any], name: str) -> Image.Image:
+    shape = "x".join(map(str, array.shape))
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        channels_first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
+        hint = "; transpose it: channels come last" if channels_first else ""
+        raise PictureError(f"{name}: an array of {shape} is no picture [height, width, 3]{hint}")
+    if array.shape[0] * array.shape[1] > MOST_PIXELS:
+        raise PictureError(f"{name}: {shape} is more than {MOST_PIXELS // 10**6} million pixels")
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * 255
+    elif array.dtype == np.uint16:
+        array = np.rint(array / 257.0).astype(np.uint8)
+    elif np.issubdtype(array.dtype, np.floating):
+        if not (np.isfinite(array).all() and array.min() >= 0.0 and array.max() <= 1.0):
+            raise PictureError(
+                f"{name}: floating-point pictures hold values from 0 to 1; give uint8 otherwise"
+            )
+        array = np.rint(array * 255.0).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise PictureError(
+            f"{name}: an array of {array.dtype} is no picture; give uint8, or floats from 0 to 1"
+        )
+    return Image.fromarray(np.ascontiguousarray(array))
