@@ -12,7 +12,7 @@ from vlprompt.clip.backbone import Backbone
 from vlprompt.clip.tokenizing import clip_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent / "parity"))
-from backbone_weights import make_weights  # noqa: E402
+from backbone_weights import make_weights
 
 TINY = {
     "image_resolution": 32,

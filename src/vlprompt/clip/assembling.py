@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.clip.backbone import Backbone
-from vlprompt.clip.layouts import ClipWeights, TowerWeights, from_openai
+from vlprompt.clip.layouts import from_openai
 from vlprompt.clip.preprocessing import Preprocessing
 from vlprompt.clip.resnet import ResNetSizes, ResNetTower
 from vlprompt.clip.tokenizing import Tokenizer
 from vlprompt.clip.towers import ImageTower, TextTower
+from vlprompt.clip.weights import ClipWeights, TowerWeights
 from vlprompt.errors import BackboneError
 
 
@@ -31,7 +32,10 @@ def build_backbone(
 
 
 def assemble(
-    weights: ClipWeights, tokenizer: Tokenizer, preprocessing: Preprocessing | None = None, name: str = "weights"
+    weights: ClipWeights,
+    tokenizer: Tokenizer,
+    preprocessing: Preprocessing | None = None,
+    name: str = "weights",
 ) -> Backbone:
     """Raises BackboneError if shapes, tokenizer or preprocessing do not fit the sizes."""
     text, image = weights.text, weights.image
@@ -101,4 +105,4 @@ def fingerprint(weights: ClipWeights, tokenizer: Tokenizer, preprocessing: Prepr
 
 
 def _bytes(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.detach().float().contiguous().view(-1).numpy()).cast("B")
+    return tensor.detach().float().contiguous().view(-1).numpy().data.cast("B")

@@ -15,7 +15,7 @@ import unicodedata
 try:
     import ftfy
 except ImportError:
-    ftfy = None
+    ftfy = None  # type: ignore[assignment]
 
 _WHITE_SPACE = re.compile(r"\s+")
 _TERMINAL_ESCAPE = re.compile(r"\033\[((?:\d|;)*)([a-zA-Z])")
@@ -60,7 +60,7 @@ def repair(text: str) -> str:
 
 
 def _undo_misread_utf8(text: str) -> str:
-    """"cafÃ©" -> "café": UTF-8 bytes that were read as Windows-1252 or Latin-1.
+    """Turns "cafÃ©" into "café": UTF-8 bytes that were read as Windows-1252 or Latin-1.
 
     Ordinary accented text is no valid UTF-8 when written in those encodings, so it stays.
     """

@@ -63,7 +63,8 @@ class Preprocessing:
             image = image.convert("RGB")
         how = INTERPOLATIONS[self.interpolation]
         if self.resize == "squash":
-            return image if image.size == (self.size, self.size) else image.resize((self.size, self.size), how)
+            square = (self.size, self.size)
+            return image if image.size == square else image.resize(square, how)
         width, height = image.size
         short = self.shorter or self.size
         if min(width, height) != short:
@@ -114,9 +115,13 @@ class Preprocessing:
             if not config.get(step, True):
                 raise BackboneError(f"preprocessor_config.json: {step} = false is not supported")
         if abs(config.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6:
-            raise BackboneError(f"preprocessor_config.json: rescale_factor {config['rescale_factor']} is not 1/255")
+            raise BackboneError(
+                f"preprocessor_config.json: rescale_factor {config['rescale_factor']} is not 1/255"
+            )
         scaled = config.get("size", {"shortest_edge": 224})
-        cropped = _square(config.get("crop_size", 224), "crop_size") if config.get("do_center_crop", True) else None
+        cropped = None
+        if config.get("do_center_crop", True):
+            cropped = _square(config.get("crop_size", 224), "crop_size")
         if isinstance(scaled, int):
             scaled = {"shortest_edge": scaled}
         names = {int(how): name for name, how in INTERPOLATIONS.items()}
@@ -131,14 +136,18 @@ class Preprocessing:
             return cls(size=cropped, shorter=None if short == cropped else short, **common)
         if "height" in scaled and cropped in (None, _square(scaled, "size")):
             return cls(size=_square(scaled, "size"), resize="squash", **common)
-        raise BackboneError(f"preprocessor_config.json: size {scaled} with crop_size {cropped} is not supported")
+        raise BackboneError(
+            f"preprocessor_config.json: size {scaled} with crop_size {cropped} is not supported"
+        )
 
     @classmethod
     def from_open_clip(cls, config: Mapping[str, Any], size: int = 224) -> Preprocessing:
         """From `preprocess_cfg` of open_clip_config.json; size: the image size of the model."""
         fields = {name: value for name, value in config.items() if value is not None}
         if fields.get("mode", "RGB") != "RGB":
-            raise BackboneError(f'open_clip_config.json: pictures of mode "{fields["mode"]}" are not supported')
+            raise BackboneError(
+                f'open_clip_config.json: pictures of mode "{fields["mode"]}" are not supported'
+            )
         return cls(
             size=_square(fields.get("size", size), "size"),
             mean=fields.get("mean", CLIP_MEAN),

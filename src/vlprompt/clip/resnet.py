@@ -89,7 +89,8 @@ class ResNetTower(nn.Module):
         super().__init__()
         self.sizes = sizes
         width = sizes.width
-        for n, (channels, out, stride) in enumerate([(3, width // 2, 2), (width // 2, width // 2, 1), (width // 2, width, 1)], 1):
+        half = width // 2
+        for n, (channels, out, stride) in enumerate([(3, half, 2), (half, half, 1), (half, width, 1)], 1):
             self.add_module(f"conv{n}", Convolution(channels, out, 3, stride=stride, padding=1, bias=False))
             self.add_module(f"bn{n}", nn.BatchNorm2d(out))
         channels = width

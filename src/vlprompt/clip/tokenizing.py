@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 START, END = "<|startoftext|>", "<|endoftext|>"
 # The published pattern. It tries the special tokens first at each position only, so that "!<|endoftext|>"
 # is punctuation and a word, not a special token.
-WORDS = (
-    r"(?i)<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-)
+WORDS = r"(?i)<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 class Tokenizer:
@@ -88,9 +86,11 @@ class Tokenizer:
         characters = "".join(self._core.id_to_token(i) or "" for i in kept)
         spaced = characters.replace("</w>", " ")
         to_byte = {c: b for b, c in _byte_characters().items()}
-        return b"".join(bytes([to_byte[c]]) if c in to_byte else c.encode() for c in spaced).decode(
-            "utf-8", errors="replace"
-        ).strip()
+        return (
+            b"".join(bytes([to_byte[c]]) if c in to_byte else c.encode() for c in spaced)
+            .decode("utf-8", errors="replace")
+            .strip()
+        )
 
     def _ids(self, text: str) -> list[int]:
         if self._prepare is not None:
@@ -139,7 +139,8 @@ def tokenizer_from_json(
 ) -> Tokenizer:
     """A tokenizer from a `tokenizer.json` file; CLIP's own vocabulary gets CLIP's own rules.
 
-    start_id, end_id: taken from the vocabulary when not given. Raises BackboneError.
+    Start and end are what the file itself puts around a text, else CLIP's two special tokens, else
+    start_id and end_id. Raises BackboneError.
     """
     from tokenizers import Tokenizer as Core
 
@@ -153,21 +154,20 @@ def tokenizer_from_json(
         return clip_tokenizer(context_length)
     core.no_padding()
     core.no_truncation()
+    around = core.encode("").ids
+    start, end = (
+        around if len(around) == 2 else (vocabulary.get(START, start_id), vocabulary.get(END, end_id))
+    )
+    if start is None or end is None or not {start, end} <= set(vocabulary.values()):
+        raise BackboneError(f'tokenizer {path} has no tokens "{START}" and "{END}", and nothing names others')
+    canonical = json.dumps(json.loads(text), sort_keys=True)
     return Tokenizer(
         core,
-        start_id=_special(vocabulary, start_id, START, path),
-        end_id=_special(vocabulary, end_id, END, path),
+        start_id=start,
+        end_id=end,
         context_length=context_length,
-        fingerprint=f"json {hashlib.sha256(json.dumps(json.loads(text), sort_keys=True).encode()).hexdigest()}",
+        fingerprint=f"json {hashlib.sha256(canonical.encode()).hexdigest()}",
     )
-
-
-def _special(vocabulary: dict[str, int], given: int | None, token: str, path: Path) -> int:
-    if token in vocabulary:
-        return vocabulary[token]
-    if given is None or given not in vocabulary.values():
-        raise BackboneError(f'tokenizer {path} has no token "{token}", and config.json names no other')
-    return given
 
 
 @lru_cache(maxsize=1)
