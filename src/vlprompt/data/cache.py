@@ -32,6 +32,8 @@ _FILE = "features-1.sqlite"
 _CHUNK = 500  # below SQLite's oldest limit of 999 variables
 _WAIT = 30.0  # seconds for another process's transaction
 
+# Connections that a forked process got from its parent: closing one could fold away the parent's log.
+_INHERITED: list[sqlite3.Connection] = []
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS features (
     key TEXT PRIMARY KEY, dtype TEXT NOT NULL, shape TEXT NOT NULL, value BLOB NOT NULL,
@@ -206,10 +208,17 @@ class FeatureCache:
         return before
 
     def close(self) -> None:
+        """Closes the file; the next use opens it again."""
         with self._lock:
-            if self._connection is not None and self._process == os.getpid():
+            if self._connection is not None and self._process != os.getpid():
+                _INHERITED.append(self._connection)
+            elif self._connection is not None:
                 self._connection.close()
             self._connection = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_connection", None) is not None:
+            self.close()
 
     def _do(self, action: Callable[[sqlite3.Connection], T], writing: bool = False) -> T | None:
         """The action's result on this process's connection, in one transaction when writing; None without a
@@ -246,6 +255,7 @@ class FeatureCache:
             return None
         if self._connection is not None and self._process == os.getpid():
             return self._connection
+        self.close()
         for attempt in (1, 2):
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)

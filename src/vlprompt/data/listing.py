@@ -68,10 +68,8 @@ def find_rows(
         table = read_table(source.read(label_files[0]), label_files[0])
         if label_column is not None or table.chosen_label() is not None:
             return _present(table.labelled(label_column), source, prefix, table.name, notices)
-        found = ", ".join(table.label_columns)
-        notices.append(
-            f"{label_files[0]} has several columns of labels ({found}): folders are used, or label_column"
-        )
+        found = f"{label_files[0]} has several columns of labels ({', '.join(table.label_columns)})"
+        notices.append(f"{found}; the folders are used, label_column chooses")
     elif label_column is not None:
         raise DataError(
             f"{place}: label_column is given, but there is no labels file ({LABEL_FILES[0]}) in it"

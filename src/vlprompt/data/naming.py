@@ -100,7 +100,11 @@ def read_classes(data: bytes, keys: Sequence[str], name: str) -> dict[str, str] 
     A header line and, in files of pairs, lines of classes that the data set lacks are allowed.
     """
     text = data.decode("utf-8-sig", errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [
+        line.strip()
+        for line in re.split(r"\r\n|\r|\n", text)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
     known = set(keys)
     for delimiter in ("\t", ","):
         rows = [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if row]

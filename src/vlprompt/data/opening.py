@@ -99,7 +99,7 @@ def _assemble(
             notices.append(f"class names taken from {file}")
     elif given and isinstance(classes, dict):  # there users know the names, not the numbers
         by_name = {words: key for key, words in given.items()}
-        renamed: dict[str, str] = {by_name.get(key, key): str(words) for key, words in classes.items()}
+        renamed = {by_name.get(str(key), str(key)): str(words) for key, words in classes.items()}
         classes = {key: words.replace("_", " ") for key, words in given.items()} | renamed
     names = class_names(keys, classes)
     if len(keys) < 2:

@@ -38,7 +38,7 @@ def hidden(path: str) -> bool:
 
 
 class Source:
-    """path: the folder or archive. files: path inside -> size in bytes. folders: listed ones, without a final `/`.
+    """path: the folder or archive. files: path inside -> size in bytes. folders: the listed ones.
 
     skipped: counts by reason.
     """
@@ -78,10 +78,15 @@ class Source:
         return str(self.files.get(name, -1))
 
     def close(self) -> None:
+        """Closes the file; reading opens it again."""
         with self._lock:
-            if self._handle is not None and self._handle_of == os.getpid():
-                self._handle.close()
-            self._handle = None
+            handle, self._handle = self._handle, None
+            if handle is not None:
+                handle.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None) is not None:
+            self._handle.close()
 
     def _read(self, name: str) -> bytes:
         raise NotImplementedError
@@ -93,6 +98,7 @@ class Source:
         """This process's own handle; a forked child must not share its parent's place in the file."""
         with self._lock:
             if self._handle is None or self._handle_of != os.getpid():
+                self.close()
                 self._handle, self._handle_of = self._open(), os.getpid()
             return self._handle
 
@@ -266,8 +272,10 @@ class Tar(Source):
                             f"{self.path}: refused, because it unpacks to more than {most >> 20} MB"
                         )
                     out.write(block)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        except (OSError, EOFError, zlib.error, lzma.LZMAError, DataError) as error:
             out.close()
+            if isinstance(error, DataError):
+                raise
             raise DataError(f"{self.path}: not a complete archive ({error})") from error
         out.seek(0)
         return out

@@ -121,6 +121,8 @@ def _csv(text: str, name: str) -> Table:
         ]
     except csv.Error as error:
         raise DataError(f"{name}: not a readable CSV file ({error})") from error
+    if not lines:
+        raise DataError(f"{name}: the list is empty")
     head = [cell.strip() for cell in lines[0]]
     if _PICTURE.search(head[0]):
         if len(head) < 2:
@@ -139,7 +141,7 @@ def _json_lines(text: str, name: str) -> Table:
         if text.lstrip().startswith("["):
             parsed = json.loads(text)
         else:
-            parsed = [json.loads(line) for line in text.splitlines() if line.strip()]
+            parsed = [json.loads(line) for line in text.split("\n") if line.strip()]
     except ValueError as error:
         raise DataError(f"{name}: not readable as JSON Lines ({error}); write one object a line") from error
     if not all(isinstance(row, dict) for row in parsed):

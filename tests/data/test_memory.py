@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from making import png
+
+from vlprompt.data import from_pictures
+from vlprompt.errors import DataError, PictureError
+
+
+def test_mixed_pictures_and_labels(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(1))
+    array = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    dataset = from_pictures([tmp_path / "a.png", png(2), array], ["dog", "cat", "dog"])
+    assert dataset.class_names == ("cat", "dog")
+    assert [item.label for item in dataset.items("train")] == [1, 0, 1]
+    before, stored = array.copy(), dataset.fingerprint
+    array[:] = 0
+    assert np.array_equal(dataset.load(dataset.items("train")[2]), before)
+    changed = from_pictures([tmp_path / "a.png", png(2), array], ["dog", "cat", "dog"])
+    assert changed.fingerprint != stored
+
+
+def test_numbers_with_names():
+    stack = np.zeros((4, 5, 6, 3), np.uint8)
+    dataset = from_pictures(stack, np.array([2, 0, 2, 0]), classes=["ant", "bee", "cow"])
+    assert dataset.class_names == ("ant", "bee", "cow")
+    assert dataset.counts("train") == [2, 0, 2]
+    assert from_pictures(stack, [10, 9, 10, 9]).class_keys == ("9", "10")
+    with pytest.raises(DataError, match="label 3 has no name"):
+        from_pictures(stack, [0, 1, 2, 3], classes=["ant", "bee", "cow"])
+
+
+@pytest.mark.parametrize(
+    ("pictures", "labels", "message"),
+    [
+        ([], [], "no pictures"),
+        ([b"x"], ["a", "b"], "1 pictures but 2 labels"),
+        ([b"x", b"y"], ["a", "a"], "only one class"),
+        ("a.png", ["a"], "must be a list"),
+        ([np.zeros((3, 4)), None], ["a", "b"], "picture 1: a NoneType"),
+    ],
+)
+def test_errors(pictures, labels, message):
+    with pytest.raises(DataError, match=message):
+        from_pictures(pictures, labels)
+
+
+def test_a_missing_file_is_found_out_when_it_is_read():
+    dataset = from_pictures(["nowhere.png", png(1)], ["a", "b"])
+    with pytest.raises(PictureError, match=r"nowhere\.png: cannot be read"):
+        dataset.load(dataset.items("train")[0])
