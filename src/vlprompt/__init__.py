@@ -1,0 +1,63 @@
+"""vlprompt: teach CLIP-like models new classes from a few pictures by learning prompts.
+
+Names are imported when they are first used, so that `import vlprompt` is immediate.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlprompt.classifier import PromptClassifier
+    from vlprompt.clip.loading import load_backbone
+    from vlprompt.data.dataset import Dataset
+    from vlprompt.data.opening import open_dataset
+    from vlprompt.evaluation import Scores, evaluate
+    from vlprompt.fitting import fit
+    from vlprompt.protocols.base_to_new import base_to_new
+    from vlprompt.protocols.few_shot import few_shot
+    from vlprompt.run import Run
+    from vlprompt.training.options import TrainOptions
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Dataset": "data.dataset",
+    "PromptClassifier": "classifier",
+    "Run": "run",
+    "Scores": "evaluation",
+    "TrainOptions": "training.options",
+    "base_to_new": "protocols.base_to_new",
+    "evaluate": "evaluation",
+    "few_shot": "protocols.few_shot",
+    "fit": "fitting",
+    "load_backbone": "clip.loading",
+    "open_dataset": "data.opening",
+}
+
+__all__ = [
+    "Dataset",
+    "PromptClassifier",
+    "Run",
+    "Scores",
+    "TrainOptions",
+    "base_to_new",
+    "evaluate",
+    "few_shot",
+    "fit",
+    "load_backbone",
+    "open_dataset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

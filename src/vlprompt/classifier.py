@@ -1,0 +1,202 @@
+"""PromptClassifier: prompt learning in the manner of scikit-learn.
+
+    classifier = PromptClassifier(method="coop+lamm", shots=16).fit(paths, labels)
+    classifier.predict(["a.jpg"]), classifier.predict_proba(...), classifier.score(paths, labels)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vlprompt.errors import OptionError, RunError, nearest
+
+if TYPE_CHECKING:
+    from vlprompt.clip.backbone import Backbone
+    from vlprompt.run import Run
+
+try:  # scikit-learn is optional: with it, this is one of its estimators
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    _BASES: tuple[type, ...] = (ClassifierMixin, BaseEstimator)
+except Exception:  # a broken installation must not break this one
+    _BASES = ()
+
+
+class _Parameters:
+    """get_params and set_params as scikit-learn defines them."""
+
+    _NAMES = (
+        "method", "backbone", "shots", "seed", "options", "train", "templates", "classes", "device", "precision",
+        "cache", "verbose",
+    )  # fmt: skip
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._NAMES}
+
+    def set_params(self, **values: Any) -> Any:
+        for name, value in values.items():
+            if name not in self._NAMES:
+                raise OptionError(f'no parameter "{name}": {nearest(name, self._NAMES)}')
+            setattr(self, name, value)
+        return self
+
+
+class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
+    """Learns classes from a few pictures of each by learning prompts for a CLIP-like backbone.
+
+    method: see `vlprompt methods`. backbone: what `load_backbone` loads, or a Backbone. shots: training
+    pictures per class, 0 for all that are given. options, train: of the method and of the loop, by name.
+    classes: names for the labels (a list in label order, or a dict), when the labels themselves say little.
+    cache: keep features on disk. verbose: progress on stderr.
+
+    After fit: classes_ (labels, sorted), class_names_ (what the prompts say), run_, zero_shot_score_
+    and score_ (accuracy from 0 to 1 on held-out pictures, when there are any; else None).
+    """
+
+    def __init__(self, method: str = "coop+lamm", backbone: Any = "embedded", shots: int = 16, seed: int = 1,
+                 options: dict[str, Any] | None = None, train: dict[str, Any] | None = None,
+                 templates: Any = None, classes: Any = None, device: str = "auto", precision: str = "float32",
+                 cache: bool = True, verbose: bool = False) -> None:
+        self.method = method
+        self.backbone = backbone
+        self.shots = shots
+        self.seed = seed
+        self.options = options
+        self.train = train
+        self.templates = templates
+        self.classes = classes
+        self.device = device
+        self.precision = precision
+        self.cache = cache
+        self.verbose = verbose
+
+    # -- learning --------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Sequence[Any] | np.ndarray | None = None) -> PromptClassifier:
+        """X: pictures (paths, bytes, PIL images, arrays [H, W, 3]) with labels y, or without y a folder,
+        list or archive that `open_dataset` opens, or a Dataset."""
+        from vlprompt.data.memory import from_pictures
+        from vlprompt.fitting import fit
+
+        if y is None:
+            data: Any = X
+            labels = None
+        else:
+            labels = np.asarray(y)
+            data = from_pictures(list(X), list(labels), classes=self.classes)
+        run = fit(
+            data, self.method, shots=self.shots, backbone=self.backbone, seed=self.seed, options=self.options,
+            train=self.train, templates=self.templates, classes=self.classes if y is None else None,
+            device=self.device, precision=self.precision, cache=self.cache, progress=self.verbose,
+        )  # fmt: skip
+        return self._take(run, labels, getattr(data, "class_keys", None))
+
+    def _take(self, run: Run, labels: np.ndarray | None, keys: Sequence[str] | None) -> PromptClassifier:
+        self.run_ = run
+        self.class_names_ = np.asarray(run.class_names, dtype=object)
+        if labels is None:
+            own: list[Any] = list(run.class_names)
+        else:  # labels come back in the type in which they were given
+            by_text = {str(label): label for label in labels.tolist()}
+            own = [by_text.get(key, key) for key in keys or ()]
+        self._set_labels(own)
+        return self
+
+    def _set_labels(self, labels: Sequence[Any]) -> None:
+        """Labels in the order of the method's classes, and sorted for the columns of predict_proba."""
+        values = np.asarray(labels)
+        if values.dtype.kind not in "iub" and len(set(map(type, labels))) > 1:
+            values = np.asarray(list(map(str, labels)))
+        self._columns = np.argsort(values, kind="stable")
+        self.classes_ = values[self._columns]
+
+    @property
+    def zero_shot_score_(self) -> float | None:
+        """Accuracy of the names alone on the held-out pictures, 0 to 1."""
+        return self._held_out("zero_shot")
+
+    @property
+    def score_(self) -> float | None:
+        """Accuracy of what was learned on the same pictures, 0 to 1."""
+        return self._held_out(self._run().info.get("reported") or "test")
+
+    def _held_out(self, key: str) -> float | None:
+        found = self._run().scores.get(key)
+        return found["accuracy"] / 100 if found else None
+
+    def _run(self) -> Run:
+        if not hasattr(self, "run_"):
+            raise RunError("this PromptClassifier has learned nothing yet: call fit first")
+        return self.run_
+
+    # -- using it --------------------------------------------------------------------------------
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """[N, C] probabilities; columns in the order of classes_."""
+        return self._run().probabilities(X)[:, self._columns]
+
+    def predict(self, X: Any) -> np.ndarray:
+        """[N] labels, of the kind that was given to fit."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def score(self, X: Any, y: Sequence[Any] | np.ndarray | None = None, sample_weight: Any = None) -> float:
+        """Accuracy from 0 to 1. Without y: X is a folder, list or archive, whose test split is taken."""
+        if y is None:
+            from vlprompt.data.dataset import Dataset
+            from vlprompt.data.opening import open_dataset
+
+            dataset = X if isinstance(X, Dataset) else open_dataset(X, classes=self.classes)
+            return self._run().evaluate(dataset).accuracy / 100
+        hits = self.predict(X) == np.asarray(y)
+        return float(np.average(hits, weights=sample_weight))
+
+    def for_classes(self, names: Sequence[str]) -> PromptClassifier:
+        """A classifier with the same learned prompts for other class names; these become the labels."""
+        other = type(self)(**self.get_params())
+        other.run_ = self._run().for_classes(names)
+        other.class_names_ = np.asarray(list(names), dtype=object)
+        other._set_labels(list(names))
+        return other
+
+    def set_classes(self, names: Sequence[str]) -> PromptClassifier:
+        """Other class names for this classifier, in place."""
+        self.__dict__.update(self.for_classes(names).__dict__)
+        return self
+
+    # -- keeping it ------------------------------------------------------------------------------
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes a run folder (without the backbone)."""
+        run = self._run()
+        run.info["labels"] = [label.item() if isinstance(label, np.generic) else label for label in self._ordered()]
+        return run.save(Path(folder))
+
+    def _ordered(self) -> list[Any]:
+        back = np.argsort(self._columns, kind="stable")
+        return list(self.classes_[back])
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], backbone: Backbone | str | None = None, *, device: str = "auto",
+             precision: str | None = None) -> PromptClassifier:
+        """A saved classifier, or any run folder."""
+        from vlprompt.run import Run
+
+        run = Run.load(Path(folder), backbone, device=device, precision=precision)
+        info = run.info
+        own = cls(
+            method=info["method"], backbone=backbone or info["backbone"]["source"], shots=info.get("shots", 16),
+            seed=info.get("seed", 1), options=info["options"], train=info.get("train"),
+            templates=info["templates"], device=device, precision=precision or info["backbone"]["precision"],
+        )  # fmt: skip
+        own.run_ = run
+        own.class_names_ = np.asarray(run.class_names, dtype=object)
+        own._set_labels(info.get("labels") or list(run.class_names))
+        return own
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "run_")

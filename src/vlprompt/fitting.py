@@ -1,0 +1,376 @@
+"""fit: from a folder of pictures to a saved run; the whole story on one page.
+
+    pictures -> few-shot split -> backbone -> method -> inputs -> training -> scores -> run folder
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import vlprompt
+from vlprompt import methods
+from vlprompt.clip.backbone import Backbone
+from vlprompt.data.cache import FeatureCache
+from vlprompt.data.dataset import Dataset, Item, duplicate_notice, duplicates_across_splits
+from vlprompt.data.opening import open_dataset
+from vlprompt.data.sampling import Split, draw
+from vlprompt.data.task import DEFAULT_TEMPLATE, Task
+from vlprompt.errors import RunError
+from vlprompt.evaluation import Scores, evaluate
+from vlprompt.methods.base import Method, Recipe
+from vlprompt.methods.zeroshot import ZeroShot
+from vlprompt.options import build
+from vlprompt.recipes import load_recipe
+from vlprompt.run import INFO, LOG, PRECISIONS, Run, read_info, read_log
+from vlprompt.training.checkpoints import FILE as CHECKPOINT
+from vlprompt.training.checkpoints import Checkpoints
+from vlprompt.training.checkpoints import read as read_checkpoint
+from vlprompt.training.estimating import estimate
+from vlprompt.training.inputs import Encoder, Inputs, Progress, Views
+from vlprompt.training.log import RunLog
+from vlprompt.training.loop import OnEpoch, message, train
+from vlprompt.training.options import TrainOptions
+from vlprompt.training.progress import ProgressBar
+from vlprompt.training.seeds import generator
+
+DEFAULT_METHOD = "coop+lamm"
+# The zero-shot reference averages these, unless templates are given; prompts start from the first.
+ZERO_SHOT_TEMPLATES = (
+    DEFAULT_TEMPLATE, "a picture of a {}.", "a close-up photo of a {}.", "a photo of the {}.", "a {}", "{}",
+)  # fmt: skip
+LONG = 600.0  # seconds of training beyond which an estimate is printed
+
+OnRecord = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to learn and how, beside data, backbone and seed.
+
+    method: a name that `methods.load` knows. options: of the method. train: of the loop.
+    templates: () for the default; the first is the method's, the mean of all is the zero-shot reference.
+    """
+
+    method: str = DEFAULT_METHOD
+    options: dict[str, Any] = field(default_factory=dict)
+    train: TrainOptions = TrainOptions()
+    templates: tuple[str, ...] = ()
+
+
+def make_plan(method: str | None = None, options: dict[str, Any] | None = None,
+              train: dict[str, Any] | TrainOptions | None = None, recipe: str | Path | None = None,
+              templates: str | Sequence[str] | None = None) -> Plan:
+    """A plan from loose input; what is given explicitly goes before what a recipe says."""
+    held = load_recipe(recipe) if recipe is not None else None
+    name = method or (held.method if held else DEFAULT_METHOD)
+    options = (held.options if held else {}) | dict(options or {})
+    methods.load(name).options(options)  # bad values stop here, before anything is read
+    if not isinstance(train, TrainOptions):
+        train = build(TrainOptions, (held.train if held else {}) | dict(train or {}), owner="training")
+    texts = (templates,) if isinstance(templates, str) else tuple(templates or ())
+    return Plan(name, options, train, texts)
+
+
+def fit(
+    data: str | Path | Dataset,
+    method: str | None = None,
+    *,
+    shots: int = 16,
+    backbone: str | Path | Backbone = "embedded",
+    seed: int = 1,
+    out: str | Path | None = None,
+    options: dict[str, Any] | None = None,
+    train: dict[str, Any] | TrainOptions | None = None,
+    recipe: str | Path | None = None,
+    templates: str | Sequence[str] | None = None,
+    classes: Any = None,
+    device: str = "auto",
+    precision: str = "float32",
+    tokenizer: str | None = None,
+    cache: FeatureCache | bool = True,
+    resume: bool = True,
+    overwrite: bool = False,
+    progress: bool = False,
+    on_record: OnRecord | None = None,
+    command: str = "",
+) -> Run:
+    """Learns the classes of a data set from a few pictures of each.
+
+    data: whatever `open_dataset` opens, or a Dataset. method: default "coop+lamm", or the recipe's.
+    shots: training pictures per class, 0 for all. backbone: what `load_backbone` loads, or a Backbone.
+    out: run folder; None keeps the run in memory. An interrupted run of the same settings in `out` goes
+    on where it stopped; a finished one is loaded as it is. overwrite: replace what `out` holds.
+    options, train: of the method and of the loop (`TrainOptions`), by name. recipe: a published one by
+    name, or a file. templates: with one {} each. cache: features on disk; False for none.
+    progress: bars on stderr. on_record: told every record (messages, progress, steps, epochs).
+
+    Returns the run with its scores: `run.scores["test"]`, and `["zero_shot"]` beside it.
+    """
+    if progress:
+        with ProgressBar() as bar:
+            return fit(
+                data, method, shots=shots, backbone=backbone, seed=seed, out=out, options=options, train=train,
+                recipe=recipe, templates=templates, classes=classes, device=device, precision=precision,
+                tokenizer=tokenizer, cache=cache, resume=resume, overwrite=overwrite, command=command,
+                on_record=both(bar, on_record),
+            )  # fmt: skip
+    plan = make_plan(method, options, train, recipe, templates)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=classes)
+    split = draw(dataset, shots=shots, seed=seed)
+    if not isinstance(backbone, Backbone):
+        from vlprompt.clip.loading import load_backbone
+
+        backbone = load_backbone(str(backbone), device=device, precision=precision, tokenizer=tokenizer)
+    return learn(
+        dataset, split, backbone, plan, out=out, cache=cache, resume=resume, overwrite=overwrite,
+        on_record=on_record, command=command, tokenizer=tokenizer,
+    )  # fmt: skip
+
+
+def learn(
+    dataset: Dataset,
+    split: Split,
+    backbone: Backbone,
+    plan: Plan,
+    *,
+    out: str | Path | None = None,
+    cache: FeatureCache | bool = True,
+    resume: bool = True,
+    overwrite: bool = False,
+    on_record: OnRecord | None = None,
+    command: str = "",
+    tokenizer: str | None = None,
+) -> Run:
+    """The same from a drawn split and a loaded backbone; what `fit` and the protocols share."""
+    clock = Clock()
+    method, options, info = prepare(dataset, split, backbone, plan, tokenizer)
+    folder = Path(out) if out is not None else None
+    done = finished(folder, info, backbone, resume, overwrite)
+    if done is not None:
+        both(on_record)(message(f"{folder}: finished already with these settings, nothing is done again"))
+        return done
+    log = RunLog(folder / LOG if folder else None, read_log(folder / LOG) if folder and resume else None)
+    emit = both(log, on_record)
+    try:
+        info["notices"] = notices(dataset, split)
+        for text in info["notices"]:
+            emit(message(text))
+        kept = FeatureCache(None if cache else False) if isinstance(cache, bool) else cache
+        encoder = Encoder(dataset, backbone, cache=kept, budget=method.interpreter.budget, emit=emit)
+        views = Views(options.view_count() if method.learns else 0, split.seed)
+        inputs = encoder.inputs(method.needs, split.train if method.learns else [], views, what="training pictures")
+        held_out = {
+            name: HeldOut.read(encoder, method, items, name)
+            for name, items in (("test", split.test), ("val", split.val)) if items
+        }  # fmt: skip
+        clock.lap("encode_s")
+        scores = {}
+        reported = next(iter(held_out), None)  # test, or val without one
+        if reported is not None:
+            task = replace(method.task, templates=tuple(info["zero_shot_templates"]))
+            scores["zero_shot"] = evaluate(ZeroShot(backbone, task), held_out[reported].features)
+            emit(score_record("zero-shot", reported, scores["zero_shot"]))
+        clock.lap("zero_shot_s")
+        trained = None
+        if method.learns:
+            announce(method, len(inputs), options, emit)
+            keeper = None
+            if folder is not None:
+                keeper = Checkpoints(folder, info["settings"], every=options.save_seconds,
+                                     on_trouble=lambda text: emit(message(text)))  # fmt: skip
+                if not resume:
+                    keeper.clear()
+            on_epoch = validation(options, held_out.get("val"))
+            trained = train(method, inputs, options, seed=split.seed, emit=emit, on_epoch=on_epoch,
+                            checkpoints=keeper)  # fmt: skip
+        clock.lap("train_s")
+        for name, part in held_out.items():
+            tick = Progress(emit, f"{plan.method}, {name}", len(part.own))
+            scores[name] = evaluate(method, part.own, on_progress=lambda n, _, tick=tick: tick.to(n))
+            emit(score_record(plan.method, name, scores[name]))
+        clock.lap("evaluate_s")
+        skipped = inputs.skipped + [s for part in held_out.values() for s in part.features.skipped]
+        info["data"]["skipped"] = len(skipped)
+        if skipped:
+            info["notices"].append(f"{len(skipped)} pictures could not be read and were skipped; log.jsonl names them")
+        info |= {
+            "reported": reported, "scores": {name: s.to_dict() for name, s in scores.items()},
+            "training": asdict(trained) if trained else None, "timings": clock.laps,
+            "parameters": method.trainable_parameters() if method.learns else 0,
+            "versions": versions(), "machine": machine(backbone), "command": command,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }  # fmt: skip
+        run = Run(method.eval(), backbone, info, log.records)
+    finally:
+        log.close()
+    if folder is not None:
+        run.folder = folder  # its log is there already
+        run.save(folder)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return run
+
+
+def prepare(dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, tokenizer: str | None = None
+            ) -> tuple[Method, TrainOptions, dict[str, Any]]:
+    """The method with its initial values, the resolved training options, and what is known before training."""
+    spec = methods.load(plan.method)
+    task = Task(split.class_names, plan.templates or (DEFAULT_TEMPLATE,), shots_of(split))
+    method = spec.build(backbone, task, plan.options, generator(split.seed, "initial values"))
+    options = plan.train.resolved(recipe_of(method), method.needs)
+    method.interpreter.budget = int(options.memory * 2**30) // 2  # the other half is for pictures
+    info: dict[str, Any] = {
+        "method": plan.method, "title": title(method), "paper": method.paper,
+        "options": {k: v for s in spec.options(plan.options) for k, v in asdict(s).items()},
+        "train": asdict(options) if method.learns else None, "seed": split.seed, "shots": split.shots,
+        "task_shots": task.shots, "class_names": list(task.class_names), "templates": list(task.templates),
+        "zero_shot_templates": list(plan.templates or ZERO_SHOT_TEMPLATES),
+        "backbone": {
+            "source": backbone.name, "fingerprint": backbone.fingerprint,
+            "precision": PRECISIONS.get(backbone.dtype, str(backbone.dtype)), "tokenizer": tokenizer,
+        },
+        "data": {
+            "name": dataset.name, "fingerprint": dataset.fingerprint, "split": dataset.split_origin,
+            "classes": split.which, "train": len(split.train), "val": len(split.val), "test": len(split.test),
+        },
+    }  # fmt: skip
+    drawn = [[(item.path, item.label) for item in items] for items in (split.train, split.val, split.test)]
+    decisive = [info | {"train": options.decisive()}, drawn, backbone.device.type]
+    info["settings"] = hashlib.sha256(json.dumps(decisive, ensure_ascii=False).encode()).hexdigest()[:16]
+    return method, options, info
+
+
+def finished(folder: Path | None, info: dict[str, Any], backbone: Backbone, resume: bool, overwrite: bool
+             ) -> Run | None:
+    """The run that the folder holds, if it is this one; RunError if it holds another."""
+    if folder is None or overwrite:
+        return None
+    mend = "choose another folder or overwrite it (--overwrite)"
+    if (folder / INFO).exists():
+        if not resume or read_info(folder).get("settings") != info["settings"]:
+            raise RunError(f"{folder}: holds a finished run with other settings: {mend}")
+        return Run.load(folder, backbone)
+    held = read_checkpoint(folder / CHECKPOINT)
+    if held is not None and resume and held[1] != info["settings"]:
+        raise RunError(f"{folder}: holds an interrupted run with other settings: {mend}")
+    return None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Pictures to score on: frozen features for the zero-shot reference, and what the method needs."""
+
+    features: Inputs
+    own: Inputs
+
+    @classmethod
+    def read(cls, encoder: Encoder, method: Method, items: Sequence[Item], name: str) -> HeldOut:
+        features = encoder.features(items, what=f"{name} pictures")
+        if method.needs == "features":
+            return cls(features, features)
+        own = encoder.inputs(method.needs, features.items, what=f"{name} crops", known_good=True)
+        return cls(features, own)
+
+
+def validation(options: TrainOptions, held_out: HeldOut | None) -> OnEpoch | None:
+    """Scores on the validation pictures after some epochs, if that is asked for and there are any."""
+    every = options.validate_every or (1 if options.select == "best" else 0)
+    if held_out is None or not every:
+        return None
+
+    def on_epoch(epoch: int, method: Method) -> dict[str, float]:
+        if (epoch + 1) % every and epoch + 1 < options.epochs:
+            return {}
+        return {"val_accuracy": evaluate(method, held_out.own).accuracy}
+
+    return on_epoch
+
+
+def announce(method: Method, pictures: int, options: TrainOptions, emit: OnRecord) -> None:
+    """Says what training will take, if it is more than the budget or many minutes."""
+    found = estimate(method, pictures, options)
+    budget = method.interpreter.budget
+    if found.exceeds(budget):
+        emit(message(f"estimate: {found.text()}; the activations are more than the budget of "
+                     f"{budget / 2**30:.1f} GiB, so classes are computed in parts (slower, same numbers)"))  # fmt: skip
+    elif found.seconds > LONG:
+        emit(message(f"estimate: {found.text()}"))
+
+
+def notices(dataset: Dataset, split: Split) -> list[str]:
+    """What a user should know about the data before trusting a figure."""
+    twice = duplicate_notice(duplicates_across_splits(dataset))
+    found = [*dataset.notices, *split.notices, *([twice] if twice else [])]
+    if not split.test:
+        other = "the validation pictures are scored" if split.val else "nothing can be scored"
+        found.append(f"{dataset.name} has no test pictures: {other}")
+    return found
+
+
+def shots_of(split: Split) -> int:
+    """Training pictures per class as asked for; with all of them, their mean."""
+    return split.shots or max(1, round(len(split.train) / max(1, len({i.label for i in split.train}))))
+
+
+def recipe_of(method: Method) -> Recipe:
+    """The published settings: of the method that LAMM wraps, if it learns."""
+    base = getattr(method, "base", None)
+    return base.recipe if isinstance(base, Method) and base.learns else method.recipe
+
+
+def title(method: Method) -> str:
+    base = getattr(method, "base", None)
+    return f"{base.title} + {method.title}" if isinstance(base, Method) and base.learns else method.title
+
+
+def score_record(who: str, split: str, scores: Scores) -> dict[str, Any]:
+    text = f"{who}: {scores.accuracy:.2f} % of {scores.count} {split} pictures, macro F1 {scores.macro_f1:.2f} %"
+    return message(text, scored=who, split=split, accuracy=scores.accuracy, count=scores.count)
+
+
+def both(*receivers: OnRecord | None) -> OnRecord:
+    """One receiver that passes records on to all."""
+    own = [r for r in receivers if r is not None]
+
+    def emit(record: dict[str, Any]) -> None:
+        for receiver in own:
+            receiver(record)
+
+    return emit
+
+
+def versions() -> dict[str, str]:
+    import numpy
+    import PIL
+
+    return {
+        "vlprompt": vlprompt.__version__, "torch": torch.__version__, "numpy": numpy.__version__,
+        "pillow": PIL.__version__, "python": platform.python_version(),
+    }  # fmt: skip
+
+
+def machine(backbone: Backbone) -> dict[str, Any]:
+    name = torch.cuda.get_device_name(backbone.device) if backbone.device.type == "cuda" else platform.machine()
+    return {"device": backbone.device.type, "name": name, "threads": torch.get_num_threads()}
+
+
+class Clock:
+    """Seconds of the parts of a run, and `total_s`."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.perf_counter()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._last, 3)
+        self.laps["total_s"] = round(now - self._began, 3)
+        self._last = now

@@ -1,0 +1,94 @@
+"""base_to_new: train on the first half of the classes, test on these, on the others, and on all together.
+
+Base classes are the first ceil(C / 2) in label order. Pictures are sampled from all classes first, then
+restricted, as published (Zhou et al., "Conditional Prompt Learning", CVPR 2022, section 4.1). `base` and
+`new` choose among their own half of the classes only, `all` among all of them (open world).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vlprompt.clip.backbone import Backbone
+from vlprompt.data.cache import FeatureCache
+from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.sampling import draw, kept_labels
+from vlprompt.errors import DataError, OptionError
+from vlprompt.evaluation import evaluate
+from vlprompt.fitting import HeldOut, learn
+from vlprompt.methods.base import Method
+from vlprompt.methods.zeroshot import ZeroShot
+from vlprompt.protocols.common import base_record, open_both, plan_and_rest, run_folder, test_needed
+from vlprompt.training.inputs import Encoder
+
+NAME = "base_to_new"
+VALUES = ("base", "new", "harmonic_mean", "all")
+
+
+def harmonic_mean(base: float, new: float) -> float:
+    """2 b n / (b + n); 0 if both are 0."""
+    return 2 * base * new / (base + new) if base + new else 0.0
+
+
+def base_to_new(
+    data: str | Path | Dataset,
+    method: str | None = None,
+    backbone: str | Path | Backbone = "embedded",
+    *,
+    shots: int = 16,
+    seeds: Sequence[int] = (1, 2, 3),
+    out: str | Path | None = None,
+    **more: Any,
+) -> Iterator[dict[str, Any]]:
+    """One record per seed: base, new, harmonic_mean, all (per cent), the same of zero-shot under
+    "zero_shot", and seconds.
+
+    out and more: as in `few_shot`. OptionError for a method that cannot be taken to new classes.
+    """
+    plan, setup, rest = plan_and_rest(method, more)
+    dataset, backbone = open_both(data, backbone, setup)
+    test_needed(dataset)
+    for seed in seeds:
+        split = draw(dataset, shots=shots, seed=seed, which="base")
+        order = kept_labels(dataset.items("train"), "base") + kept_labels(dataset.items("train"), "new")
+        parts = class_parts(dataset, order, len(split.class_names))
+        run = learn(dataset, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest)
+        zero_shot = ZeroShot(backbone, replace(run.method.task, templates=tuple(run.info["zero_shot_templates"])))
+        values, reference = {"base": run.scores["test"]["accuracy"]}, {"base": run.scores["zero_shot"]["accuracy"]}
+        cache = rest.get("cache", True)
+        encoder = Encoder(
+            dataset, backbone, cache=FeatureCache(None if cache else False) if isinstance(cache, bool) else cache,
+            budget=run.method.interpreter.budget, emit=rest.get("on_record") or (lambda record: None),
+        )  # fmt: skip
+        for name in ("new", "all"):
+            names, items = parts[name]
+            held = HeldOut.read(encoder, run.method, items, f"{name} classes")
+            values[name] = evaluate(other(run.method, names, plan.method), held.own).accuracy
+            reference[name] = evaluate(zero_shot.for_classes(names), held.features).accuracy
+        for found in (values, reference):
+            found["harmonic_mean"] = harmonic_mean(found["base"], found["new"])
+        yield base_record(NAME, dataset, backbone, plan, shots, seed, run) | values | {"zero_shot": reference}
+
+
+def class_parts(dataset: Dataset, order: list[int], base: int) -> dict[str, tuple[tuple[str, ...], list[Item]]]:
+    """Names and test pictures of the new classes and of all, base classes first; labels renumbered."""
+    if base == len(order):
+        raise DataError(f"{dataset.name}: no classes are left as new ones; base_to_new needs at least two classes")
+    found = {}
+    for name, labels in (("new", order[base:]), ("all", order)):
+        number = {label: i for i, label in enumerate(labels)}
+        items = [replace(i, label=number[i.label]) for i in dataset.items("test") if i.label in number]
+        if not items:
+            raise DataError(f"{dataset.name}: no test pictures of {name} classes")
+        found[name] = (tuple(dataset.class_names[label] for label in labels), items)
+    return found
+
+
+def other(method: Method, names: Sequence[str], title: str) -> Method:
+    try:
+        return method.for_classes(names).eval()
+    except OptionError as error:
+        raise OptionError(f"{title} cannot be tested on new classes: {error}") from error

@@ -1,0 +1,80 @@
+"""What protocols share: opening data and backbone once, one folder per seed, mean and deviation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vlprompt.clip.backbone import Backbone
+from vlprompt.data.dataset import Dataset
+from vlprompt.data.opening import open_dataset
+from vlprompt.errors import DataError, OptionError, nearest
+from vlprompt.fitting import Plan, make_plan
+from vlprompt.run import Run
+
+_PLAN = ("options", "train", "recipe", "templates")
+_SETUP = {"classes": None, "device": "auto", "precision": "float32", "tokenizer": None}
+_REST = ("cache", "resume", "overwrite", "on_record", "command")
+
+
+def plan_and_rest(method: str | None, more: dict[str, Any]) -> tuple[Plan, dict[str, Any], dict[str, Any]]:
+    """Keyword arguments of `fit` as a plan, how to open data and backbone, and what `learn` takes."""
+    for name in more:
+        if name not in (*_PLAN, *_SETUP, *_REST):
+            raise OptionError(f'no argument "{name}": {nearest(name, (*_PLAN, *_SETUP, *_REST))}')
+    plan = make_plan(method, **{k: v for k, v in more.items() if k in _PLAN})
+    setup = {k: more.get(k, default) for k, default in _SETUP.items()}
+    return plan, setup, {k: v for k, v in more.items() if k in _REST}
+
+
+def open_both(data: str | Path | Dataset, backbone: str | Path | Backbone, setup: dict[str, Any]
+              ) -> tuple[Dataset, Backbone]:
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup["classes"])
+    if not isinstance(backbone, Backbone):
+        from vlprompt.clip.loading import load_backbone
+
+        backbone = load_backbone(
+            str(backbone), device=setup["device"], precision=setup["precision"], tokenizer=setup["tokenizer"]
+        )
+    return dataset, backbone
+
+
+def test_needed(dataset: Dataset) -> None:
+    if not dataset.splits.get("test"):
+        raise DataError(f"{dataset.name}: a protocol needs test pictures, and there are none")
+
+
+def run_folder(out: str | Path | None, seed: int) -> Path | None:
+    return None if out is None else Path(out) / f"seed{seed}"
+
+
+def base_record(protocol: str, dataset: Dataset, backbone: Backbone, plan: Plan, shots: int, seed: int,
+                run: Run) -> dict[str, Any]:
+    """What the values of a record belong to. seconds: of training; total_seconds: encoding and scoring too."""
+    return {
+        "protocol": protocol, "data": dataset.name, "method": plan.method, "backbone": backbone.name,
+        "shots": shots, "seed": seed, "seconds": run.info["timings"]["train_s"],
+        "total_seconds": run.info["timings"]["total_s"], "folder": str(run.folder) if run.folder else None,
+    }  # fmt: skip
+
+
+def summary(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean and sample standard deviation of every number in records of several seeds: {"accuracy": {"mean",
+    "std", "n"}}. Nested values are named with a dot ("zero_shot.base")."""
+    columns: dict[str, list[float]] = {}
+    for record in records:
+        flat = dict(record)
+        for key, value in record.items():
+            if isinstance(value, dict):
+                flat |= {f"{key}.{inner}": v for inner, v in value.items()}
+        for key, value in flat.items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and key not in ("seed", "shots"):
+                columns.setdefault(key, []).append(float(value))
+    found = {}
+    for key, values in columns.items():
+        mean = math.fsum(values) / len(values)
+        spread = math.fsum((v - mean) ** 2 for v in values)
+        found[key] = {"mean": mean, "std": math.sqrt(spread / max(1, len(values) - 1)), "n": len(values)}
+    return found

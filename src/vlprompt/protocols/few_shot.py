@@ -1,0 +1,51 @@
+"""few_shot: train on K pictures of every class, test on all classes.
+
+Sampling as in CoOp (Zhou et al., IJCV 2022); seeds 1, 2, 3; mean and standard deviation over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlprompt.clip.backbone import Backbone
+from vlprompt.data.dataset import Dataset
+from vlprompt.data.sampling import draw
+from vlprompt.fitting import learn
+from vlprompt.protocols.common import base_record, open_both, plan_and_rest, run_folder, test_needed
+
+NAME = "few_shot"
+VALUES = ("accuracy", "macro_f1", "zero_shot")
+
+
+def few_shot(
+    data: str | Path | Dataset,
+    method: str | None = None,
+    backbone: str | Path | Backbone = "embedded",
+    *,
+    shots: int = 16,
+    seeds: Sequence[int] = (1, 2, 3),
+    out: str | Path | None = None,
+    **more: Any,
+) -> Iterator[dict[str, Any]]:
+    """One record per seed: accuracy, macro_f1, zero_shot (per cent), seconds, and what they belong to.
+
+    out: one run folder per seed in it, `seed1`, ...; runs that are there already are not done again.
+    more: as for `fit` (options, train, recipe, templates, classes, device, precision, cache, on_record,
+    ...). `vlprompt.protocols.common.summary` gives mean and standard deviation over the records.
+    """
+    plan, setup, rest = plan_and_rest(method, more)
+    dataset, backbone = open_both(data, backbone, setup)
+    test_needed(dataset)
+    for seed in seeds:
+        run = learn(
+            dataset, draw(dataset, shots=shots, seed=seed), backbone, plan, out=run_folder(out, seed),
+            tokenizer=setup["tokenizer"], **rest,
+        )  # fmt: skip
+        yield base_record(NAME, dataset, backbone, plan, shots, seed, run) | {
+            "accuracy": run.scores["test"]["accuracy"],
+            "macro_f1": run.scores["test"]["macro_f1"],
+            "zero_shot": run.scores["zero_shot"]["accuracy"],
+            "count": run.scores["test"]["count"],
+        }

@@ -1,0 +1,305 @@
+"""Run: a trained method in a folder of some kilobytes, without the backbone.
+
+    run.json               what was done: method, options, data, backbone, scores, timings, versions
+    prompts.safetensors    the method's own tensors
+    log.jsonl              one JSON record per line
+    README.md              a model card made from run.json
+
+Each file is replaced at once; run.json comes last and names the hash of the tensors it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from vlprompt import methods
+from vlprompt.clip.backbone import Backbone
+from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.pictures import Picture, open_picture
+from vlprompt.data.task import Task
+from vlprompt.errors import PictureError, RunError, VlpromptError
+from vlprompt.evaluation import Scores, chunk_size, evaluate, softmax
+from vlprompt.methods.base import Batch, Method
+from vlprompt.model_card import card
+from vlprompt.training.checkpoints import write_atomically
+from vlprompt.training.inputs import Encoder, live_batch, to_pixels
+
+FORMAT = 1
+INFO, TENSORS, LOG, CARD = "run.json", "prompts.safetensors", "log.jsonl", "README.md"
+PRECISIONS = {torch.float32: "float32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best classes of one picture with their probabilities, best first; or why it cannot be read."""
+
+    picture: str
+    top: tuple[tuple[str, float], ...] = ()
+    error: str | None = None
+
+    @property
+    def label(self) -> str | None:
+        return self.top[0][0] if self.top else None
+
+
+@dataclass(eq=False)
+class Run:
+    """A method with its backbone and the record of how it came to be.
+
+    info: the content of run.json. log: the records of log.jsonl. shown: the method for other classes,
+    if `for_classes` was called; what was learned stays in `learned`.
+    """
+
+    learned: Method
+    backbone: Backbone
+    info: dict[str, Any]
+    log: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    folder: Path | None = None
+    shown: Method | None = None
+
+    @property
+    def method(self) -> Method:
+        """What predicts."""
+        return self.shown if self.shown is not None else self.learned
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.method.task.class_names
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Scores by name: "test", "val", "zero_shot"; each as `Scores.to_dict` gives it."""
+        return self.info.get("scores", {})
+
+    def for_classes(self, names: Sequence[str]) -> Run:
+        """The same learned tensors with other class names; OptionError where a method cannot do that."""
+        shown = self.learned.for_classes(list(names)).eval()
+        return Run(self.learned, self.backbone, self.info, self.log, None, shown)
+
+    # -- using it --------------------------------------------------------------------------------
+
+    def predict(self, pictures: Picture | Iterable[Picture], top: int = 5) -> list[Prediction]:
+        """The best classes of each picture. pictures: one, or many, as paths, bytes, PIL images or arrays.
+
+        A picture that cannot be read gets a Prediction with `error`.
+        """
+        many = as_list(pictures)
+        rows, wrong = self._logits(many)
+        probabilities = softmax(rows)
+        found = []
+        for i, picture in enumerate(many):
+            name = str(picture) if isinstance(picture, (str, Path)) else f"picture {i + 1}"
+            if i in wrong:
+                found.append(Prediction(name, error=str(wrong[i])))
+                continue
+            best = np.argsort(-probabilities[i], kind="stable")[: max(1, top)]
+            found.append(Prediction(name, tuple((self.class_names[c], float(probabilities[i, c])) for c in best)))
+        return found
+
+    def probabilities(self, pictures: Picture | Iterable[Picture]) -> np.ndarray:
+        """[N, C] probabilities; PictureError for a picture that cannot be read."""
+        rows, wrong = self._logits(as_list(pictures))
+        if wrong:
+            raise next(iter(wrong.values()))
+        return softmax(rows)
+
+    @torch.no_grad()
+    def _logits(self, pictures: Sequence[Picture]) -> tuple[np.ndarray, dict[int, PictureError]]:
+        """[N, C] logits (zeros where a picture cannot be read) and what could not be read."""
+        method, backbone = self.method.eval(), self.backbone
+        rows = np.zeros((len(pictures), len(self.class_names)), np.float32)
+        wrong: dict[int, PictureError] = {}
+        late: list[torch.Tensor] = []  # features are gathered, so that text features are needed once
+        numbers: list[int] = []
+        by_features = method.needs == "features"
+        step = 64 if by_features else min(64, chunk_size(method))
+        for start in range(0, len(pictures), step):
+            crops, good = [], []
+            for i in range(start, min(start + step, len(pictures))):
+                try:
+                    crops.append(np.asarray(backbone.preprocessing.crop(open_picture(pictures[i]))))
+                    good.append(i)
+                except PictureError as error:
+                    wrong[i] = error
+            if not good:
+                continue
+            pixels = to_pixels(np.stack(crops), backbone.preprocessing, backbone.device)
+            batch = live_batch(backbone, method.needs, pixels)
+            if by_features:
+                assert batch.features is not None
+                late.append(batch.features)
+                numbers += good
+            else:
+                rows[good] = method(batch).logits.float().cpu().numpy()
+        if late:
+            features = torch.cat(late)
+            for part in torch.arange(len(numbers)).split(chunk_size(method)):
+                logits = method(Batch(features=features[part.to(features.device)])).logits
+                rows[[numbers[i] for i in part]] = logits.float().cpu().numpy()
+        return rows, wrong
+
+    def evaluate(self, dataset: Dataset, split: str = "test", *, cache: Any = None, probabilities: bool = False,
+                 emit: Any = None) -> Scores:
+        """Scores on a split of a data set. Its classes may be others, or in another order, than the run's."""
+        method, items = self.method, dataset.items(split)
+        if dataset.class_names != self.class_names:
+            if set(dataset.class_names) == set(self.class_names):
+                place = [self.class_names.index(name) for name in dataset.class_names]
+                items = [Item(i.path, place[i.label], i.domain) for i in items]
+            else:
+                method = self.learned.for_classes(dataset.class_names)
+        more = {} if emit is None else {"emit": emit}
+        encoder = Encoder(dataset, self.backbone, cache=cache, **more)
+        return evaluate(method, encoder.inputs(method.needs, items, what=split), probabilities=probabilities)
+
+    # -- keeping it ------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the run; when the folder cannot be written, to a temporary one that the RunError names."""
+        folder = Path(folder)
+        try:
+            self._write(folder)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            try:
+                rescue = Path(tempfile.mkdtemp(prefix="vlprompt-"))
+                self._write(rescue)
+            except OSError:
+                raise RunError(f"{folder}: the run cannot be written ({reason}): free some space") from error
+            raise RunError(f"{folder}: cannot be written ({reason}); the run is kept in {rescue}") from error
+        self.folder = folder
+        return folder
+
+    def _write(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v.detach().cpu().contiguous() for k, v in self.learned.state_dict().items()}
+        data = save_tensors(state)
+        self.info["format"] = FORMAT
+        self.info["shown_classes"] = list(self.class_names) if self.shown is not None else None
+        self.info["tensors"] = {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "shapes": {name: list(value.shape) for name, value in state.items()},
+        }
+        write_atomically(folder / TENSORS, data)
+        if self.folder != folder or not (folder / LOG).exists():
+            lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in self.log)
+            write_atomically(folder / LOG, lines.encode())
+        write_atomically(folder / CARD, card(self.info).encode())
+        text = json.dumps(self.info, indent=1, ensure_ascii=False)
+        write_atomically(folder / INFO, (text + "\n").encode())
+
+    @classmethod
+    def load(cls, folder: str | Path, backbone: Backbone | str | None = None, *, device: str = "auto",
+             precision: str | None = None) -> Run:
+        """A saved run, ready to predict.
+
+        backbone: the backbone, or where it now lies, if not where the run says. Raises RunError for a
+        missing or damaged run and for another backbone than the one that the prompts were learned on.
+        """
+        folder = Path(folder)
+        info = read_info(folder)
+        data = _read(folder / TENSORS)
+        if hashlib.sha256(data).hexdigest() != info["tensors"]["sha256"]:
+            raise RunError(f"{folder / TENSORS}: damaged, or not of this run: it does not match {INFO}")
+        held = info["backbone"]
+        if not isinstance(backbone, Backbone):
+            backbone = _load_backbone(folder, info, backbone, device, precision)
+        if backbone.fingerprint != held["fingerprint"]:
+            raise RunError(
+                f'{folder}: these prompts were learned on backbone "{held["source"]}" ({held["fingerprint"][:12]}), '
+                f'not on "{backbone.name}" ({backbone.fingerprint[:12]}): give that one'
+            )
+        task = Task(tuple(info["class_names"]), tuple(info["templates"]), info["task_shots"])
+        method = methods.load(info["method"]).build(backbone, task, info["options"])
+        try:
+            method.load_state_dict(load_tensors(data))
+        except Exception as error:
+            raise RunError(f"{folder / TENSORS}: does not fit method {info['method']} ({_first_line(error)})") from error
+        run = cls(method.eval(), backbone, info, read_log(folder / LOG), folder)
+        if info.get("shown_classes"):
+            run.shown = method.for_classes(info["shown_classes"]).eval()
+        return run
+
+
+def _load_backbone(folder: Path, info: dict[str, Any], source: str | None, device: str,
+                   precision: str | None) -> Backbone:
+    from vlprompt.clip.loading import load_backbone
+
+    held = info["backbone"]
+    precision = precision or held["precision"]
+    if precision == "fp16" and not torch.cuda.is_available():
+        precision = "float32"
+    try:
+        return load_backbone(source or held["source"], device=device, precision=precision,
+                             tokenizer=held.get("tokenizer"))  # fmt: skip
+    except VlpromptError as error:
+        raise RunError(f"{folder}: its backbone cannot be loaded: {error}") from error
+
+
+def as_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
+    """One picture as a list of one; an array [N, H, W, 3] as N pictures."""
+    from PIL.Image import Image
+
+    if isinstance(pictures, np.ndarray):
+        return list(pictures) if pictures.ndim == 4 else [pictures]
+    if isinstance(pictures, (str, Path, bytes, bytearray, Image)):
+        return [pictures]
+    return list(pictures)  # type: ignore[arg-type]
+
+
+def read_info(folder: str | Path) -> dict[str, Any]:
+    """The content of run.json; RunError if there is none or it cannot be used."""
+    path = Path(folder) / INFO
+    if not Path(folder).is_dir():
+        raise RunError(f"{folder}: there is no such run folder")
+    if not path.exists():
+        hint = "; its training was interrupted: run the same fit again to finish it"
+        interrupted = (Path(folder) / "checkpoint.safetensors").exists()
+        raise RunError(f"{folder}: no {INFO} in it, so this is no finished run{hint if interrupted else ''}")
+    try:
+        info = json.loads(_read(path))
+        for key in ("method", "options", "class_names", "templates", "task_shots", "backbone", "tensors"):
+            info[key]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: damaged ({_first_line(error)})") from error
+    if info.get("format", 0) > FORMAT:
+        raise RunError(f"{path}: written by a newer vlprompt (format {info['format']}): update vlprompt")
+    return info
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The records of a log; lines cut off by a crash are left out."""
+    records = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 and lines[0].endswith(":") else (lines or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""Training: one loop for all methods, with its inputs, schedule, checkpoints and progress."""

@@ -1,0 +1,127 @@
+"""Checkpoints: everything a run needs to go on after an interruption, in one file that is replaced at once.
+
+The order of pictures and their views are pure functions of the seed and the epoch, so that learned
+tensors, optimiser buffers and two counters are all there is to keep.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+FILE = "checkpoint.safetensors"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """The file holds either its old content or all of the new, also after a crash or a power cut."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    if hasattr(os, "O_DIRECTORY"):  # the new name itself has to reach the disk
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@dataclass
+class State:
+    """Where a run stands: `epoch` and `step` to do next, and values as `part.name` -> tensor.
+
+    numbers: plain JSON values that belong to the state (running sums, best score so far).
+    """
+
+    epoch: int = 0
+    step: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        return {k[len(name) + 1 :]: v for k, v in self.tensors.items() if k.startswith(f"{name}.")}
+
+
+class Checkpoints:
+    """The checkpoint file of one run folder.
+
+    settings: what identifies the run; a checkpoint with other settings is not used.
+    every: seconds between two of them. on_trouble: told once if the disk cannot be written.
+    """
+
+    def __init__(self, folder: Path, settings: str, *, every: float = 15.0,
+                 on_trouble: Callable[[str], None] | None = None) -> None:
+        self.path = folder / FILE
+        self.settings = settings
+        self.every = every
+        self.on_trouble = on_trouble
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        return time.monotonic() - self._last >= self.every
+
+    def save(self, state: State) -> None:
+        about = {"epoch": state.epoch, "step": state.step, "numbers": state.numbers, "settings": self.settings}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
+        try:
+            write_atomically(self.path, save(tensors, metadata={"state": json.dumps(about)}))
+        except OSError as error:
+            if self.on_trouble is not None:
+                self.on_trouble(f"no checkpoint can be written to {self.path.parent} ({error.strerror}); going on")
+                self.on_trouble = None
+        self._last = time.monotonic()
+
+    def load(self) -> State | None:
+        """The state to go on from; None without a usable checkpoint of the same settings."""
+        found = read(self.path)
+        return found[0] if found is not None and found[1] == self.settings else None
+
+    def clear(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def read(path: Path) -> tuple[State, str] | None:
+    """State and settings of a checkpoint file; None if it is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        return State(about["epoch"], about["step"], tensors, about["numbers"]), about["settings"]
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def pack(method: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Learned tensors and optimiser buffers under one set of names."""
+    tensors = {f"method.{name}": value for name, value in method.state_dict().items()}
+    for name, parameter in method.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):  # SGD holds None before a tensor's first gradient
+                tensors[f"optimizer.{key}.{name}"] = value
+    return tensors
+
+
+def unpack(state: State, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Puts the values of `pack` back."""
+    method.load_state_dict(state.part("method"))
+    parameters = dict(method.named_parameters())
+    for full, value in state.part("optimizer").items():
+        key, name = full.split(".", 1)
+        own = parameters[name]
+        # counters of AdamW stay where torch keeps them, on the CPU
+        optimizer.state[own][key] = value.to(own.device) if value.dim() else value

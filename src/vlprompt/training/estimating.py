@@ -1,0 +1,83 @@
+"""What a training will take, before it begins: memory and time from sizes and a short measurement."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from vlprompt.clip.towers import ImageTower, TransformerSizes
+from vlprompt.methods.base import Method
+from vlprompt.prompts.tokens import TextPrompt
+from vlprompt.training.options import TrainOptions
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """memory: bytes of activations in one step (before chunking). seconds: of the whole training, roughly."""
+
+    memory: int
+    seconds: float
+    text_tokens: int
+    image_tokens: int
+
+    def exceeds(self, budget: int) -> bool:
+        return self.memory > budget
+
+    def text(self) -> str:
+        return f"about {self.memory / 2**30:.1f} GiB per step and {_duration(self.seconds)} of training"
+
+
+def estimate(method: Method, pictures: int, options: TrainOptions, rate: float | None = None) -> Estimate:
+    """pictures: training pictures; options: resolved. rate: operations per second, measured if not given."""
+    backbone = method.backbone
+    batch = min(options.batch, max(1, pictures))
+    part = -(-batch // options.accumulate)
+    width = backbone.embed_dim
+    with torch.no_grad():
+        text = method.prompts(torch.zeros(1, width, device=backbone.device) if method.per_image_text else None).text
+    tokens = _text_tokens(text) * (part if method.per_image_text else 1)
+    image_tokens = 0
+    if method.needs == "pixels" and isinstance(backbone.image, ImageTower):
+        image_tokens = part * (1 + backbone.image.sizes.patches + 16)
+    learns_text = any(t.requires_grad for t in text.tensors())
+    work = (3 * tokens * _per_token(backbone.text.sizes) if learns_text else 0)
+    memory = tokens * _held(backbone.text.sizes) if learns_text else 0
+    if image_tokens:
+        work += 3 * image_tokens * _per_token(backbone.vit.sizes)
+        memory += image_tokens * _held(backbone.vit.sizes)
+    steps = options.epochs * max(1, pictures // batch) * min(options.accumulate, batch)
+    seconds = steps * work / (rate or measured_rate(backbone.device, backbone.dtype))
+    return Estimate(memory, seconds, tokens, image_tokens)
+
+
+def _text_tokens(text: TextPrompt) -> int:
+    return text.prefix.shape[1] + sum(text.lengths)
+
+
+def _per_token(sizes: TransformerSizes) -> int:
+    """Operations of one token's way through a tower, matrix products only; about 2/3 of that backward."""
+    return 2 * sizes.layers * (4 * sizes.width * sizes.width + 2 * sizes.width * sizes.mlp_width)
+
+
+def _held(sizes: TransformerSizes) -> int:
+    """Bytes that one token holds until the backward pass."""
+    return 4 * sizes.layers * (10 * sizes.width + 2 * sizes.mlp_width)
+
+
+def measured_rate(device: torch.device, dtype: torch.dtype, n: int = 512) -> float:
+    """Half of a square matrix product's operations per second: what a training step reaches, roughly."""
+    a = torch.ones(n, n, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(4):
+        began = time.perf_counter()
+        float((a @ a)[0, 0])  # reading a value waits for the device
+        best = min(best, time.perf_counter() - began)
+    return n**3 / best
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

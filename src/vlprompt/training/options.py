@@ -1,0 +1,64 @@
+"""How to train: every choice of the loop, declared once; what is not given comes from the method's recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from vlprompt.errors import OptionError
+from vlprompt.options import OptionSet, option
+
+if TYPE_CHECKING:
+    from vlprompt.methods.base import Recipe
+
+RECIPE = "as the method's recipe says"
+DEFAULT_VIEWS = {"features": "8", "patches": "4", "pixels": "epoch"}  # measured, see docs/results.md
+
+
+@dataclass(frozen=True)
+class TrainOptions(OptionSet):
+    epochs: int = option(0, f"passes over the training pictures; 0: {RECIPE}", low=0)
+    batch: int = option(0, f"pictures per step; 0: {RECIPE}", low=0)
+    lr: float = option(0.0, f"highest learning rate; 0: {RECIPE}", low=0)
+    optimizer: str = option("auto", f"how steps are made; auto: {RECIPE}", choices=("auto", "sgd", "adamw"))
+    momentum: float = option(-1.0, f"momentum of sgd; -1: {RECIPE}", low=-1, high=1)
+    weight_decay: float = option(-1.0, f"decay of all learned tensors; -1: {RECIPE}", low=-1)
+    warmup_epochs: int = option(-1, f"first epochs at warmup_lr; -1: {RECIPE}", low=-1)
+    warmup_lr: float = option(-1.0, f"learning rate of the warm-up; -1: {RECIPE}", low=-1)
+    accumulate: int = option(1, "parts in which a batch is computed to save memory; the numbers stay", low=1)
+    views: str = option(
+        "auto",
+        "training views: a number of random crops per picture that are kept, epoch: a new crop in every epoch "
+        "(as published), center: the test crop; auto: 8 for methods with a frozen image tower, else epoch",
+    )
+    select: str = option("last", "which epoch's values are kept", choices=("last", "best"))
+    validate_every: int = option(0, "epochs between validations; 0: after the last, with best after each", low=0)
+    memory: float = option(8.0, "GiB that kept pictures and activations may take together", low=0.01)
+    save_seconds: float = option(15.0, "seconds between checkpoints; 0: one after every step", low=0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "views", str(self.views))  # a plain number is welcome
+        super().__post_init__()
+        if self.views not in ("auto", "epoch", "center") and not (self.views.isdigit() and int(self.views) > 0):
+            raise OptionError(f'views is "{self.views}": expected a number from 1 on, epoch, center or auto')
+
+    def resolved(self, recipe: Recipe, needs: str) -> TrainOptions:
+        """The same with every value filled in from a method's recipe and needs."""
+        unset: dict[str, Any] = {
+            "epochs": 0, "batch": 0, "lr": 0.0, "optimizer": "auto", "momentum": -1.0, "weight_decay": -1.0,
+            "warmup_epochs": -1, "warmup_lr": -1.0,
+        }  # fmt: skip
+        filled = {n: getattr(recipe, n) for n, empty in unset.items() if getattr(self, n) == empty}
+        if self.views == "auto":
+            filled["views"] = DEFAULT_VIEWS[needs]
+        return replace(self, **filled)
+
+    def view_count(self) -> int:
+        """Different views per picture over the whole training; 0: the test crop. Needs resolved options."""
+        if self.views == "center":
+            return 0
+        return self.epochs if self.views == "epoch" else min(int(self.views), self.epochs)
+
+    def decisive(self) -> dict[str, Any]:
+        """The values that the resulting numbers depend on."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "save_seconds"}
