@@ -111,7 +111,8 @@ class TextTower(nn.Module):
     def __init__(self, sizes: TextSizes, embed_dim: int, activation: str, eps: float = 1e-5) -> None:
         super().__init__()
         self.sizes = sizes
-        self.token_embedding = nn.Embedding(sizes.vocabulary, sizes.width)
+        # the weight is always loaded: no time for initial values
+        self.token_embedding = nn.Embedding(sizes.vocabulary, sizes.width, _weight=torch.empty(sizes.vocabulary, sizes.width))
         self.positional_embedding = nn.Parameter(torch.zeros(sizes.context_length, sizes.width))
         self.blocks = nn.ModuleList(Block(sizes, activation, eps) for _ in range(sizes.layers))
         self.ln_final = LayerNorm(sizes.width, eps=eps)

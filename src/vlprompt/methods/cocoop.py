@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlprompt.errors import OptionError
 from vlprompt.methods.base import Method, Recipe
 from vlprompt.methods.coop import context_template
 from vlprompt.options import OptionSet, option
@@ -43,8 +42,6 @@ class CoCoOp(Method):
         n = len(words.split(" ")) if words else opts.context_tokens
         if words:
             self.context = nn.Parameter(word_embeddings(backbone, words, n).clone())
-            if len(self.context) < n:
-                raise OptionError(f"context_init {words!r} has fewer tokens than words: choose other words")
         else:
             self.context = self.normal(n, backbone.text_width)
         hidden = max(1, backbone.embed_dim // 16)

@@ -45,10 +45,7 @@ class CoOp(Method):
         n = len(words.split(" ")) if words else opts.context_tokens
         shape = (n, self.backbone.text_width)
         if words:
-            vectors = word_embeddings(self.backbone, words, n)
-            if len(vectors) < n:
-                raise OptionError(f"context_init {words!r} has fewer tokens than words: choose other words")
-            self.context = nn.Parameter(vectors.clone())
+            self.context = nn.Parameter(word_embeddings(self.backbone, words, n).clone())
         elif opts.class_specific:
             self.context = self.normal(len(names), *shape)
         else:

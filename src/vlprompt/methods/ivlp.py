@@ -31,28 +31,27 @@ class Options(OptionSet):
 class TextTokens(nn.Module):
     """Learned text prompts: `context` at the input, `deep` for blocks 2..depth, behind [SOS].
 
-    If initial words are used, the first n of their tokens are learned and the rest stay as fixed
-    embeddings between context and name, as in the published code.
+    If initial words are used, the learned tokens replace the first of their tokens and the rest
+    stay as fixed embeddings between context and name, as in the published code.
+    always: use the words for any number of tokens, even if that writes over the name (as the
+    published LAMM on MaPLe does).
     """
 
-    def __init__(self, method: Method, tokens: int, words: str, depth: int) -> None:
+    def __init__(self, method: Method, tokens: int, words: str, depth: int, always: bool = False) -> None:
         super().__init__()
         backbone = method.backbone
         names = check_names(method.task.class_names)
         words = spaced(words).strip()
-        if words and tokens <= WORDS_LIMIT:
-            start = word_embeddings(backbone, words, tokens)
-            if len(start) < tokens:  # fewer words than tokens: the rest is random
-                start = torch.cat([start, method.normal(tokens - len(start), backbone.text_width).data])
-                template = placeholder_template(tokens)
-            else:
-                template = f"{words} {{}}."
-            self.context = nn.Parameter(start.clone())
+        fits = bool(words) and tokens <= min(WORDS_LIMIT, backbone.tokenizer.count(words))
+        if fits or (words and always):
+            self.context = nn.Parameter(word_embeddings(backbone, words, tokens).clone())
+            self._frozen = template_prompt(
+                backbone, names, f"{words} {{}}.", prefix_length=None if fits else 1 + tokens
+            )
         else:
-            template = placeholder_template(tokens)
             self.context = method.normal(tokens, backbone.text_width)
+            self._frozen = template_prompt(backbone, names, placeholder_template(tokens))
         self.deep = nn.ParameterList(method.normal(tokens, backbone.text_width) for _ in range(depth - 1))
-        self._frozen = template_prompt(backbone, names, template)
 
     def prompt(self) -> TextPrompt:
         prefix, n = self._frozen.prefix, len(self.context)

@@ -120,6 +120,14 @@ class LAMM(Method):
         learned = self.place(text)
         return join_rows(learned, text.shorten_prefix(learned.prefix.shape[1]))
 
+    @torch.no_grad()
+    def reference_features(self, batch: Batch) -> Tensor:
+        """Text features that the losses compare with, [C, d] (or [B, C, d])."""
+        if not self._published:
+            return self.anchor()
+        classes = len(self.label_tokens)
+        return self.base(batch, self._place_beside).text.split(classes, dim=-2)[1]
+
     def _uses_reference(self) -> bool:
         return self.options.feature_loss or self.options.logits_loss
 

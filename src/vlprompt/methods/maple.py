@@ -23,6 +23,9 @@ class Options(OptionSet):
     context_tokens: int = option(2, "learned text tokens, and as many visual ones", low=1, high=64)
     context_init: str = option("a photo of a", "words that start the context if context_tokens is at most 4")
     depth: int = option(9, "blocks of both towers that get tokens of their own; more than there are: all", low=1)
+    init_always: bool = option(
+        False, "use context_init for more than 4 tokens too, over the name if need be (published LAMM on MaPLe)"
+    )
 
 
 class MaPLe(Method):
@@ -40,7 +43,7 @@ class MaPLe(Method):
         # where the towers differ in length, prompts beyond the shorter one act in the longer one only
         depth = min(opts.depth, max(backbone.text.sizes.layers, backbone.vit.sizes.layers))
         self.published_label_position = 1 + opts.context_tokens
-        self.words = TextTokens(self, opts.context_tokens, opts.context_init, depth)
+        self.words = TextTokens(self, opts.context_tokens, opts.context_init, depth, opts.init_always)
         self.couplings = nn.ModuleList(
             self.linear(backbone.text_width, backbone.image_width) for _ in range(depth)
         )

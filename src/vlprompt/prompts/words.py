@@ -95,6 +95,6 @@ def placeholder_template(tokens: int) -> str:
 
 
 def word_embeddings(backbone: Backbone, words: str, tokens: int) -> Tensor:
-    """Embeddings at positions 1..tokens of the tokenised words, [tokens, D]."""
-    ids = backbone.tokenizer.encode(spaced(words))[1 : 1 + tokens]
+    """Embeddings at positions 1..tokens of the tokenised words (then [EOT] and padding), [tokens, D]."""
+    ids = [*backbone.tokenizer.encode(spaced(words)), *[0] * tokens][1 : 1 + tokens]
     return backbone.text.embed(torch.tensor(ids, device=backbone.device))
