@@ -38,3 +38,49 @@ def tiny_weights(seed: int = 0, **sizes: int) -> dict[str, Any]:
 def tiny_backbone(seed: int = 0, **sizes: int) -> Backbone:
     """CLIP's vocabulary, 77 tokens, text 64 x 3 blocks, image 128 x 3 blocks, 32 pixels, 4 patches."""
     return build_backbone(tiny_weights(seed, **sizes), clip_tokenizer(), name="tiny")
+
+
+def save_huggingface(folder: Path, seed: int = 0, dtype: Any = None, **config: Any) -> Path:
+    """The tiny CLIP as a folder in Hugging Face layout, without the help of transformers."""
+    import json
+
+    import torch
+    from safetensors.torch import save_file
+
+    from vlprompt.clip import huggingface
+    from vlprompt.clip.layouts import from_openai
+
+    weights = from_openai(tiny_weights(seed))
+    text, image = weights.text_sizes, weights.image_sizes
+    state = {"logit_scale": torch.as_tensor(weights.logit_scale).log()}
+    for tower, names in (
+        (weights.text, huggingface._text_names(text)),
+        (weights.image, huggingface._image_names(image)),
+    ):
+        for ours, theirs in names.items():
+            tensor = tower.tensors[ours].T if ours == "projection" else tower.tensors[ours]
+            state |= dict(zip(theirs, tensor.chunk(len(theirs)), strict=True))
+    common = {"hidden_act": "quick_gelu"}
+    text_config = common | {
+        "hidden_size": text.width,
+        "intermediate_size": text.mlp_width,
+        "num_hidden_layers": text.layers,
+        "num_attention_heads": text.heads,
+        "vocab_size": text.vocabulary,
+    }
+    vision_config = common | {
+        "hidden_size": image.width,
+        "intermediate_size": image.mlp_width,
+        "num_hidden_layers": image.layers,
+        "num_attention_heads": image.heads,
+        "image_size": image.resolution,
+        "patch_size": image.patch,
+    }
+    sizes = {"model_type": "clip", "text_config": text_config, "vision_config": vision_config}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(sizes | config))
+    save_file(
+        {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in state.items()},
+        folder / "model.safetensors",
+    )
+    return folder

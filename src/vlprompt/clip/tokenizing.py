@@ -112,9 +112,13 @@ class Tokenizer:
         return ids + self._core.encode(text[done:], add_special_tokens=False).ids
 
 
-@lru_cache(maxsize=4)
 def clip_tokenizer(context_length: int = 77) -> Tokenizer:
-    """CLIP's own tokenizer, from the merges that come with this package."""
+    """CLIP's own tokenizer, from the merges that come with this package; built once per length."""
+    return _clip_tokenizer(context_length)
+
+
+@lru_cache(maxsize=4)
+def _clip_tokenizer(context_length: int) -> Tokenizer:
     from tokenizers import Tokenizer as Core
     from tokenizers import models, pre_tokenizers
 
