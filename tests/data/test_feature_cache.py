@@ -51,7 +51,7 @@ def test_many_small_vectors_and_repeated_keys(tmp_path):
     info = cache.info()
     assert info.entries == 3000 and info.bytes > 3000 * 64 and info.path.parent == tmp_path
     assert cache.clear().entries == 3000
-    assert cache.info().entries == 0 and cache.info().bytes < 100_000 and cache.get("0") is None
+    assert cache.info().entries == 0 and cache.info().bytes < 200_000 and cache.get("0") is None
 
 
 def test_damaged_entries_are_dropped(tmp_path):

@@ -19,6 +19,14 @@ def test_mixed_pictures_and_labels(tmp_path):
     assert changed.fingerprint != stored
 
 
+def test_names_from_a_list():
+    dataset = from_pictures([png(1), png(2)], ["bee", "bee"], classes=["cow", "bee"], split="test")
+    assert dataset.class_names == ("cow", "bee")
+    assert dataset.counts("test") == [0, 2]
+    with pytest.raises(DataError, match='label "be" is none of the classes; did you mean "bee"'):
+        from_pictures([png(1)], ["be"], classes=["cow", "bee"])
+
+
 def test_numbers_with_names():
     stack = np.zeros((4, 5, 6, 3), np.uint8)
     dataset = from_pictures(stack, np.array([2, 0, 2, 0]), classes=["ant", "bee", "cow"])

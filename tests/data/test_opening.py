@@ -1,6 +1,8 @@
 """Folders, splits, domains, notices and errors of open_dataset."""
 
+import os
 import pickle
+from pathlib import Path
 
 import pytest
 from making import grid, png
@@ -211,3 +213,21 @@ def test_every_evaluation_archive_opens(shared_sets):
         assert set(coarse.items("test")) == set(listed.items("test"))
     with open_dataset(shared_sets / "eurosat.zip") as eurosat:
         assert eurosat.class_names[0] == "Annual Crop Land"
+
+
+def test_folders_that_may_not_be_read(make, monkeypatch):
+    root, real = make(grid("abc")), os.scandir
+
+    def scandir(path):
+        if Path(path).name in closed:
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    closed = {"c"}
+    dataset = open_dataset(root)
+    assert dataset.class_names == ("a", "b")
+    assert "1 left out: unreadable folder" in dataset.notices
+    closed = {"photos"}
+    with pytest.raises(DataError, match=r"cannot be listed \(Permission denied\)"):
+        open_dataset(root)

@@ -94,7 +94,7 @@ def test_the_orientation_tag_is_applied_unless_told_otherwise():
     assert open_picture(data, turn=False).size == (20, 10)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(cut=st.integers(0, 1), place=st.integers(8, 3000), byte=st.integers(0, 255))
 def test_damaged_files_give_a_picture_or_a_picture_error(cut, place, byte):
     for format in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"):

@@ -122,6 +122,19 @@ def test_a_labels_file_in_an_archive(tmp_path):
         open_dataset(zipped(tmp_path / "c.zip", files), label_column="fine")
 
 
+def test_labels_files_in_each_split_folder(tmp_path):
+    files = {f"{split}/{number}.png": b"x" for split in ("train", "test") for number in range(3)}
+    for split in ("train", "test"):
+        files[f"{split}/metadata.jsonl"] = "".join(
+            json.dumps({"file_name": f"{number}.png", "label": "odd" if number % 2 else "even"}) + "\n"
+            for number in range(3)
+        ).encode()
+    dataset = open_dataset(zipped(tmp_path / "a.zip", files))
+    assert dataset.class_names == ("even", "odd")
+    assert {split: len(items) for split, items in dataset.splits.items()} == {"train": 3, "test": 3}
+    assert dataset.split_origin == "given"
+
+
 def test_a_labels_file_by_name_inside_and_beside(tmp_path):
     files = dict.fromkeys(FOUND, b"x")
     text = "path,label\n" + "".join(f"{path},{'odd' if '1' in path else 'even'}\n" for path in FOUND)
@@ -131,7 +144,7 @@ def test_a_labels_file_by_name_inside_and_beside(tmp_path):
     plain = zipped(tmp_path / "b.zip", files)
     assert open_dataset(plain, labels=beside).class_names == ("even", "odd")
     assert open_dataset(plain).class_names == ("cat", "dog")
-    with pytest.raises(DataError, match="neither in .* nor on disk"):
+    with pytest.raises(DataError, match=r"neither in .* nor on disk"):
         open_dataset(plain, labels="none.csv")
 
 
@@ -155,6 +168,8 @@ def test_a_split_file_gives_names_order_and_split(make):
     assert [item.label for item in dataset.items("train")] == [1, 0]
     assert dataset.class_names == ("cat animal", "dog animal")
     assert any("split_zhou_Animals.json" in notice for notice in dataset.notices)
+    assert open_dataset(root / "split_zhou_Animals.json").splits == dataset.splits
+    assert open_dataset(root, labels="split_zhou_Animals.json").splits == dataset.splits
     renamed = open_dataset(root, classes={"dog_animal": "hound"})
     assert renamed.class_names == ("cat animal", "hound")
 

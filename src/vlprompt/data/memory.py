@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.naming import Classes, class_names, sorted_keys
 from vlprompt.data.pictures import Picture, open_picture
-from vlprompt.errors import DataError, PictureError
+from vlprompt.errors import DataError, PictureError, nearest
 
 
 class Memory:
@@ -88,9 +88,12 @@ def from_pictures(
     name: str = "pictures",
     split: str = "train",
 ) -> Dataset:
-    """A data set of one split. pictures: see `open_picture`; an array [N, H, W, 3] counts as N pictures.
+    """A data set of one split.
 
-    labels: one for each, strings or numbers; a number in a list of `classes` names is its position there.
+    pictures: see `open_picture`; an array [N, H, W, 3] counts as N pictures.
+    labels: one for each, strings or numbers. With a list of `classes` they are names from it or positions in
+        it, and classes without pictures are kept.
+
     Raises DataError when the lengths differ, nothing is given, or there is one class only.
     """
     if isinstance(pictures, (str, os.PathLike, bytes, Image.Image)):
@@ -100,18 +103,18 @@ def from_pictures(
     if len(pictures) == 0:
         raise DataError("no pictures are given")
     texts = [str(label.item() if isinstance(label, np.generic) else label) for label in labels]
-    names = None
-    if (
-        classes is not None
-        and not isinstance(classes, (str, os.PathLike, dict))
-        and all(t.isdigit() for t in texts)
-    ):
-        names = list(classes)
-        if max(map(int, texts)) >= len(names):
-            raise DataError(f"label {max(map(int, texts))} has no name; {len(names)} class names are given")
-        keys = [str(number) for number in range(len(names))]
-    else:
+    names = None if classes is None or isinstance(classes, (str, os.PathLike, Mapping)) else list(classes)
+    if names is None:
         keys = sorted_keys(texts)
+    elif set(texts) <= set(names):
+        keys = names
+    elif all(text.isdigit() for text in texts):
+        keys = [str(number) for number in range(len(names))]
+        if max(map(int, texts)) >= len(names):
+            raise DataError(f"label {max(map(int, texts))} has no name; {len(names)} names are given")
+    else:
+        unknown = next(text for text in texts if text not in names)
+        raise DataError(f'label "{unknown}" is none of the classes; {nearest(unknown, names)}')
     if len(keys) < 2:
         raise DataError(f'there is only one class, "{keys[0]}"; at least two are needed')
     index = {key: label for label, key in enumerate(keys)}

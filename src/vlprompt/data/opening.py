@@ -11,9 +11,9 @@ from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.layouts import is_picture
 from vlprompt.data.listing import ListFolder, find_rows
 from vlprompt.data.naming import Classes, class_names, read_classes, sorted_keys
-from vlprompt.data.sources import Source, is_archive, open_source
+from vlprompt.data.sources import Folder, Source, is_archive, open_source
 from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION, draw_splits
-from vlprompt.data.tables import Row, Table, read_table
+from vlprompt.data.tables import Row, Table, is_split_file, read_table
 from vlprompt.errors import DataError
 
 CLASS_FILES = ("classes.txt", "classes.csv", "classes.tsv")
@@ -33,12 +33,15 @@ def open_dataset(
     """Opens pictures with labels.
 
     path: a folder of class folders (optionally below train, val and test, or below domain folders); a CSV or
-    JSON-Lines file of path, label and optionally split and domain; a .zip, .tar or .tar.gz of any of these,
-    read in place; or "demo", "demo:google" for the pictures that come with the package. classes: names for
-    the classes, see `naming.class_names`; a classes.txt in the data set is used unasked. labels: a labels
-    file in or beside the data set. label_column: its column of labels. Without them a split file
-    (`split_*.json`, CoOp's form) is used, then a labels file with one label column, then the folders.
-    domains: keep these only. split_seed and the fractions matter where the data come without a test split.
+        JSON-Lines file of path, label and optionally split and domain; a split file of CoOp's form; a .zip,
+        .tar or .tar.gz of any of these, read in place; or the pictures that come with the package: "demo",
+        "demo:google".
+    classes: names for the classes, see `naming.class_names`; a classes.txt in the data set is used unasked.
+    labels: a labels file or split file in or beside the data set. label_column: its column of labels.
+        Without them a split file (`split_*.json`) is used, then a labels file with one obvious label column,
+        then the folders.
+    domains: keep these only.
+    split_seed, val_fraction, test_fraction: matter where the data come without a test split.
 
     Raises DataError with the mend; what was skipped or guessed is said in `Dataset.notices`.
     """
@@ -49,12 +52,13 @@ def open_dataset(
             domains = [name.strip() for name in path.split(":", 1)[1].split(",")]
         path, name = demo_path(), "demo"
     else:
-        name = Path(path).resolve().name.split(".")[0] or "data"
+        found = Path(path).expanduser().resolve()
+        name = (found.name if found.is_dir() else found.name.split(".")[0]) or "data"
     place = Path(path).expanduser()
     if not place.exists():
         raise DataError(f"{place}: there is no such file or folder")
     try:
-        source, table = _source_and_table(place)
+        source, listed = _source_and_list(place)
     except OSError as error:
         raise DataError(f"{place}: cannot be read ({error.strerror or error})") from error
     notices = [
@@ -62,19 +66,24 @@ def open_dataset(
         for reason, count in sorted(source.skipped.items())
         if reason != "hidden"
     ]
-    rows = find_rows(source, table, labels, label_column, place, notices)
+    if isinstance(listed, Path):
+        labels, listed = listed if labels is None else labels, None
+    rows = find_rows(source, listed, labels, label_column, place, notices)
     return _assemble(
         name, source, rows, notices, classes, domains, split_seed, val_fraction, test_fraction
     )  # fmt: skip
 
 
-def _source_and_table(place: Path) -> tuple[Source, Table | None]:
-    """The source; and the table, where the user pointed at a list. Its folder is not searched."""
+def _source_and_list(place: Path) -> tuple[Source, Table | Path | None]:
+    """The source; and the list or split file, where the user pointed at one (its folder is not searched)."""
     if place.is_dir() or is_archive(place):
         return open_source(place), None
     if is_picture(place.name):
         raise DataError(f"{place}: is one picture; give a folder of class folders, a list or an archive")
-    return ListFolder(place.resolve().parent), read_table(place.read_bytes(), str(place))
+    data = place.read_bytes()
+    if is_split_file(data):
+        return Folder(place.resolve().parent), place
+    return ListFolder(place.resolve().parent), read_table(data, place.name)
 
 
 def _assemble(

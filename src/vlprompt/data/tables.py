@@ -154,6 +154,17 @@ def _json_lines(text: str, name: str) -> Table:
     return Table(name, columns, rows)
 
 
+def is_split_file(data: bytes) -> bool:
+    """Whether the file is one JSON object whose keys are splits."""
+    if data.lstrip()[:1] != b"{":
+        return False
+    try:
+        parts = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(parts, dict) and bool(parts) and all(str(key) in SPLITS for key in parts)
+
+
 def read_split_file(data: bytes, name: str, files: Collection[str]) -> list[Row]:
     """A split file in the form of CoOp's: {"train": [[path, label, class name], ...], "val": ..., "test":
     ...}.
