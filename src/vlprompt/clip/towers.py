@@ -11,7 +11,9 @@ ICML 2021, and the layer names of its released weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -105,8 +107,16 @@ class Block(nn.Module):
         return self.mlp(x[:, position] + self.out(attended))
 
 
+def block_list(sizes: TransformerSizes, activation: str, eps: float) -> Sequence[Block]:
+    """The blocks of a tower as a registered module list that type checkers see as blocks."""
+    blocks = nn.ModuleList(Block(sizes, activation, eps) for _ in range(sizes.layers))
+    return cast("Sequence[Block]", blocks)
+
+
 class TextTower(nn.Module):
     """Token embeddings, causal blocks, read-out at the end token."""
+
+    blocks: Sequence[Block]
 
     def __init__(self, sizes: TextSizes, embed_dim: int, activation: str, eps: float = 1e-5) -> None:
         super().__init__()
@@ -114,7 +124,7 @@ class TextTower(nn.Module):
         # the weight is always loaded: no time for initial values
         self.token_embedding = nn.Embedding(sizes.vocabulary, sizes.width, _weight=torch.empty(sizes.vocabulary, sizes.width))
         self.positional_embedding = nn.Parameter(torch.zeros(sizes.context_length, sizes.width))
-        self.blocks = nn.ModuleList(Block(sizes, activation, eps) for _ in range(sizes.layers))
+        self.blocks = block_list(sizes, activation, eps)
         self.ln_final = LayerNorm(sizes.width, eps=eps)
         self.projection = nn.Parameter(torch.zeros(sizes.width, embed_dim))
 
@@ -130,6 +140,8 @@ class TextTower(nn.Module):
 class ImageTower(nn.Module):
     """Vision transformer: patches, class token, blocks without a mask, read-out at the class token."""
 
+    blocks: Sequence[Block]
+
     def __init__(self, sizes: ImageSizes, embed_dim: int, activation: str, eps: float = 1e-5) -> None:
         super().__init__()
         self.sizes = sizes
@@ -137,7 +149,7 @@ class ImageTower(nn.Module):
         self.class_embedding = nn.Parameter(torch.zeros(sizes.width))
         self.positional_embedding = nn.Parameter(torch.zeros(1 + sizes.patches, sizes.width))
         self.ln_pre = LayerNorm(sizes.width, eps=eps)
-        self.blocks = nn.ModuleList(Block(sizes, activation, eps) for _ in range(sizes.layers))
+        self.blocks = block_list(sizes, activation, eps)
         self.ln_post = LayerNorm(sizes.width, eps=eps)
         self.projection = nn.Parameter(torch.zeros(sizes.width, embed_dim))
 
