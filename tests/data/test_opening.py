@@ -2,12 +2,13 @@
 
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
 from making import grid, png
 
-from vlprompt.data import duplicate_notice, duplicates_across_splits, open_dataset
+from vlprompt.data import FeatureCache, duplicate_notice, duplicates_across_splits, open_dataset
 from vlprompt.errors import DataError, OptionError, PictureError
 
 
@@ -231,3 +232,15 @@ def test_folders_that_may_not_be_read(make, monkeypatch):
     closed = {"photos"}
     with pytest.raises(DataError, match=r"cannot be listed \(Permission denied\)"):
         open_dataset(root)
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="file names are Unicode there")
+def test_file_names_other_than_utf8(make, tmp_path):
+    root = make(grid("ab"))
+    os.rename(os.fsencode(root / "a" / "00.png"), os.fsencode(root / "a") + b"/\xe9t\xe9.png")
+    dataset = open_dataset(root)
+    assert dataset.counts("train") == [2, 2]
+    assert len(dataset.fingerprint) == 16
+    cache = FeatureCache(tmp_path / "cache")
+    assert len(set(cache.content_hashes(dataset, dataset.all_items))) == 8
+    assert len(set(FeatureCache(tmp_path / "cache").content_hashes(dataset, dataset.all_items))) == 8

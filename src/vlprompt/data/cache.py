@@ -362,9 +362,13 @@ def _limit() -> int:
 
 def _identity(dataset: Dataset, item: Item) -> tuple[str, int, int] | None:
     try:
-        return dataset.source.identity(item.path)
+        found = dataset.source.identity(item.path)
     except OSError:
         return None
+    if found is None:
+        return None
+    place, size, changed = found  # file names may be other than UTF-8, which SQLite does not take
+    return place.encode(errors="backslashreplace").decode(), size, changed
 
 
 def _check_sum(key: str, dtype: str, shape: str, value: bytes) -> bytes:

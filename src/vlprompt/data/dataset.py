@@ -121,7 +121,7 @@ class Dataset:
                 for key, items in sorted(self.splits.items())
             },
         ]
-        return hashlib.sha256(json.dumps(record, ensure_ascii=False).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
 
     def close(self) -> None:
         self.source.close()

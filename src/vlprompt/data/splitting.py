@@ -34,7 +34,7 @@ def draw_splits(
         groups.setdefault((item.label, item.domain or ""), []).append(item)
     splits: dict[str, list[Item]] = {"train": [], "val": [], "test": []}
     for _, group in sorted(groups.items()):
-        group.sort(key=lambda item: hashlib.blake2b(f"{seed}|{item.path}".encode(), digest_size=16).digest())
+        group.sort(key=lambda item: _place(seed, item.path))
         test = max(round(test_fraction * len(group)), 1 if len(group) > 1 else 0)
         val = min(round(val_fraction * len(group)), max(len(group) - test - 1, 0))
         splits["test"] += group[:test]
@@ -42,3 +42,8 @@ def draw_splits(
         splits["train"] += group[test + val :]
     ordered = {key: sorted(found, key=lambda item: (item.label, item.path)) for key, found in splits.items()}
     return {key: found for key, found in ordered.items() if found}
+
+
+def _place(seed: int, path: str) -> bytes:
+    text = f"{seed}|{path}".encode(errors="surrogateescape")  # file names may be other than UTF-8
+    return hashlib.blake2b(text, digest_size=16).digest()
