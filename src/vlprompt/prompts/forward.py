@@ -46,6 +46,11 @@ def buckets(lengths: Sequence[int], limit: int) -> list[Bucket]:
     return [Bucket(tuple(members), length) for length, members in groups]
 
 
+def bucket_limit(device: torch.device) -> int:
+    """Many exact buckets on a CPU, where padding costs; few on a GPU, where launches do."""
+    return 64 if device.type == "cpu" else 4
+
+
 def prefix_states(tower: TextTower, prefix: Tensor, deep: Sequence[Tensor]) -> States:
     """Keys and values of the prefix at every block. prefix: [G, P, D], without positions."""
     x = prefix + tower.positional_embedding[: prefix.shape[1]]
@@ -173,7 +178,7 @@ class Fast:
             states = self._keep(
                 "states", prefix_parts, lambda: prefix_states(tower, prompt.prefix, prompt.deep)
             )
-        limit = 64 if prompt.suffix.device.type == "cpu" else 4
+        limit = bucket_limit(prompt.suffix.device)
         chunks = self._chunks(prompt)
         if len(chunks) == 1:
             return suffix_features(tower, states, prompt.suffix, prompt.lengths, buckets(prompt.lengths, limit))
