@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file, save_file
-
 from fake_hub import Hub, serve
+from safetensors.torch import load_file, save_file
 from support import save_huggingface, tiny_backbone
 
 TELL = """

@@ -13,13 +13,18 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support import save_huggingface, tiny_backbone, tiny_weights
 from torch import Tensor, nn
 
-from support import save_huggingface, tiny_backbone, tiny_weights
 from vlprompt.clip.loading import load_backbone
 from vlprompt.clip.preprocessing import Preprocessing
 from vlprompt.clip.tokenizing import clip_tokenizer
 from vlprompt.errors import BackboneError, OptionError
+
+# The tests write what torch still reads: TorchScript, and pickles of a newer protocol than its own.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*torch.jit:DeprecationWarning", "ignore:Detected pickle protocol"
+)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from peers import import_open_clip
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from vlprompt.clip.assembling import build_towers
 from vlprompt.clip.backbone import Backbone
+from vlprompt.clip.layouts import from_open_clip, refuse_unknown_open_clip
 from vlprompt.clip.loading import load_backbone
+from vlprompt.errors import BackboneError
 
 TEXTS = ["a photo of a cat.", "a", "", "x-ray fish, an animal that looks through things!"]
 
@@ -124,3 +128,29 @@ def test_open_clip(changes: dict[str, Any], tmp_path: Path) -> None:
     with torch.no_grad():
         close(backbone.image_features(x), model.encode_image(x))
         close(text_features(backbone, TEXTS), model.encode_text(padded(backbone, TEXTS)))
+
+
+def test_every_architecture_of_open_clip() -> None:
+    """Each of its model files is read with the right names and shapes, or refused by name.
+
+    Variants of a size in another resolution or activation are left out, for time.
+    """
+    peer = import_open_clip()
+    read = []
+    files = sorted((Path(peer.__file__).parent / "model_configs").glob("*.json"))
+    for file in (file for file in files if not re.search(r"quickgelu|plus|alt|-\d\d\d|x16|e-14", file.stem)):
+        config = json.loads(file.read_text())
+        try:
+            refuse_unknown_open_clip(config)
+        except BackboneError:
+            continue
+        with torch.device("meta"):
+            names = {name: value for name, value in config.items() if name != "custom_text"}
+            state = peer.CLIP(**names).state_dict()
+        weights = from_open_clip(state | {"logit_scale": torch.zeros(())}, config)
+        assert weights.embed_dim == config["embed_dim"]
+        assert weights.text_sizes.heads == config["text_cfg"]["heads"]
+        build_towers(weights)
+        read.append(file.stem)
+    assert {"RN50", "RN101", "RN50x64", "ViT-B-16", "ViT-L-14", "ViT-H-14", "ViT-bigG-14"} <= set(read)
+    assert not [name for name in read if "SigLIP" in name or "coca" in name or "EVA" in name]

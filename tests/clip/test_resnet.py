@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from support import tiny_weights
+
 from vlprompt.clip.assembling import build_backbone
 from vlprompt.clip.resnet import ResNetSizes, ResNetTower
 from vlprompt.clip.tokenizing import clip_tokenizer

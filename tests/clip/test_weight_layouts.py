@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from support import tiny_weights
+
 from vlprompt.clip.layouts import from_open_clip, from_openai, refuse_unknown_open_clip
 from vlprompt.clip.resnet import ResNetSizes, ResNetTower
 from vlprompt.clip.towers import ImageSizes

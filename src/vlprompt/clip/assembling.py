@@ -53,15 +53,7 @@ def assemble(
         raise BackboneError(
             f"the tokenizer allows {tokenizer.context_length} tokens, the text tower {text.sizes.context_length}"
         )
-    with torch.device("meta"):  # no time for initial values that are overwritten at once
-        text_tower = TextTower(text.sizes, weights.embed_dim, text.activation, text.eps)
-        image_tower: ImageTower | ResNetTower
-        if isinstance(image.sizes, ResNetSizes):
-            image_tower = ResNetTower(image.sizes, weights.embed_dim)
-        else:
-            image_tower = ImageTower(image.sizes, weights.embed_dim, image.activation, image.eps)
-    _fill(text_tower, text, "text")
-    _fill(image_tower, image, "image")
+    text_tower, image_tower = build_towers(weights)
     return Backbone(
         name=name,
         text=text_tower,
@@ -73,8 +65,23 @@ def assemble(
     )
 
 
+def build_towers(weights: ClipWeights) -> tuple[TextTower, ImageTower | ResNetTower]:
+    """The two towers, filled. Raises BackboneError if a tensor has another shape than the sizes say."""
+    text, image = weights.text, weights.image
+    with torch.device("meta"):  # no time for initial values that are overwritten at once
+        text_tower = TextTower(text.sizes, weights.embed_dim, text.activation, text.eps)
+        image_tower: ImageTower | ResNetTower
+        if isinstance(image.sizes, ResNetSizes):
+            image_tower = ResNetTower(image.sizes, weights.embed_dim)
+        else:
+            image_tower = ImageTower(image.sizes, weights.embed_dim, image.activation, image.eps)
+    _fill(text_tower, text, "text")
+    _fill(image_tower, image, "image")
+    return text_tower, image_tower
+
+
 def _fill(tower: nn.Module, weights: TowerWeights, which: str) -> None:
-    """Puts float32 copies of the tensors into a tower that was built on the meta device."""
+    """Puts the tensors into a tower that was built on the meta device."""
     wanted = {name: t for name, t in tower.state_dict().items() if not name.endswith("num_batches_tracked")}
     for name, expected in wanted.items():
         given = tuple(weights.tensors[name].shape)
@@ -83,7 +90,7 @@ def _fill(tower: nn.Module, weights: TowerWeights, which: str) -> None:
                 f"{which} tower: {name} has shape {given}, the sizes ask for {tuple(expected.shape)}"
             )
     tower.load_state_dict(
-        {name: weights.tensors[name].float().contiguous() for name in wanted}, strict=False, assign=True
+        {name: weights.tensors[name].contiguous() for name in wanted}, strict=False, assign=True
     )
     for module in tower.modules():  # counters of batch norm, the only tensors still on the meta device
         if isinstance(module, nn.BatchNorm2d):
@@ -105,4 +112,4 @@ def fingerprint(weights: ClipWeights, tokenizer: Tokenizer, preprocessing: Prepr
 
 
 def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.detach().float().contiguous().view(-1).numpy().data.cast("B")
+    return tensor.detach().contiguous().view(-1).numpy().data.cast("B")

@@ -80,14 +80,14 @@ class Layout:
     def take(
         self, names: Mapping[str, tuple[str, ...]], transposed: tuple[str, ...] = ()
     ) -> dict[str, Tensor]:
-        """Our name -> tensor. Several source names are stacked, as queries, keys and values are."""
+        """Our name -> float32 tensor. Several source names are stacked, as queries, keys and values are."""
         taken = {}
         for ours, theirs in names.items():
             lost = [name for name in theirs if name not in self.state]
             self._missing += lost
             self._used.update(theirs)
             if not lost:
-                parts = [self.state[name] for name in theirs]
+                parts = [self.state[name].float() for name in theirs]
                 tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
                 taken[ours] = tensor.T if ours in transposed else tensor
         return taken
