@@ -108,8 +108,8 @@ def test_an_unusable_folder_costs_one_warning(tmp_path, recwarn):
 def test_a_full_disk_stops_writing_but_not_reading(tmp_path, recwarn):
     cache = FeatureCache(tmp_path)
     cache.put("a", np.ones(2))
-    cache._connection.execute(
-        f"PRAGMA max_page_count={cache._connection.execute('PRAGMA page_count').fetchone()[0]}"
+    cache._store._connection.execute(
+        f"PRAGMA max_page_count={cache._store._connection.execute('PRAGMA page_count').fetchone()[0]}"
     )
     for number in range(3):
         cache.put(f"big{number}", np.ones(100_000))
@@ -133,10 +133,6 @@ def _fill(folder, start):
 
 
 def test_two_processes_share_the_file(tmp_path):
-    with FeatureCache(tmp_path)._lock:
-        pass
-    here = FeatureCache(tmp_path)
-    here.put("x", np.ones(1))
     context = multiprocessing.get_context("spawn" if os.name == "nt" else "fork")
     workers = [context.Process(target=_fill, args=(tmp_path, start)) for start in (0, 20, 40)]
     for worker in workers:
@@ -144,9 +140,21 @@ def test_two_processes_share_the_file(tmp_path):
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
+    here = FeatureCache(tmp_path)
     assert all(
         (value == number).all() for number, value in enumerate(here.get_many([str(n) for n in range(60)]))
     )
+
+
+def test_a_cache_opened_before_a_fork_works_after_it(tmp_path):
+    cache = FeatureCache(tmp_path)
+    cache.put("a", np.ones(2))
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork")
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert all(value.tolist() == [1, 1] for value in pool.map(cache.get, ["a"] * 4))
+    cache.put("b", np.zeros(2))
+    assert cache.get("b").tolist() == [0, 0]
 
 
 def test_content_hashes_are_remembered_until_the_file_changes(make, tmp_path, monkeypatch):

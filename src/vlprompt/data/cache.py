@@ -7,33 +7,28 @@ run: one warning, then the work goes on without it.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import sqlite3
 import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from vlprompt.data.store import Store, warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vlprompt.data.dataset import Dataset, Item
 
-T = TypeVar("T")
 DEFAULT_LIMIT = 8 * 2**30  # bytes
 _FILE = "features-1.sqlite"
 _CHUNK = 500  # below SQLite's oldest limit of 999 variables
-_WAIT = 30.0  # seconds for another process's transaction
 
-# Connections that a forked process got from its parent: closing one could fold away the parent's log.
-_INHERITED: list[sqlite3.Connection] = []
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS features (
     key TEXT PRIMARY KEY, dtype TEXT NOT NULL, shape TEXT NOT NULL, value BLOB NOT NULL,
@@ -88,13 +83,14 @@ class FeatureCache:
         self, directory: str | os.PathLike[str] | bool | None = None, limit: int | None = None
     ) -> None:
         folder = default_directory() if directory is None or directory is True else directory
-        self.path: Path | None = Path(folder) / _FILE if folder else None
         self.limit = limit if limit is not None else _limit()
-        self._writable = True
-        self._connection: sqlite3.Connection | None = None
-        self._process = -1
-        self._lock = threading.RLock()
+        self._store = Store(Path(folder) / _FILE if folder else None, _SCHEMA)
         self._contents: dict[tuple[str, int, int], str] = {}
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None without a cache, or once it has proved unusable."""
+        return self._store.path
 
     def get(self, key: str) -> NDArray[Any] | None:
         """The array of one key, or None."""
@@ -120,7 +116,7 @@ class FeatureCache:
                     else:
                         damaged.append(key)
 
-        self._do(select)
+        self._store.do(select)
         if damaged:
             self._forget(damaged)
         first: set[str] = set()
@@ -146,7 +142,7 @@ class FeatureCache:
             self._keep_below_limit(connection)
 
         if records:
-            self._do(insert, writing=True)
+            self._store.do(insert, writing=True)
 
     def content_hash(self, dataset: Dataset, item: Item) -> str:
         """Hash of one picture file's bytes; see `content_hashes`."""
@@ -170,7 +166,7 @@ class FeatureCache:
                     self._contents[place, size, changed] = content
 
         if asked:
-            self._do(select)
+            self._store.do(select)
         fresh: list[tuple[str, int, int, str]] = []
         result: list[str] = []
         try:
@@ -185,145 +181,36 @@ class FeatureCache:
         finally:
             if fresh:
                 insert = "INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?)"
-                self._do(lambda connection: connection.executemany(insert, fresh), writing=True)
+                self._store.do(lambda connection: connection.executemany(insert, fresh), writing=True)
         return result
 
     def info(self) -> CacheInfo:
         """What the cache holds; opens no new one."""
         if self.path is None or not self.path.exists():
             return CacheInfo(0, 0, self.path)
-        count = self._do(lambda connection: connection.execute("SELECT count(*) FROM features").fetchone()[0])
-        files = [Path(f"{self.path}{end}") for end in ("", "-wal", "-shm")]
-        return CacheInfo(count or 0, sum(file.stat().st_size for file in files if file.exists()), self.path)
+        count = self._store.do(lambda file: file.execute("SELECT count(*) FROM features").fetchone()[0])
+        return CacheInfo(count or 0, self._store.size(), self.path)
 
     def clear(self) -> CacheInfo:
         """Empties the cache and gives the space back; returns what it held."""
         before = self.info()
         if before.path is not None and before.path.exists():
-            self._do(lambda connection: connection.execute("DELETE FROM features"), writing=True)
-            self._do(lambda connection: connection.execute("DELETE FROM contents"), writing=True)
-            self._do(lambda connection: connection.execute("VACUUM"))
-            self._do(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+            self._store.do(lambda file: file.execute("DELETE FROM features"), writing=True)
+            self._store.do(lambda file: file.execute("DELETE FROM contents"), writing=True)
+            self._store.shrink()
         self._contents.clear()
         return before
 
     def close(self) -> None:
         """Closes the file; the next use opens it again."""
-        with self._lock:
-            if self._connection is not None and self._process != os.getpid():
-                _INHERITED.append(self._connection)
-            elif self._connection is not None:
-                self._connection.close()
-            self._connection = None
-
-    def __del__(self) -> None:
-        if getattr(self, "_connection", None) is not None:
-            self.close()
-
-    def _do(self, action: Callable[[sqlite3.Connection], T], writing: bool = False) -> T | None:
-        """The action's result on this process's connection, in one transaction when writing; None without a
-        cache.
-
-        What goes wrong with the file ends here, with one warning.
-        """
-        with self._lock:
-            connection = self._connected()
-            if connection is None or (writing and not self._writable):
-                return None
-            try:
-                if not writing:
-                    return action(connection)
-                with connection:  # commits, or rolls back
-                    connection.execute("BEGIN IMMEDIATE")
-                    return action(connection)
-            except sqlite3.DatabaseError as error:
-                if (
-                    type(error) is sqlite3.DatabaseError
-                ):  # damaged; the kinds below it are full, locked, read-only
-                    self._replace(error)
-                    return None
-                verb = "written" if writing else "read"
-                _warn(f"the feature cache {self.path} cannot be {verb} ({error}); going on without")
-                if writing:
-                    self._writable = False
-                else:
-                    self._give_up()
-                return None
-
-    def _connected(self) -> sqlite3.Connection | None:
-        if self.path is None:
-            return None
-        if self._connection is not None and self._process == os.getpid():
-            return self._connection
-        self.close()
-        for attempt in (1, 2):
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._connection = self._open(self.path)
-                self._process = os.getpid()
-                return self._connection
-            except (OSError, sqlite3.OperationalError) as error:
-                reason: Exception = error
-                break
-            except sqlite3.DatabaseError as error:
-                reason = error
-                if attempt == 1:
-                    self._replace(error)
-        if read_only := self._open_read_only():
-            return read_only
-        _warn(f"the feature cache {self.path} cannot be used ({reason}); going on without it")
-        self._give_up()
-        return None
-
-    @staticmethod
-    def _open(path: Path) -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=_WAIT, check_same_thread=False, isolation_level=None)
-        try:
-            connection.execute("PRAGMA page_size=16384")  # several vectors a page; no effect on older files
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            if (
-                connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'contents'").fetchone()[0]
-                == 0
-            ):
-                connection.executescript(_SCHEMA)
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
-
-    def _open_read_only(self) -> sqlite3.Connection | None:
-        """The file as it is, when its folder may not be written."""
-        if self.path is None or not self.path.is_file() or os.access(self.path.parent, os.W_OK):
-            return None
-        try:
-            uri = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
-            self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
-            self._connection.execute("SELECT count(*) FROM contents")
-        except sqlite3.Error:
-            return None
-        self._process, self._writable = os.getpid(), False
-        _warn(f"the feature cache {self.path} is read-only; nothing new is kept")
-        return self._connection
-
-    def _replace(self, error: Exception) -> None:
-        """Puts a damaged file away, so that the next use starts an empty one."""
-        self.close()
-        _warn(f"the feature cache {self.path} is damaged ({error}); starting a new one")
-        for end in ("", "-wal", "-shm"):
-            with contextlib.suppress(OSError):
-                os.unlink(f"{self.path}{end}")
-
-    def _give_up(self) -> None:
-        self.close()
-        self.path, self._writable = None, False
+        self._store.close()
 
     def _forget(self, keys: list[str]) -> None:
         def delete(connection: sqlite3.Connection) -> None:
             for chunk in _chunks(keys):
                 connection.execute(f"DELETE FROM features WHERE key IN ({_marks(chunk)})", chunk)
 
-        self._do(delete, writing=True)
+        self._store.do(delete, writing=True)
 
     def _keep_below_limit(self, connection: sqlite3.Connection) -> None:
         """Drops the oldest entries until a tenth of the limit is free; their pages are used again."""
@@ -344,19 +231,13 @@ class FeatureCache:
         if last is not None:
             connection.execute("DELETE FROM features WHERE rowid <= ?", (last,))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_connection": None, "_lock": None, "_process": -1}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.RLock())
-
 
 def _limit() -> int:
     text = os.environ.get("VLPROMPT_CACHE_GB", "")
     try:
         return int(float(text) * 2**30) if text else DEFAULT_LIMIT
     except ValueError:
-        _warn(f"VLPROMPT_CACHE_GB={text} is not a number; using {DEFAULT_LIMIT >> 30}")
+        warn(f"VLPROMPT_CACHE_GB={text} is not a number; using {DEFAULT_LIMIT >> 30}")
         return DEFAULT_LIMIT
 
 
@@ -383,7 +264,3 @@ def _chunks(keys: list[str]) -> Iterator[list[str]]:
 
 def _marks(chunk: list[str]) -> str:
     return ",".join("?" * len(chunk))
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, RuntimeWarning, stacklevel=3)

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from vlprompt.data.archives import is_archive, open_source
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.layouts import is_picture
 from vlprompt.data.listing import ListFolder, find_rows
 from vlprompt.data.naming import Classes, class_names, read_classes, sorted_keys
-from vlprompt.data.sources import Folder, Source, is_archive, open_source
+from vlprompt.data.sources import Folder, Source
 from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION, draw_splits
 from vlprompt.data.tables import Row, Table, is_split_file, read_table
 from vlprompt.errors import DataError

@@ -1,4 +1,4 @@
-"""Where pictures lie: a folder, a zip or a tar archive, listed once and read in place.
+"""Where pictures lie: what folders and archives have in common, and folders.
 
 Every source answers three questions: which files are there (path with `/` -> size in bytes), what are the
 bytes of one, and what identifies it cheaply (file, size, time of change). Sources can be pickled and used
@@ -7,27 +7,19 @@ after a fork or from threads: file handles are opened again in each process.
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import os
 import stat
-import tarfile
-import tempfile
 import threading
 import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from vlprompt.errors import DataError
 
 MOST_FILES = 5_000_000
 LARGEST_FILE = 512 * 2**20  # bytes, one entry
-LARGEST_RATIO = 1_000  # unpacked to packed bytes of one entry larger than a megabyte
-LARGEST_STREAM = 64 * 2**30  # bytes, a compressed tar unpacked
-LARGEST_STREAM_RATIO = 100  # the same, against the size of the archive
 
 _IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN"}
 
@@ -186,128 +178,3 @@ class Folder(Source):
     def identity(self, name: str) -> tuple[str, int, int]:
         found = os.stat(self.path / name)
         return os.path.abspath(self.path / name), found.st_size, found.st_mtime_ns
-
-
-class Zip(Source):
-    """A zip archive, stored or compressed."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._names: dict[str, str] = {}  # only of entries that are written oddly, such as ./cat//1.jpg
-        for info in self._opened().infolist():
-            if info.is_dir():
-                self._add_folder(info.filename)
-                continue
-            if stat.S_ISLNK(info.external_attr >> 16):
-                self.skipped["link"] += 1
-                continue
-            if info.flag_bits & 1:
-                raise DataError(f"{path}: it is protected by a password; unpack it and give the folder")
-            if info.file_size > 2**20 and info.file_size > LARGEST_RATIO * max(info.compress_size, 1):
-                raise DataError(
-                    f"{path}: refused, because {info.filename} unpacks to {info.file_size >> 20} MB"
-                )
-            name = self._add(info.filename, info.file_size)
-            if name and name != info.filename:
-                self._names[name] = info.filename
-        self.files = dict(sorted(self.files.items()))
-
-    def _open(self) -> zipfile.ZipFile:
-        try:
-            return zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise DataError(f"{self.path}: not a complete zip archive ({error})") from error
-
-    def _read(self, name: str) -> bytes:
-        with self._opened().open(self._names.get(name, name)) as file:
-            data: bytes = file.read(self.files[name] + 1)
-        if len(data) != self.files[name]:
-            raise DataError(f"{self.path}: {name} is not as long as the archive says")
-        return data
-
-
-class Tar(Source):
-    """A tar archive; a compressed one is unpacked once, as one stream, into an unnamed temporary file."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._places: dict[str, int] = {}
-        try:
-            with tarfile.open(fileobj=self._opened(), mode="r:") as archive:
-                for info in archive:
-                    if info.isdir():
-                        self._add_folder(info.name)
-                        continue
-                    if not info.isreg() or info.issparse():
-                        self.skipped["link" if info.issym() or info.islnk() else "special file"] += 1
-                        continue
-                    self._places[self._add(info.name, info.size)] = info.offset_data
-        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{path}: not a complete tar archive ({error})") from error
-        self.files = dict(sorted(self.files.items()))
-
-    def _open(self) -> IO[bytes]:
-        with open(self.path, "rb") as file:
-            magic = file.read(6)
-        if magic[:2] == b"\x1f\x8b":
-            return self._unpacked(gzip.open(self.path))
-        if magic[:3] == b"BZh":
-            return self._unpacked(bz2.open(self.path))
-        if magic[:6] == b"\xfd7zXZ\x00":
-            return self._unpacked(lzma.open(self.path))
-        return open(self.path, "rb")
-
-    def _unpacked(self, stream: Any) -> IO[bytes]:
-        most = min(LARGEST_STREAM, LARGEST_STREAM_RATIO * self.path.stat().st_size + 2**20)
-        out = tempfile.TemporaryFile(prefix="vlprompt-")  # noqa: SIM115 - it lives as long as the source
-        written = 0
-        try:
-            with stream:
-                while block := stream.read(2**20):
-                    written += len(block)
-                    if written > most:
-                        raise DataError(
-                            f"{self.path}: refused, because it unpacks to more than {most >> 20} MB"
-                        )
-                    out.write(block)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError, DataError) as error:
-            out.close()
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{self.path}: not a complete archive ({error})") from error
-        out.seek(0)
-        return out
-
-    def _read(self, name: str) -> bytes:
-        size, place = self.files[name], self._places[name]
-        if self._handle is not None and hasattr(
-            os, "pread"
-        ):  # needs no place in the file: safe after a fork too
-            data = os.pread(self._handle.fileno(), size, place)
-        else:
-            with self._lock:
-                file = self._opened()
-                file.seek(place)
-                data = file.read(size)
-        if len(data) != size:
-            raise DataError(f"{self.path}: {name} is cut off")
-        return data
-
-
-def is_archive(path: Path) -> bool:
-    """Whether the file starts like an archive that `open_source` takes."""
-    with open(path, "rb") as file:
-        head = file.read(512)
-    packed = head[:2] == b"\x1f\x8b" or head[:3] == b"BZh" or head[:6] == b"\xfd7zXZ\x00"
-    return packed or head[:4] in (b"PK\x03\x04", b"PK\x05\x06") or head[257:262] == b"ustar"
-
-
-def open_source(path: Path) -> Source:
-    """The folder or archive at `path`, told apart by content, not by name."""
-    if path.is_dir():
-        return Folder(path)
-    with open(path, "rb") as file:
-        head = file.read(4)
-    return Zip(path) if head in (b"PK\x03\x04", b"PK\x05\x06") else Tar(path)
