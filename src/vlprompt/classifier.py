@@ -142,7 +142,8 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
 
     def predict(self, X: Any) -> np.ndarray:
         """[N] labels, of the kind that was given to fit."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        found = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[found]
 
     def score(self, X: Any, y: Sequence[Any] | np.ndarray | None = None, sample_weight: Any = None) -> float:
         """Accuracy from 0 to 1. Without y: X is a folder, list or archive, whose test split is taken."""

@@ -85,13 +85,13 @@ def chunk_size(method: Method, budget: int = 1 << 30) -> int:
         return max(1, min(256, budget // per_picture))
     if method.needs == "features":
         return max(1, min(65536, budget // (8 * (classes + backbone.embed_dim))))
-    sizes = backbone.vit.sizes
-    per_picture = 4 * (1 + sizes.patches + 16) * (10 * sizes.width + 2 * sizes.mlp_width)
+    vit = backbone.vit.sizes
+    per_picture = 4 * (1 + vit.patches + 16) * (10 * vit.width + 2 * vit.mlp_width)
     return max(1, min(256, budget // per_picture))
 
 
 def logits_of(method: Method, inputs: Inputs, *, view: int = 0,
-              on_progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+              on_progress: Callable[[int], None] | None = None) -> np.ndarray:
     """Logits of all pictures, [N, C] float32, a chunk at a time."""
     import torch
 
@@ -104,13 +104,13 @@ def logits_of(method: Method, inputs: Inputs, *, view: int = 0,
             found.append(method(batch).logits.float().cpu().numpy())
             done += len(part)
             if on_progress is not None:
-                on_progress(done, len(inputs))
+                on_progress(done)
     method.train(was_training)
     return np.concatenate(found) if found else np.zeros((0, len(method.task.class_names)), np.float32)
 
 
 def evaluate(method: Method, inputs: Inputs, *, probabilities: bool = False,
-             on_progress: Callable[[int, int], None] | None = None) -> Scores:
+             on_progress: Callable[[int], None] | None = None) -> Scores:
     """Scores of a method on the pictures of `inputs` (their test crop)."""
     logits = logits_of(method, inputs, on_progress=on_progress)
     names = method.task.class_names

@@ -36,7 +36,7 @@ from vlprompt.training.checkpoints import Checkpoints
 from vlprompt.training.checkpoints import read as read_checkpoint
 from vlprompt.training.estimating import estimate
 from vlprompt.training.inputs import Encoder, Inputs, Progress, Views
-from vlprompt.training.log import RunLog
+from vlprompt.training.log import RunLog, was_done
 from vlprompt.training.loop import OnEpoch, message, train
 from vlprompt.training.options import TrainOptions
 from vlprompt.training.progress import ProgressBar
@@ -62,7 +62,7 @@ class Plan:
 
     method: str = DEFAULT_METHOD
     options: dict[str, Any] = field(default_factory=dict)
-    train: TrainOptions = TrainOptions()
+    train: TrainOptions = field(default_factory=TrainOptions)
     templates: tuple[str, ...] = ()
 
 
@@ -158,7 +158,7 @@ def learn(
     if done is not None:
         both(on_record)(message(f"{folder}: finished already with these settings, nothing is done again"))
         return done
-    log = RunLog(folder / LOG if folder else None, read_log(folder / LOG) if folder and resume else None)
+    log = open_log(folder, info["settings"], resume)
     emit = both(log, on_record)
     try:
         info["notices"] = notices(dataset, split)
@@ -194,8 +194,8 @@ def learn(
                             checkpoints=keeper)  # fmt: skip
         clock.lap("train_s")
         for name, part in held_out.items():
-            tick = Progress(emit, f"{plan.method}, {name}", len(part.own))
-            scores[name] = evaluate(method, part.own, on_progress=lambda n, _, tick=tick: tick.to(n))
+            tick = Progress(emit, f"scoring {name}", len(part.own))
+            scores[name] = evaluate(method, part.own, on_progress=tick.to)
             emit(score_record(plan.method, name, scores[name]))
         clock.lap("evaluate_s")
         skipped = inputs.skipped + [s for part in held_out.values() for s in part.features.skipped]
@@ -255,13 +255,28 @@ def finished(folder: Path | None, info: dict[str, Any], backbone: Backbone, resu
         return None
     mend = "choose another folder or overwrite it (--overwrite)"
     if (folder / INFO).exists():
-        if not resume or read_info(folder).get("settings") != info["settings"]:
+        if not resume:
+            raise RunError(f"{folder}: holds a finished run: {mend}")
+        if read_info(folder).get("settings") != info["settings"]:
             raise RunError(f"{folder}: holds a finished run with other settings: {mend}")
         return Run.load(folder, backbone)
     held = read_checkpoint(folder / CHECKPOINT)
     if held is not None and resume and held[1] != info["settings"]:
         raise RunError(f"{folder}: holds an interrupted run with other settings: {mend}")
     return None
+
+
+def open_log(folder: Path | None, settings: str, resume: bool) -> RunLog:
+    """The log of a run; of an interrupted one that goes on, what was logged up to its checkpoint is kept."""
+    if folder is None:
+        return RunLog()
+    held = read_checkpoint(folder / CHECKPOINT) if resume else None
+    old = read_log(folder / LOG) if held is not None and held[1] == settings else []
+    try:
+        return RunLog(folder / LOG, [r for r in old if held is not None and was_done(r, held[0])])
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(f"{folder}: cannot be written ({reason}): choose another folder (--out)") from error
 
 
 @dataclass(frozen=True)

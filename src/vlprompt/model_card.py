@@ -12,8 +12,10 @@ def card(info: dict[str, Any]) -> str:
     lines = [
         f"# {info['method']} on {data.get('name', 'own pictures')}",
         "",
-        f"Prompts learned with vlprompt for the backbone `{backbone['source']}` "
-        f"(fingerprint `{backbone['fingerprint'][:16]}`, {backbone['precision']}).",
+        (
+            f"Prompts learned with vlprompt for the backbone `{backbone['source']}` "
+            f"(fingerprint `{backbone['fingerprint'][:16]}`, {backbone['precision']})."
+        ),
         "",
         "| | accuracy | macro F1 | pictures |",
         "|---|---|---|---|",
@@ -28,8 +30,10 @@ def card(info: dict[str, Any]) -> str:
     lines += [
         "",
         f"- classes: {len(names)} ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})",
-        f"- training pictures: {data.get('train', 0)} ({info.get('shots', 0) or 'all'} per class), "
-        f"seed {info.get('seed')}",
+        (
+            f"- training pictures: {data.get('train', 0)} ({info.get('shots', 0) or 'all'} per class), "
+            f"seed {info.get('seed')}"
+        ),
     ]
     if train:
         lines.append(

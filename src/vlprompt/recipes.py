@@ -46,4 +46,4 @@ def load_recipe(name: str | Path) -> SavedRecipe:
     for key in held:
         if key not in _KEYS:
             raise OptionError(f'{path}: no key "{key}" in a recipe: {nearest(key, _KEYS)}')
-    return SavedRecipe(**({"title": path.stem} | held))
+    return SavedRecipe(**{"title": path.stem, **held})

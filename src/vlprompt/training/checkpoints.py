@@ -100,7 +100,7 @@ def read(path: Path) -> tuple[State, str] | None:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         return State(about["epoch"], about["step"], tensors, about["numbers"]), about["settings"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None

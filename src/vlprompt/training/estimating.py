@@ -35,8 +35,8 @@ def estimate(method: Method, pictures: int, options: TrainOptions, rate: float |
     batch = min(options.batch, max(1, pictures))
     part = -(-batch // options.accumulate)
     width = backbone.embed_dim
-    with torch.no_grad():
-        text = method.prompts(torch.zeros(1, width, device=backbone.device) if method.per_image_text else None).text
+    picture = torch.zeros(1, width, device=backbone.device) if method.per_image_text else None
+    text = method.prompts(picture).text  # tells whether gradients pass, so not under no_grad
     tokens = _text_tokens(text) * (part if method.per_image_text else 1)
     image_tokens = 0
     if method.needs == "pixels" and isinstance(backbone.image, ImageTower):

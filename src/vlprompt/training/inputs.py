@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from vlprompt.errors import PictureError
 from vlprompt.methods.base import Batch
 
 Emit = Callable[[dict[str, Any]], None]
-View = Union[int, str]
+View = int | str
 Wanted = tuple[Item, str, list[View]]  # a picture, the hash of its file, and the views to make
 CHUNK = 256  # pictures between two writes to the cache
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vlprompt.training.checkpoints import write_atomically
+from vlprompt.training.checkpoints import State, write_atomically
 
 MOST_STEPS = 200  # lines for single steps; epochs are all kept
 
@@ -14,37 +15,29 @@ MOST_STEPS = 200  # lines for single steps; epochs are all kept
 class RunLog:
     """Keeps records in memory and, with a file, on disk; a callable for the loop's records.
 
-    Progress of encoding is left out, and of many steps every n-th is kept. After an interruption the
-    lines of steps that will be done again are taken out.
+    Progress of encoding is left out, and of many steps every n-th is kept. old: records of an
+    interrupted run that this one goes on from.
     """
 
-    def __init__(self, path: Path | None = None, old: list[dict[str, Any]] | None = None) -> None:
-        self.records: list[dict[str, Any]] = []
+    def __init__(self, path: Path | None = None, old: Sequence[dict[str, Any]] = ()) -> None:
+        self.records: list[dict[str, Any]] = list(old)
         self._file = None
         self._every = 1
-        self._old = old or []
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, b"")
-            self._file = open(path, "a", encoding="utf-8")
+            write_atomically(path, "".join(map(_line, old)).encode())
+            self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
 
     def __call__(self, record: dict[str, Any]) -> None:
         event = record["event"]
         if event == "training":
             self._every = -(-record["epochs"] * record["steps"] // MOST_STEPS)
-        if event in ("encoding", "evaluating") or (event == "step" and record["step"] % self._every):
+        if event == "encoding" or (event == "step" and record["step"] % self._every):
             return
-        if record.get("resumed"):
-            for held in self._old:
-                if _before(held, record):
-                    self._write(held)
-        self._write(record)
-
-    def _write(self, record: dict[str, Any]) -> None:
         self.records.append(record)
         if self._file is not None:
             try:
-                self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                self._file.write(_line(record))
                 self._file.flush()
             except OSError:  # a full disk: the records stay in memory, the run goes on
                 self._file = None
@@ -55,8 +48,13 @@ class RunLog:
             self._file = None
 
 
-def _before(record: dict[str, Any], point: dict[str, Any]) -> bool:
-    """Whether a step or epoch was done when training goes on behind this epoch and step."""
-    if record.get("event") == "step":
-        return (record["epoch"], record["step"]) <= (point["epoch"], point["step"])
-    return record.get("event") == "epoch" and record["epoch"] < point["epoch"]
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def was_done(record: dict[str, Any], state: State) -> bool:
+    """Whether what a record tells of need not be done again when training goes on from a checkpoint."""
+    event, done = record.get("event"), (state.epoch, state.step)
+    if event == "step":
+        return (record["epoch"] - 1, record["step"]) <= done
+    return record["epoch"] <= state.epoch if event == "epoch" else event != "training"

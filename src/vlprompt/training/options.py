@@ -33,7 +33,7 @@ class TrainOptions(OptionSet):
     )
     select: str = option("last", "which epoch's values are kept", choices=("last", "best"))
     validate_every: int = option(0, "epochs between validations; 0: after the last, with best after each", low=0)
-    memory: float = option(8.0, "GiB that kept pictures and activations may take together", low=0.01)
+    memory: float = option(8.0, "GiB that kept pictures and activations may take together", low=0.001)
     save_seconds: float = option(15.0, "seconds between checkpoints; 0: one after every step", low=0)
 
     def __post_init__(self) -> None:

@@ -70,10 +70,6 @@ class ProgressBar:
         note = f"{record['images_per_s']:.0f} images/s" if record["done"] else ""
         self._progress.update(task, completed=record["done"], note=note)
 
-    def _on_evaluating(self, record: dict[str, Any]) -> None:
-        task = self._bar(record["what"], escape(record["what"]), record["total"])
-        self._progress.update(task, completed=record["done"])
-
     def _on_training(self, record: dict[str, Any]) -> None:
         self._tasks.pop("steps", None)
         self._total, self._steps = record["epochs"] * record["steps"], record["steps"]

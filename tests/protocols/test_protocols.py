@@ -1,0 +1,73 @@
+import pytest
+from small_data import picture_folder
+from support import tiny_backbone
+
+from vlprompt import methods
+from vlprompt.data.opening import open_dataset
+from vlprompt.data.sampling import draw
+from vlprompt.errors import DataError, OptionError
+from vlprompt.protocols.base_to_new import VALUES, base_to_new, harmonic_mean
+from vlprompt.protocols.common import summary
+from vlprompt.protocols.few_shot import few_shot
+from vlprompt.run import Run
+
+MORE = {"train": {"epochs": 1, "batch": 6, "views": 1}, "cache": False, "shots": 2}
+SMALL = {"maple": {"depth": 2}, "maple+lamm": {"depth": 2}}
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return tiny_backbone()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return picture_folder(tmp_path_factory.mktemp("data"))
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_runs_under_both_protocols(backbone, data, name):
+    (record,) = few_shot(data, name, backbone, seeds=[1], options=SMALL.get(name), **MORE)
+    assert record["protocol"] == "few_shot" and record["count"] == 8
+    assert all(0 <= record[key] <= 100 for key in ("accuracy", "macro_f1", "zero_shot"))
+    (record,) = base_to_new(data, name, backbone, seeds=[1], options=SMALL.get(name), **MORE)
+    for values in (record, record["zero_shot"]):
+        assert all(0 <= values[key] <= 100 for key in VALUES)
+        assert values["harmonic_mean"] == harmonic_mean(values["base"], values["new"])
+    if name == "zeroshot":  # scores of the frozen names, by both ways of getting there
+        (again,) = base_to_new(data, name, backbone, seeds=[1], templates="a photo of a {}.", **MORE)
+        assert {k: again[k] for k in VALUES} == {k: again["zero_shot"][k] for k in VALUES}
+
+
+def test_seeds_folders_and_summary(backbone, data, tmp_path):
+    records = list(few_shot(data, "coop", backbone, seeds=(1, 2), out=tmp_path, **MORE))
+    assert [r["seed"] for r in records] == [1, 2]
+    assert Run.load(tmp_path / "seed2", backbone).scores["test"]["accuracy"] == records[1]["accuracy"]
+    told = []
+    again = list(few_shot(data, "coop", backbone, seeds=(1, 2), out=tmp_path, on_record=told.append, **MORE))
+    assert [r["accuracy"] for r in again] == [r["accuracy"] for r in records]
+    assert not any(r["event"] == "step" for r in told)
+    found = summary([{"accuracy": 1.0, "seed": 1, "z": {"base": 2.0}}, {"accuracy": 3.0, "seed": 2, "z": {"base": 2.0}}])
+    assert found["accuracy"] == {"mean": 2.0, "std": pytest.approx(2**0.5), "n": 2}
+    assert found["z.base"]["std"] == 0 and "seed" not in found
+
+
+def test_base_training_uses_the_pictures_that_are_drawn_from_all_classes(backbone, data):
+    dataset = open_dataset(data)
+    whole, base = draw(dataset, shots=2, seed=3), draw(dataset, shots=2, seed=3, which="base")
+    assert [i.path for i in base.train] == [i.path for i in whole.train if i.label < 2]
+    assert base.class_names == dataset.class_names[:2]
+
+
+def test_a_method_that_cannot_go_to_new_classes_says_so(backbone, data):
+    with pytest.raises(OptionError, match="new classes"):
+        list(base_to_new(data, "coop", backbone, seeds=[1], options={"class_specific": True}, **MORE))
+
+
+def test_misuse_is_a_clear_error(backbone, data, tmp_path):
+    with pytest.raises(OptionError, match='did you mean "train"'):
+        next(few_shot(data, "coop", backbone, trian={}))
+    dataset = open_dataset(data)
+    dataset.splits.pop("test")
+    with pytest.raises(DataError, match="test pictures"):
+        next(few_shot(dataset, "coop", backbone))

@@ -1,0 +1,167 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from small_data import picture_folder
+from support import tiny_backbone
+
+from vlprompt import methods
+from vlprompt.data.opening import open_dataset
+from vlprompt.errors import DataError, OptionError, RunError
+from vlprompt.fitting import fit
+
+TRAIN = {"epochs": 2, "batch": 6, "views": 2, "warmup_epochs": 0}
+SMALL = {"maple": {"depth": 2}, "maple+lamm": {"depth": 2}}
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return tiny_backbone()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return picture_folder(tmp_path_factory.mktemp("data"))
+
+
+def quick(data, method="coop", **more):
+    settings = {"shots": 3, "train": TRAIN, "cache": False, "options": SMALL.get(method)}
+    return fit(data, method, **(settings | more))
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_learns_its_own_tensors_reproducibly(backbone, data, tmp_path, name):
+    towers = {k: v.clone() for t in (backbone.text, backbone.image) for k, v in t.state_dict().items()}
+    one = quick(data, name, backbone=backbone, out=tmp_path / "one")
+    two = quick(data, name, backbone=backbone)
+    other = quick(data, name, backbone=backbone, seed=2)
+    held = {k: v for t in (backbone.text, backbone.image) for k, v in t.state_dict().items()}
+    assert all(torch.equal(towers[k], held[k]) for k in towers)
+    states = [run.learned.state_dict() for run in (one, two, other)]
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    assert one.scores == two.scores
+    if one.learned.learns:
+        assert any(not torch.equal(states[0][k], states[2][k]) for k in states[0])
+    saved = json.loads((tmp_path / "one" / "run.json").read_text())
+    assert saved["tensors"]["shapes"].keys() == states[0].keys()
+    assert not any("backbone" in k or "token_embedding" in k for k in states[0])
+    assert sum(p.stat().st_size for p in (tmp_path / "one").iterdir()) < 400_000
+    assert saved["scores"]["zero_shot"]["count"] == saved["scores"]["test"]["count"] == 8
+
+
+def test_zero_shot_is_scored_beside_what_was_learned(backbone, data):
+    run = quick(data, backbone=backbone)
+    zero = quick(data, "zeroshot", backbone=backbone, templates=run.info["zero_shot_templates"])
+    assert run.scores["zero_shot"] == zero.scores["test"]
+    assert run.scores.keys() == {"zero_shot", "test", "val"}
+    assert set(run.info["timings"]) == {"encode_s", "zero_shot_s", "train_s", "evaluate_s", "total_s"}
+
+
+def test_without_test_pictures_validation_is_scored_and_said(backbone, tmp_path):
+    folder = picture_folder(tmp_path, {"train": 2})
+    dataset = open_dataset(folder, classes=None)
+    only = type(dataset)(dataset.name, dataset.class_names, dataset.class_keys,
+                         {"train": dataset.all_items}, dataset.source)  # fmt: skip
+    run = quick(only, backbone=backbone)
+    assert run.scores == {} and "nothing can be scored" in run.info["notices"][-1]
+
+
+def test_fewer_pictures_than_shots_are_used_and_said(backbone, data):
+    records = []
+    run = quick(data, backbone=backbone, shots=16, on_record=records.append)
+    assert run.info["data"]["train"] == 12
+    assert any("fewer than 16" in r.get("text", "") for r in records)
+
+
+def test_broken_pictures_are_skipped_counted_and_logged(backbone, tmp_path):
+    folder = picture_folder(tmp_path / "data")
+    for path in (folder / "train" / "red cat" / "0.png", folder / "test" / "grey fog" / "1.png"):
+        path.write_bytes(b"no picture")
+    for name in ("coop", "vpt"):
+        run = quick(folder, name, backbone=backbone, out=tmp_path / name)
+        assert run.info["data"]["skipped"] == 2
+        assert run.scores["test"]["count"] == 7 and run.scores["test"]["classes"][2]["count"] == 1
+        lines = (tmp_path / name / "log.jsonl").read_text().splitlines()
+        named = [r["path"] for r in map(json.loads, lines) if r["event"] == "skipped"]
+        assert sorted(Path(p).name for p in named) == ["0.png", "1.png"]
+
+
+def test_a_finished_run_is_loaded_and_others_are_not_overwritten(backbone, data, tmp_path):
+    records = []
+    first = quick(data, backbone=backbone, out=tmp_path / "run")
+    again = quick(data, backbone=backbone, out=tmp_path / "run", on_record=records.append)
+    assert "finished already" in records[0]["text"] and len(records) == 1
+    assert again.scores == first.scores
+    assert torch.equal(again.learned.context, first.learned.context)
+    with pytest.raises(RunError, match="other settings"):
+        quick(data, backbone=backbone, out=tmp_path / "run", seed=2)
+    other = quick(data, backbone=backbone, out=tmp_path / "run", seed=2, overwrite=True)
+    assert not torch.equal(other.learned.context, first.learned.context)
+
+
+def test_an_interrupted_run_of_other_settings_is_not_overwritten(backbone, data, tmp_path):
+    def stop(record):
+        if record["event"] == "epoch":
+            raise KeyboardInterrupt
+
+    slow = TRAIN | {"save_seconds": 0}
+    with pytest.raises(KeyboardInterrupt):
+        quick(data, backbone=backbone, out=tmp_path, train=slow, on_record=stop)
+    with pytest.raises(RunError, match="interrupted run with other settings"):
+        quick(data, backbone=backbone, out=tmp_path, train=slow, seed=2)
+    quick(data, backbone=backbone, out=tmp_path, train=slow, seed=2, overwrite=True)
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_training(backbone, data, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        quick(data, backbone=backbone, out=tmp_path / "file" / "run")
+
+
+def test_a_recipe_sets_what_is_not_given(backbone, data):
+    run = quick(data, None, backbone=backbone, recipe="ivlp", train={"epochs": 1}, options={"text_depth": 2})
+    assert run.info["method"] == "ivlp"
+    assert run.info["options"] | {"text_depth": 2, "image_depth": 12} == run.info["options"]
+    assert (run.info["train"]["epochs"], run.info["train"]["batch"], run.info["train"]["lr"]) == (1, 4, 0.0035)
+
+
+def test_wrapped_methods_train_by_the_wrapped_recipe(backbone, data):
+    run = quick(data, "maple+lamm", backbone=backbone, train={"epochs": 1})
+    assert (run.info["train"]["batch"], run.info["train"]["lr"], run.info["train"]["views"]) == (4, 0.0035, "epoch")
+    assert run.info["title"] == "MaPLe + LAMM"
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ({"method": "cop"}, OptionError), ({"options": {"depth": 1}}, OptionError),
+        ({"train": {"epoch": 1}}, OptionError), ({"recipe": "mapel"}, OptionError), ({"shots": -1}, OptionError),
+    ],
+)  # fmt: skip
+def test_bad_values_stop_in_one_line(backbone, data, more, error):
+    with pytest.raises(error) as caught:
+        quick(data, **({"backbone": backbone} | more))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_data_stop_in_one_line(backbone, tmp_path):
+    with pytest.raises(DataError):
+        quick(tmp_path / "nowhere", backbone=backbone)
+
+
+def test_an_estimate_is_printed_before_more_than_the_budget_is_used(backbone, data):
+    records = []
+    options = {"context_tokens": 60}
+    free = quick(data, backbone=backbone, options=options)
+    tight = quick(data, backbone=backbone, options=options, train=TRAIN | {"memory": 0.001}, on_record=records.append)
+    said = [i for i, r in enumerate(records) if "estimate" in r.get("text", "")]
+    assert said and said[0] < next(i for i, r in enumerate(records) if r["event"] == "step")
+    torch.testing.assert_close(free.learned.context, tight.learned.context, atol=1e-5, rtol=1e-4)
+
+
+def test_bf16_towers_train_float32_prompts(data):
+    backbone = tiny_backbone(1).to("cpu", torch.bfloat16)
+    run = quick(data, "maple+lamm", backbone=backbone)
+    assert all(v.dtype == torch.float32 and torch.isfinite(v).all() for v in run.learned.state_dict().values())
+    assert run.info["backbone"]["precision"] == "bf16"

@@ -1,0 +1,42 @@
+import json
+
+import pytest
+
+from vlprompt import methods
+from vlprompt.errors import OptionError
+from vlprompt.fitting import make_plan
+from vlprompt.recipes import FOLDER, load_recipe, recipe_names
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*")), ids=lambda p: p.name)
+def test_every_recipe_is_a_plan_and_names_its_source(path):
+    held = load_recipe(path.stem)
+    plan = make_plan(recipe=path.stem)
+    assert plan.method == held.method and held.source and held.backbone
+    assert set(held.options) <= {f for kind in methods.load(held.method).kinds for f in kind.__dataclass_fields__}
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "batch", "lr"),
+    [
+        ("coop", 50, 32, 0.002), ("cocoop", 10, 1, 0.002), ("vpt", 5, 4, 0.0025), ("ivlp", 5, 4, 0.0035),
+        ("ivlp_language_only", 5, 4, 0.0025), ("maple", 5, 4, 0.0035), ("maple_cross_dataset", 2, 4, 0.0026),
+        ("lamm", 50, 32, 0.002), ("coop_lamm", 50, 32, 0.002), ("maple_lamm", 5, 4, 0.0035),
+    ],
+)  # fmt: skip
+def test_published_values(name, epochs, batch, lr):
+    train = load_recipe(name).train
+    assert (train["epochs"], train["batch"], train["lr"], train["warmup_lr"]) == (epochs, batch, lr, 1e-5)
+
+
+def test_recipes_from_files(tmp_path):
+    (tmp_path / "own.json").write_text(json.dumps({"method": "vpt", "train": {"lr": 0.5}}))
+    plan = make_plan(recipe=tmp_path / "own.json", train={"epochs": 3})
+    assert (plan.method, plan.train.lr, plan.train.epochs) == ("vpt", 0.5, 3)
+    for content in ("[]", "{", '{"method": "vpt", "rate": 1}'):
+        (tmp_path / "bad.json").write_text(content)
+        with pytest.raises(OptionError, match=r"bad\.json"):
+            load_recipe(tmp_path / "bad.json")
+    with pytest.raises(OptionError, match='did you mean "maple"'):
+        load_recipe("mapel")
+    assert "coop" in recipe_names()
