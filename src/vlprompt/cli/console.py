@@ -1,0 +1,55 @@
+"""What all commands share: where they print, and the two global switches."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+@dataclass
+class Switches:
+    """debug: show the trace of an error. quiet: no progress, only results and errors."""
+
+    debug: bool = False
+    quiet: bool = False
+
+
+switches = Switches()
+
+
+def out() -> Console:
+    """Results: stdout."""
+    from rich.console import Console
+
+    wide = None if sys.stdout.isatty() else 120  # a file or a pipe gets whole lines
+    return Console(highlight=False, width=wide)
+
+
+def note(text: str) -> None:
+    """A line about what is going on: stderr, unless --quiet."""
+    if not switches.quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def say(text: str = "") -> None:
+    """A line of the result, as it stands: stdout."""
+    print(text)
+
+
+def show(table: Table) -> None:
+    out().print(table)
+
+
+def progress() -> AbstractContextManager[Any]:
+    """`with progress() as receive`: bars on stderr, or None with --quiet; give it to `on_record`."""
+    if switches.quiet:
+        return nullcontext(None)
+    from vlprompt.training.progress import ProgressBar
+
+    return ProgressBar()

@@ -1,0 +1,140 @@
+"""The command line's door: commands, global switches, and what happens when something goes wrong.
+
+Starting it imports neither torch nor matplotlib; `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from vlprompt import __version__
+from vlprompt.cli.cache import cache
+from vlprompt.cli.console import switches
+from vlprompt.cli.data import data
+from vlprompt.cli.demo import demo
+from vlprompt.cli.evaluate import evaluate
+from vlprompt.cli.fit import fit
+from vlprompt.cli.flags import Panel, chosen_methods, command, flag_names, method_panels, unknown_flag
+from vlprompt.cli.guarding import INTERRUPTED, Stop, explain, fail, guarded, usage_line
+from vlprompt.cli.methods import methods
+from vlprompt.cli.predict import predict
+from vlprompt.cli.protocols import protocol, table
+from vlprompt.cli.report import report
+
+# name, function, whether it takes training and method options, whether it can go on after an interruption
+COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
+    ("fit", fit, True, True),
+    ("eval", evaluate, False, False),
+    ("predict", predict, False, False),
+    ("report", report, False, False),
+    ("methods", methods, False, False),
+    ("data", data, False, False),
+    ("protocol", protocol, True, True),
+    ("table", table, False, False),
+    ("demo", demo, False, False),
+    ("cache", cache, False, False),
+)
+DEFAULT_METHOD = "coop+lamm"  # as in vlprompt.fitting, which is not imported for --help
+_GLOBAL = {"--debug": "debug", "--quiet": "quiet", "-q": "quiet"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code (0, 1, 2 for usage, 130 when interrupted)."""
+    words = take_switches(list(sys.argv[1:] if argv is None else argv))
+    warnings.showwarning = _plain_warning
+    chosen: list[str] = []
+    panels: list[Panel] = []
+    try:
+        with guarded():
+            chosen, panels = options_of(words)
+        return int(build(panels)(args=words, prog_name="vlprompt", standalone_mode=False) or 0)
+    except Stop as stop:
+        return stop.code
+    except (KeyboardInterrupt, typer.Abort):
+        fail("interrupted")
+        return INTERRUPTED
+    except typer.Exit as end:
+        return end.exit_code
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # no usage error of the parser
+            code, text = explain(error)
+            if switches.debug:
+                raise
+            if text:
+                fail(text)
+            return code
+        asked = words[0] if words and words[0] in {name for name, *_ in COMMANDS} else ""
+        word = getattr(error, "option_name", None)
+        if word is not None and asked and "No such option" in error.format_message():
+            function = {name: f for name, f, *_ in COMMANDS}[asked]
+            fail(str(unknown_flag(word, panels, flag_names(function), chosen)) + f" (see vlprompt {asked} --help)")
+        else:
+            fail(usage_line(error, asked))
+        return 2
+
+
+def take_switches(words: list[str]) -> list[str]:
+    """--debug and --quiet hold wherever they stand; they are taken out."""
+    switches.debug = switches.quiet = False
+    end = words.index("--") if "--" in words else len(words)
+    for word in words[:end]:
+        if word in _GLOBAL:
+            setattr(switches, _GLOBAL[word], True)
+    return [word for i, word in enumerate(words) if i >= end or word not in _GLOBAL]
+
+
+def options_of(words: Sequence[str]) -> tuple[list[str], list[Panel]]:
+    """First reading: the methods, and the flags that they and the training bring."""
+    if not words or words[0] not in {name for name, _, learns, _ in COMMANDS if learns}:
+        return [], []
+    from vlprompt.training.options import TrainOptions
+
+    training = Panel("Training", TrainOptions, "train")
+    chosen = chosen_methods(words)
+    if not chosen and "--help" in words:  # their files need torch, which takes seconds
+        return [], [training]
+    chosen = chosen or [DEFAULT_METHOD]
+    return chosen, [*method_panels(chosen), training]
+
+
+def build(panels: Sequence[Panel]) -> typer.Typer:
+    app = typer.Typer(
+        name="vlprompt", no_args_is_help=True, pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Teach CLIP-like models new classes from a few pictures by learning prompts.",
+        epilog="First steps: vlprompt demo, then vlprompt fit YOUR_FOLDER.",
+    )  # fmt: skip
+    app.callback()(_globals)
+    for name, function, learns, resumable in COMMANDS:
+        app.command(name)(command(function, panels if learns else (), resumable=resumable))
+    return app
+
+
+def _globals(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=lambda on: _version(on),
+                                          help="show the version")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show the trace of an error")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress; results and errors only")] = False,
+) -> None:  # fmt: skip
+    pass
+
+
+def _version(on: bool) -> None:
+    if on:
+        print(f"vlprompt {__version__}")
+        raise typer.Exit()
+
+
+def _plain_warning(message: Warning | str, *args: Any, **more: Any) -> None:
+    """Warnings as one line, without file and line number."""
+    if not switches.quiet:
+        print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""vlprompt protocol: methods under the same conditions, seed by seed; vlprompt table: what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vlprompt.cli import shared
+from vlprompt.cli.console import note, progress, say, show
+from vlprompt.errors import OptionError, nearest
+
+
+def protocol(
+    name: Annotated[str, typer.Argument(metavar="PROTOCOL", show_default=False, help="few_shot or base_to_new")],
+    data: shared.Data,
+    method: Annotated[str | None, typer.Option(
+        "--method", "-m", metavar="NAME,...", show_default=False,
+        help="coop+lamm if not given; several with commas between. Options go to the methods that have them",
+    )] = None,
+    shots: shared.Shots = 16,
+    seeds: Annotated[str, typer.Option("--seeds", metavar="N,...", help="one training for each")] = "1,2,3",
+    out: Annotated[Path, typer.Option(
+        "--out", "-o", metavar="FILE", help="JSON lines that records are appended to",
+    )] = Path("results.jsonl"),
+    runs: Annotated[Path | None, typer.Option(
+        "--runs", metavar="FOLDER", show_default=False,
+        help="keep a run folder per method and seed in it; what is there already is not done again",
+    )] = None,
+    recipe: shared.Recipe = None,
+    template: shared.Template = None,
+    classes: shared.Classes = None,
+    label_column: shared.LabelColumn = None,
+    labels: shared.Labels = None,
+    domain: shared.Domain = None,
+    backbone: shared.Backbone = "embedded",
+    tokenizer: shared.Tokenizer = None,
+    device: shared.Device = "auto",
+    precision: shared.Precision = "float32",
+    no_cache: shared.NoCache = False,
+    train: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Compare methods as papers do: several seeds, mean and standard deviation.
+
+    few_shot trains on some pictures of every class and tests on all classes. base_to_new trains on the first
+    half of the classes and tests on these, on the others, and on all together.
+
+    \b
+    vlprompt protocol few_shot photos/ --method zeroshot,coop,coop+lamm --out results.jsonl
+    vlprompt protocol base_to_new photos/ --method maple --seeds 1
+    vlprompt table results.jsonl --format md
+    """
+    chosen = [part.strip() for part in method.split(",") if part.strip()] if method else [None]
+    numbers = seed_numbers(seeds)
+    run_protocol = find(name)
+    dataset = shared.open_data(data, classes=classes, label_column=label_column, labels=labels, domain=domain)
+    note("loading torch and the backbone")
+    from vlprompt.clip.loading import load_backbone
+    from vlprompt.data.cache import FeatureCache
+    from vlprompt.fitting import make_plan
+    from vlprompt.results.records import append
+    from vlprompt.results.tables import results_table
+
+    plans = [make_plan(m, own_options(m, options or {}), train, recipe, template) for m in chosen]
+    loaded = load_backbone(backbone, device=device, precision=precision, tokenizer=tokenizer)
+    cache = FeatureCache(False if no_cache else None)
+    records = []
+    for plan in plans:
+        with progress() as receive:
+            found = run_protocol(
+                dataset, plan.method, loaded, shots=shots, seeds=numbers, options=plan.options, train=plan.train,
+                templates=list(plan.templates), cache=cache, tokenizer=tokenizer, on_record=receive,
+                command=shared.typed_command(), out=None if runs is None else runs / name / plan.method,
+            )  # fmt: skip
+            for record in found:
+                append(out, record)
+                records.append(record)
+    show(results_table(records))
+    say(f"records: {out}")
+
+
+def find(name: str) -> Callable[..., Any]:
+    """The protocol's function; each lies in a file of its name. OptionError offers the nearest name."""
+    import pkgutil
+
+    from vlprompt import protocols
+
+    known = sorted(m.name for m in pkgutil.iter_modules(protocols.__path__) if m.name != "common")
+    wanted = name.replace("-", "_")
+    if wanted not in known:
+        raise OptionError(f'no protocol "{name}": {nearest(wanted, known)}')
+    return getattr(import_module(f"vlprompt.protocols.{wanted}"), wanted)
+
+
+def own_options(method: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that the method has."""
+    import dataclasses
+
+    from vlprompt import methods
+
+    if method is None:
+        return options
+    names = {f.name for kind in methods.load(method).kinds for f in dataclasses.fields(kind)}
+    return {key: value for key, value in options.items() if key in names}
+
+
+def seed_numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()] or [1]
+    except ValueError:
+        raise OptionError(f'--seeds is "{text}": expected whole numbers with commas between, such as 1,2,3') from None
+
+
+def table(
+    files: Annotated[list[Path], typer.Argument(
+        metavar="FILE...", show_default=False, help="JSON lines that vlprompt protocol wrote",
+    )],
+    format_: Annotated[str, typer.Option("--format", "-f", help="rich, md, csv or latex")] = "rich",
+    protocol_: Annotated[str | None, typer.Option("--protocol", show_default=False, help="only of this one")] = None,
+) -> None:  # fmt: skip
+    """Mean and standard deviation over seeds of what vlprompt protocol recorded.
+
+    \b
+    vlprompt table results.jsonl
+    vlprompt table results.jsonl --format latex > table.tex
+    """
+    from vlprompt.results.records import read
+    from vlprompt.results.tables import formatted, results_table
+
+    records = [record for file in files for record in read(file)]
+    if protocol_ is not None:
+        names = {record["protocol"] for record in records}
+        wanted = protocol_.replace("-", "_")
+        if wanted not in names:
+            raise OptionError(f'no results of protocol "{protocol_}": {nearest(wanted, names)}')
+        records = [record for record in records if record["protocol"] == wanted]
+    if format_ == "rich":
+        show(results_table(records))
+    else:
+        say(formatted(records, format_))

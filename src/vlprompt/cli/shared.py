@@ -1,0 +1,87 @@
+"""Arguments that several commands have, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlprompt.cli.console import note
+
+if TYPE_CHECKING:
+    from vlprompt.data.dataset import Dataset
+
+DATA, WHERE = "Pictures and classes", "Backbone and machine"
+
+Data = Annotated[str, typer.Argument(
+    metavar="PATH", show_default=False,
+    help="a folder of class folders (optionally below train, val, test), a CSV or JSON-Lines list of path and "
+    "label, a .zip or .tar of these, or demo",
+)]  # fmt: skip
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="folder that fit wrote")]
+Shots = Annotated[int, typer.Option("--shots", "-k", min=0, help="training pictures per class; 0: all")]
+Backbone = Annotated[str, typer.Option(
+    "--backbone", "-b", rich_help_panel=WHERE, metavar="NAME",
+    help="embedded (comes with the package), ViT-B/32, ViT-B/16, ViT-L/14, RN50, a folder in Hugging Face or "
+    "open_clip layout, an OpenAI .pt file, or the id of a CLIP on the Hugging Face hub",
+)]  # fmt: skip
+Tokenizer = Annotated[str | None, typer.Option(
+    "--tokenizer", rich_help_panel=WHERE, metavar="PATH", show_default=False,
+    help="tokenizer.json, if the backbone has none of its own",
+)]  # fmt: skip
+Device = Annotated[str, typer.Option("--device", rich_help_panel=WHERE, help="auto, cpu, cuda, cuda:1, mps")]
+Precision = Annotated[str, typer.Option(
+    "--precision", rich_help_panel=WHERE, metavar="float32|bf16|fp16",
+    help="of the frozen towers; prompts are learned in float32. bf16 is fast on GPUs and on CPUs with bf16 units",
+)]  # fmt: skip
+Classes = Annotated[str | None, typer.Option(
+    "--classes", rich_help_panel=DATA, metavar="FILE", show_default=False,
+    help="names of the classes: one a line in label order, or lines of key, tab or comma, name. A classes.txt "
+    "in the data is used unasked",
+)]  # fmt: skip
+LabelColumn = Annotated[str | None, typer.Option(
+    "--label-column", rich_help_panel=DATA, metavar="NAME", show_default=False, help="column of labels in a list",
+)]  # fmt: skip
+Labels = Annotated[str | None, typer.Option(
+    "--labels", rich_help_panel=DATA, metavar="FILE", show_default=False, help="labels file in or beside the data",
+)]  # fmt: skip
+Domain = Annotated[list[str] | None, typer.Option(
+    "--domain", rich_help_panel=DATA, metavar="NAME", show_default=False,
+    help="only pictures of this domain; may be given again",
+)]  # fmt: skip
+Template = Annotated[list[str] | None, typer.Option(
+    "--template", "-t", rich_help_panel=DATA, metavar="TEXT", show_default=False,
+    help='words around the class name, such as "a photo of a {}, a type of food."; may be given again: prompts '
+    "start from the first, the zero-shot reference is the mean of all",
+)]  # fmt: skip
+Recipe = Annotated[str | None, typer.Option(
+    "--recipe", "-r", metavar="NAME", show_default=False,
+    help="published settings by name (vlprompt methods --recipes), or a JSON file of that form",
+)]  # fmt: skip
+NoCache = Annotated[bool, typer.Option(
+    "--no-cache", rich_help_panel=WHERE, help="do not keep image features on disk (see vlprompt cache)",
+)]  # fmt: skip
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table")]
+
+
+def open_data(path: str, *, classes: str | None = None, label_column: str | None = None, labels: str | None = None,
+              domain: list[str] | None = None) -> Dataset:
+    """The data set that the arguments mean; says at once what was found."""
+    from vlprompt.data.opening import open_dataset
+
+    note(f"reading {path}")
+    dataset = open_dataset(
+        path, classes=classes, label_column=label_column, labels=labels, domains=domain or None
+    )
+    counts = ", ".join(f"{len(items)} {name}" for name, items in dataset.splits.items())
+    note(f"{dataset.name}: {len(dataset.class_names)} classes, {counts} pictures")
+    return dataset
+
+
+def typed_command() -> str:
+    """The command as it was typed, for the record of a run."""
+    import shlex
+    import sys
+
+    return shlex.join(["vlprompt", *sys.argv[1:]])

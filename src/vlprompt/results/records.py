@@ -1,0 +1,87 @@
+"""Records on disk: JSON lines that several processes may append to, and the facts of a run folder.
+
+Reading them needs neither torch nor a backbone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from vlprompt.errors import DataError, RunError
+
+
+def append(path: Path, record: dict[str, Any]) -> None:
+    """One record as one line, in one write, so that two processes never mix their lines.
+
+    A last line that a crash cut off is closed first, so that it spoils nothing after it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(record, ensure_ascii=False, default=str).encode() + b"\n"
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(file).st_size
+        if size:
+            os.lseek(file, size - 1, os.SEEK_SET)
+            if os.read(file, 1) != b"\n":
+                line = b"\n" + line
+        os.write(file, line)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All whole records of a file; DataError if it cannot be read or holds none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: no results can be read from it ({getattr(error, 'strerror', None) or error})") from error
+    records = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "protocol" in record and "method" in record:
+            records.append(record)
+    if not records:
+        raise DataError(f"{path}: no results in it (JSON lines, as vlprompt protocol writes them)")
+    return records
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The content of a finished run's run.json; RunError says what is wrong with it."""
+    path = folder / "run.json"
+    if not folder.is_dir():
+        raise RunError(f"{folder}: there is no such run folder")
+    if not path.is_file():
+        more = "; its training was interrupted: give the same fit again"
+        held = (folder / "checkpoint.safetensors").exists()
+        raise RunError(f"{folder}: no run.json in it, so this is no finished run{more if held else ''}")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("method", "data", "scores", "class_names"):
+            info[key]
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: damaged ({error})") from error
+    return info
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run's log.jsonl; [] without one."""
+    try:
+        lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    records = []
+    for line in lines:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
