@@ -21,17 +21,17 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from backbone_weights import make_images, make_weights, normal  # noqa: E402
+from backbone_weights import make_images, make_weights, normal
 
-from vlprompt import methods  # noqa: E402
-from vlprompt.clip.assembling import build_backbone  # noqa: E402
-from vlprompt.clip.backbone import Backbone  # noqa: E402
-from vlprompt.clip.plain import Plain  # noqa: E402
-from vlprompt.clip.tokenizing import clip_tokenizer  # noqa: E402
-from vlprompt.data.task import Task  # noqa: E402
-from vlprompt.methods.base import Batch, Method  # noqa: E402
-from vlprompt.methods.lamm import LAMM  # noqa: E402
-from vlprompt.training.optimizers import make_optimizer  # noqa: E402
+from vlprompt import methods
+from vlprompt.clip.assembling import build_backbone
+from vlprompt.clip.backbone import Backbone
+from vlprompt.clip.plain import Plain
+from vlprompt.clip.tokenizing import clip_tokenizer
+from vlprompt.data.task import Task
+from vlprompt.methods.base import Batch, Method
+from vlprompt.methods.lamm import LAMM
+from vlprompt.training.optimizers import make_optimizer
 
 METHOD_NAMES = {
     "zeroshot_ensemble": "zeroshot", "coop_lamm": "coop+lamm", "maple_lamm": "maple+lamm",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +58,8 @@ class Method(nn.Module):
     generator: source of random initial values; made from the seed if not given.
     """
 
+    backbone: Backbone
+    options: Any  # an instance of the subclass's own Options
     Options: ClassVar[type[OptionSet]] = OptionSet
     title: ClassVar[str] = ""
     paper: ClassVar[str] = ""
@@ -126,9 +128,11 @@ class Method(nn.Module):
         """
         image = batch.features
         if image is None and (self.needs != "pixels" or self.per_image_text):
+            assert batch.pixels is not None
             image = self.interpreter.image(batch.pixels)
         prompts = self.prompts(image if self.per_image_text else None)
         if self.needs == "pixels":
+            assert batch.pixels is not None
             image = self.interpreter.image(batch.pixels, prompts.image)
         assert image is not None
         text = self.interpreter.text(prompts.text if edit is None else edit(prompts.text))

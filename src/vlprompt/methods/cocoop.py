@@ -8,6 +8,7 @@ Source: Zhou et al., "Conditional Prompt Learning for Vision-Language Models", C
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +35,7 @@ class CoCoOp(Method):
     per_image_text = True
     per_step = "text tower over all classes, once per picture"
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         opts, backbone = self.options, self.backbone
         names = check_names(self.task.class_names)

@@ -7,7 +7,9 @@ Source: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ class CoOp(Method):
     paper = "Zhou et al., IJCV 2022"
     recipe = Recipe(epochs=50, batch=32, lr=0.002)
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         opts = self.options
         names = check_names(self.task.class_names)
@@ -93,7 +95,7 @@ class CoOp(Method):
             label_start=self._label_start, label_counts=frozen.label_counts,
         )
 
-    def for_classes(self, names) -> Method:
+    def for_classes(self, names: Sequence[str]) -> Method:
         if self.context.dim() == 3 and tuple(names) != self.task.class_names:
             raise OptionError(
                 "a class-specific context belongs to the classes it was learned for: "

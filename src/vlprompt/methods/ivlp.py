@@ -6,6 +6,7 @@ Source: the baseline of Khattak et al., "MaPLe: Multi-modal Prompt Learning", CV
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ class IVLP(Method):
     recipe = Recipe(epochs=5, batch=4, lr=0.0035)
     per_step = "both towers"
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         opts = self.options
         self.words = TextTokens(self, opts.context_tokens, opts.context_init,

@@ -9,6 +9,7 @@ Source: Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023, section
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -37,7 +38,7 @@ class MaPLe(Method):
     per_step = "both towers"
     published_label_tokens = 1
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         opts, backbone = self.options, self.backbone
         # where the towers differ in length, prompts beyond the shorter one act in the longer one only

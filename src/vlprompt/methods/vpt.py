@@ -9,6 +9,7 @@ Source: Jia et al., "Visual Prompt Tuning", ECCV 2022, section 3.2, as placed by
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -52,7 +53,7 @@ class VPT(Method):
     recipe = Recipe(epochs=5, batch=4, lr=0.0025)
     per_step = "image tower over the batch"
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         names = check_names(self.task.class_names)
         self.visual = VisualTokens(self, self.options.image_tokens, self.options.image_depth)

@@ -6,6 +6,8 @@ each are averaged and normalised again.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,7 @@ class ZeroShot(Method):
     zero_shot_start = True
     per_step = "nothing"
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         names = check_names(self.task.class_names)
         self._prompts = [template_prompt(self.backbone, names, t) for t in self.task.templates]
@@ -43,7 +45,10 @@ class ZeroShot(Method):
     def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
         if edit is not None:
             return super().forward(batch, edit)
-        image = batch.features if batch.features is not None else self.interpreter.image(batch.pixels)
+        image = batch.features
+        if image is None:
+            assert batch.pixels is not None
+            image = self.interpreter.image(batch.pixels)
         return self.output(image, self.text_features())
 
 

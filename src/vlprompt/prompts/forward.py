@@ -10,8 +10,10 @@ Exact because the text mask is causal:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +42,7 @@ def buckets(lengths: Sequence[int], limit: int) -> list[Bucket]:
         by_length.setdefault(length, []).append(i)
     groups = sorted(by_length.items())
     while len(groups) > limit:
-        cost = [len(a[1]) * (b[0] - a[0]) for a, b in zip(groups, groups[1:], strict=False)]
+        cost = [len(a[1]) * (b[0] - a[0]) for a, b in pairwise(groups)]
         i = cost.index(min(cost))
         groups[i : i + 2] = [(groups[i + 1][0], groups[i][1] + groups[i + 1][1])]
     return [Bucket(tuple(members), length) for length, members in groups]
@@ -117,8 +119,9 @@ def suffix_features(tower: TextTower, states: States, suffix: Tensor, lengths: S
         x = block.mlp(x + block.out(torch.cat(attended)))
 
     block, state = tower.blocks[-1], states[-1]
-    attended, ends, order = [], [], []
-    at, read = 0, []
+    attended, ends, read = [], [], []
+    order: list[int] = []
+    at = 0
     for bucket in plan:
         stop = torch.tensor([lengths[c] - 1 for c in bucket.classes], device=device)
         row = torch.arange(groups * len(bucket.classes), device=device) * bucket.length + stop.repeat(groups)
@@ -161,7 +164,7 @@ class Fast:
     def __init__(self, backbone: Backbone, budget: int = 4 << 30) -> None:
         self.backbone = backbone
         self.budget = budget
-        self._kept: dict[str, tuple[tuple[object, ...], object]] = {}
+        self._kept: dict[str, tuple[object, Any, object]] = {}
 
     def text(self, prompt: TextPrompt) -> Tensor:
         """Unit-length text features of every class under every prefix, [G, C, d]."""
@@ -212,7 +215,7 @@ class Fast:
             used += cost
         return chunks
 
-    def _keep(self, kind: str, tensors: Sequence[Tensor], compute):
+    def _keep(self, kind: str, tensors: Sequence[Tensor], compute: Callable[[], Any]) -> Any:
         """The last result of its kind, as long as its tensors are the same and unchanged."""
         key = tuple((t.data_ptr(), t._version, t.shape) for t in tensors)
         held = self._kept.get(kind)
