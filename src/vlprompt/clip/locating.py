@@ -128,7 +128,7 @@ def fetch(model: str, revision: str | None, prefer_open_clip: bool) -> Path:
 @contextmanager
 def plain_errors(model: str) -> Iterator[None]:
     """The hub's many exceptions as one line with the mend."""
-    from huggingface_hub import errors
+    from huggingface_hub import utils as errors  # where every version since 0.24 has them
 
     try:
         yield
