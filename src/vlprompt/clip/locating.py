@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from vlprompt.errors import BackboneError, OptionError, VlpromptError, nearest
 
@@ -128,7 +129,9 @@ def fetch(model: str, revision: str | None, prefer_open_clip: bool) -> Path:
 @contextmanager
 def plain_errors(model: str) -> Iterator[None]:
     """The hub's many exceptions as one line with the mend."""
-    from huggingface_hub import utils as errors  # where every version since 0.24 has them
+    from huggingface_hub import utils
+
+    errors: Any = utils  # where every version since 0.24 has them, though not as declared exports
 
     try:
         yield
