@@ -153,6 +153,11 @@ CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"text_config": {"num_hidden_layers": 4}}, r"missing 16 tensors .*text_model.encoder.layers.3"),
     ({"vision_config": {"num_hidden_layers": 2}}, r"not known: 16 tensors .*vision_model.encoder.layers.2"),
     ({"vision_config": {"image_size": 64}}, "positional_embedding has shape"),
+    ({"vision_config": {"hidden_size": "wide"}}, "cannot be used: .*wide"),
+    ({"vision_config": {"patch_size": 0}}, "squares, not .0"),
+    ({"text_config": {"num_hidden_layers": 0}}, "0 layers"),
+    ({"text_config": {"layer_norm_eps": None}}, "cannot be used"),
+    ({"vision_config_dict": 3}, "cannot be used"),
 ]
 
 

@@ -96,12 +96,12 @@ def _common(config: Mapping[str, Any]) -> dict[str, int]:
     width, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
     if heads < 1 or width % heads:
         raise BackboneError(f"config.json: width {width} cannot be split into {heads} heads")
-    return {
-        "width": width,
-        "layers": int(config["num_hidden_layers"]),
-        "heads": heads,
-        "mlp_width": int(config["intermediate_size"]),
-    }
+    layers, mlp_width = int(config["num_hidden_layers"]), int(config["intermediate_size"])
+    if min(width, layers, mlp_width) < 1:
+        raise BackboneError(
+            f"config.json: width {width}, {layers} layers, inner width {mlp_width} are no sizes"
+        )
+    return {"width": width, "layers": layers, "heads": heads, "mlp_width": mlp_width}
 
 
 def _activation(config: Mapping[str, Any], part: str) -> str:
@@ -115,8 +115,8 @@ def _activation(config: Mapping[str, Any], part: str) -> str:
 
 def _side(size: Any) -> int:
     sides = [size] if isinstance(size, int) else list(size)
-    if len(set(sides)) != 1:
-        raise BackboneError(f"config.json: pictures and patches must be square, not {tuple(sides)}")
+    if len(set(sides)) != 1 or sides[0] < 1:
+        raise BackboneError(f"config.json: pictures and patches must be squares, not {tuple(sides)}")
     return int(sides[0])
 
 

@@ -7,11 +7,13 @@ OpenAI's `.pt` files or names ("ViT-B/16"). A bare .pt file says no sizes, so it
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vlprompt.clip.assembling import assemble
 from vlprompt.clip.backbone import Backbone
@@ -22,7 +24,7 @@ from vlprompt.clip.preprocessing import Preprocessing
 from vlprompt.clip.tensors import read_tensors
 from vlprompt.clip.tokenizing import Tokenizer, clip_tokenizer, clip_vocabulary, tokenizer_from_json
 from vlprompt.clip.weights import ClipWeights
-from vlprompt.errors import BackboneError, OptionError, nearest
+from vlprompt.errors import BackboneError, OptionError, VlpromptError, nearest
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -104,17 +106,28 @@ def read_folder(folder: Path, prefer_open_clip: bool = False) -> Parts:
     """A folder in Hugging Face or open_clip layout."""
     layout = layout_of(folder, prefer_open_clip)
     state = read_tensors(weights_in(folder, layout))
-    if layout == "open_clip":
-        config = read_json(folder / "open_clip_config.json")
-        weights = from_open_clip(state, config.get("model_cfg", config))
-        preprocessing = Preprocessing.from_open_clip(
-            config.get("preprocess_cfg", {}), weights.image_sizes.resolution
-        )
-        return Parts(layout, weights, preprocessing)
+    read = _read_open_clip if layout == "open_clip" else _read_huggingface
+    try:
+        return read(folder, state)
+    except VlpromptError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # entries of a wrong kind, such as text for a width
+        raise BackboneError(f"the configuration in {folder} cannot be used: {error}") from error
+
+
+def _read_open_clip(folder: Path, state: Mapping[str, Tensor]) -> Parts:
+    config = read_json(folder / "open_clip_config.json")
+    weights = from_open_clip(state, config.get("model_cfg", config))
+    size = weights.image_sizes.resolution
+    return Parts("open_clip", weights, Preprocessing.from_open_clip(config.get("preprocess_cfg") or {}, size))
+
+
+def _read_huggingface(folder: Path, state: Mapping[str, Tensor]) -> Parts:
     config = read_json(folder / "config.json")
     weights = from_huggingface(state, config)
     start_id, end_id = end_ids(config)
-    return Parts(layout, weights, _huggingface_preprocessing(folder, weights), start_id, end_id)
+    return Parts("huggingface", weights, _huggingface_preprocessing(folder, weights), start_id, end_id)
 
 
 def _huggingface_preprocessing(folder: Path, weights: ClipWeights) -> Preprocessing:
