@@ -81,7 +81,9 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Readable text of ids; start and end tokens are left out."""
         kept = [i for i in ids if i not in (self.start_id, self.end_id)]
-        if not self._clip_rules:
+        if (
+            self._core.token_to_id("a</w>") is None
+        ):  # not in the manner of CLIP: bytes, and marks at word ends
             return self._core.decode(kept)
         characters = "".join(self._core.id_to_token(i) or "" for i in kept)
         spaced = characters.replace("</w>", " ")
