@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+
+from vlprompt.training.optimizers import Optimizer
 
 FILE = "checkpoint.safetensors"
 
@@ -106,7 +107,7 @@ def read(path: Path) -> tuple[State, str] | None:
         return None
 
 
-def pack(method: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def pack(method: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     """Learned tensors and optimiser buffers under one set of names."""
     tensors = {f"method.{name}": value for name, value in method.state_dict().items()}
     for name, parameter in method.named_parameters():
@@ -116,7 +117,7 @@ def pack(method: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tenso
     return tensors
 
 
-def unpack(state: State, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def unpack(state: State, method: nn.Module, optimizer: Optimizer) -> None:
     """Puts the values of `pack` back."""
     method.load_state_dict(state.part("method"))
     parameters = dict(method.named_parameters())

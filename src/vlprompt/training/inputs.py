@@ -243,7 +243,8 @@ class Encoder:
                     held[digest, view] = tuple(row[i] for row in rows)
                     fresh.append((self._key(digest, view, seed), rows[0][i]))
 
-        step = max(self.batch, 8 * self.threads)
+        most = max((len(views) for *_, views in todo), default=1)
+        step = max(1, min(max(self.batch, 8 * self.threads), 2048 // most))  # few crops wait at a time
         for start in range(0, len(todo), step):
             part = list(todo[start : start + step])
             for (item, digest, views), crops in zip(part, self.decode(part, seed), strict=True):

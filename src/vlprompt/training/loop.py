@@ -15,7 +15,7 @@ from vlprompt.errors import TrainingError
 from vlprompt.methods.base import Method
 from vlprompt.training.checkpoints import Checkpoints, State, pack, unpack
 from vlprompt.training.inputs import Inputs
-from vlprompt.training.optimizers import make_optimizer
+from vlprompt.training.optimizers import Optimizer, make_optimizer
 from vlprompt.training.options import TrainOptions
 from vlprompt.training.schedule import learning_rate
 from vlprompt.training.seeds import generator
@@ -27,7 +27,7 @@ OnEpoch = Callable[[int, Method], dict[str, float]]
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training took and gave. seconds: without those before an interruption's last checkpoint."""
+    """What a training took and gave. seconds: of all processes that took part, if it was interrupted."""
 
     epochs: int
     steps: int
@@ -86,7 +86,7 @@ def message(text: str, **more: Any) -> Record:
 class _Training:
     """The state of one call of `train`."""
 
-    def __init__(self, method: Method, inputs: Inputs, options: TrainOptions, optimizer: torch.optim.Optimizer,
+    def __init__(self, method: Method, inputs: Inputs, options: TrainOptions, optimizer: Optimizer,
                  seed: int, batch: int, steps: int, emit: Emit, on_epoch: OnEpoch | None,
                  checkpoints: Checkpoints | None) -> None:
         self.method, self.inputs, self.options, self.optimizer = method, inputs, options, optimizer

@@ -1,0 +1,40 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from vlprompt.training.optimizers import make_optimizer
+
+
+def gradients(step: int) -> list[torch.Tensor | None]:
+    draw = torch.Generator().manual_seed(step)
+    return [torch.randn(4, 3, generator=draw), torch.randn(5, generator=draw) if step else None, None]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_gives_the_numbers_of_torch(momentum):
+    def trained(make):
+        parameters = [torch.nn.Parameter(torch.ones(shape)) for shape in ((4, 3), (5,), (2,))]
+        optimizer = make(parameters)
+        for step in range(4):
+            optimizer.zero_grad()
+            for parameter, gradient in zip(parameters, gradients(step), strict=True):
+                parameter.grad = gradient
+            optimizer.param_groups[0]["lr"] = 0.1 / (1 + step)
+            optimizer.step()
+        return parameters
+
+    ours = trained(lambda p: make_optimizer("sgd", p, lr=0.5, momentum=momentum, weight_decay=0.01))
+    theirs = trained(lambda p: torch.optim.SGD(p, lr=0.5, momentum=momentum, weight_decay=0.01))
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert torch.equal(ours[2], torch.ones(2))  # no gradient: no decay
+
+
+def test_sgd_imports_no_compiler():
+    code = (
+        "import sys, torch; from vlprompt.training.optimizers import make_optimizer\n"
+        "p = torch.nn.Parameter(torch.ones(2)); o = make_optimizer('sgd', [p], lr=1.0)\n"
+        "p.sum().backward(); o.step(); o.zero_grad(); assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
