@@ -1,0 +1,97 @@
+"""Writes the tables of options and recipes into docs/methods.md from what the code declares.
+
+    python docs/make_tables.py            rewrites the parts between <!-- table: NAME --> and <!-- end -->
+    python docs/make_tables.py --check    exits with 1 if they are not up to date
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PAGE = Path(__file__).with_name("methods.md")
+PART = re.compile(r"(<!-- table: ([\w+ ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def options_table(kind: type) -> Iterator[str]:
+    """Markdown rows of one option dataclass."""
+    from vlprompt.options import field_table
+
+    yield "| option | default | what it does |"
+    yield "|---|---|---|"
+    for row in field_table(kind):
+        yield f"| `{row['name']}` | {shown(row['default'])} | {cell(row['help'])}{limits(row)} |"
+
+
+def shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f'"{value}"' if isinstance(value, str) and (" " in value or not value) else str(value)
+
+
+def limits(row: dict[str, object]) -> str:
+    """The choices or the range of an option, in brackets."""
+    low, high, choices = row.get("low"), row.get("high"), row.get("choices")
+    if choices:
+        return f" ({', '.join(f'`{choice}`' for choice in choices)})"  # type: ignore[attr-defined]
+    if low is not None and high is not None:
+        return f" ({low:g} to {high:g})"
+    return f" (at least {low:g})" if low is not None else ""
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def recipes_table() -> Iterator[str]:
+    """Markdown rows of the recipes in the package."""
+    from vlprompt.recipes import load_recipe, recipe_names
+
+    yield "| recipe | method | what | options | epochs | batch | lr |"
+    yield "|---|---|---|---|---|---|---|"
+    for name in recipe_names():
+        held = load_recipe(name)
+        options = ", ".join(f"{key} {shown(value)}" for key, value in held.options.items()) or "none"
+        train = held.train
+        yield (
+            f"| `{name}` | {held.method} | {cell(held.title)} | {cell(options)} "
+            f"| {train['epochs']} | {train['batch']} | {train['lr']:g} |"
+        )
+
+
+def table(name: str) -> str:
+    """The table that a marker asks for: training, recipes, or the name of a method."""
+    from vlprompt import methods
+    from vlprompt.training.options import TrainOptions
+
+    if name == "recipes":
+        rows = recipes_table()
+    elif name == "training":
+        rows = options_table(TrainOptions)
+    else:
+        rows = options_table(methods.method_class(name).Options)
+    return "\n".join(rows) + "\n"
+
+
+def updated(page: str) -> str:
+    """The page with every table written anew."""
+    return PART.sub(lambda part: part[1] + table(part[2]) + part[3], page)
+
+
+def main() -> int:
+    old = PAGE.read_text(encoding="utf-8")
+    new = updated(old)
+    if "--check" in sys.argv[1:]:
+        if new != old:
+            print(f"{PAGE.name} is not up to date: run python docs/make_tables.py", file=sys.stderr)
+        return int(new != old)
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
