@@ -112,7 +112,7 @@ def test_name_positions(position: str, own: bool) -> None:
     assert_equal(method, backbone)
 
 
-@pytest.mark.parametrize("name", ["coop", "cocoop", "maple+lamm", "lamm"])
+@pytest.mark.parametrize("name", ["coop", "cocoop", "maple+lamm", "vpt", "lamm"])
 def test_chunks_under_a_small_budget(name: str) -> None:
     backbone = tiny_backbone(0)
     method = methods.load(name).build(backbone, Task(tuple(NAMES)))

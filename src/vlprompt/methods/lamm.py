@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlprompt.clip.backbone import Backbone
+from vlprompt.data.task import Task
 from vlprompt.methods.base import Batch, Edit, Method
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.options import OptionSet, option
@@ -51,8 +53,10 @@ class LAMM(Method):
     Options = Options
     title = "LAMM"
     paper = "Gao et al., AAAI 2024"
+    label_reference: Tensor
 
-    def __init__(self, backbone, task, options=None, generator=None, *, base: Method | None = None) -> None:
+    def __init__(self, backbone: Backbone, task: Task, options: OptionSet | None = None,
+                 generator: torch.Generator | None = None, *, base: Method | None = None) -> None:
         super().__init__(backbone, task, options, generator)
         names = check_names(task.class_names)
         self.base = base if base is not None else ZeroShot(backbone, task, generator=generator)
@@ -108,6 +112,12 @@ class LAMM(Method):
             anchor = self.anchor()
             logits = self.logits(output.image.detach(), anchor)
             return replace(output, extra=output.extra | {"reference": anchor, "reference_logits": logits})
+        if not any(p.requires_grad for p in self.base.parameters()):
+            # nothing in the reference changes: the interpreter keeps it
+            output = self.base(batch, self.place)
+            reference = self.interpreter.text(self.base.prompts(batch.features).text)[0]
+            logits = self.logits(output.image, reference)
+            return replace(output, extra=output.extra | {"reference": reference, "reference_logits": logits})
         output = self.base(batch, self._place_beside)
         classes = len(self.label_tokens)
         text, reference = output.text.split(classes, dim=-2)

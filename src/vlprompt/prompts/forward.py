@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from vlprompt.clip.backbone import Backbone
-from vlprompt.clip.towers import Block, TextTower
+from vlprompt.clip.towers import Block, ImageTower, TextTower
 from vlprompt.prompts.tokens import ImagePrompt, TextPrompt
 
 States = list[tuple[Tensor, Tensor]]  # keys and values of the prefix per block, each [G, heads, P, width / heads]
@@ -228,19 +228,45 @@ class Fast:
         return value
 
     def image(self, pixels: Tensor, prompt: ImagePrompt | None = None) -> Tensor:
-        """Unit-length image features, [B, 3, H, W] -> [B, d]."""
-        if prompt is None:
+        """Unit-length image features, [B, 3, H, W] -> [B, d]; pictures in parts that fit the budget."""
+        if prompt is None or not torch.is_grad_enabled():
             with torch.no_grad():
-                return self.backbone.image(pixels)
+                parts = pixels.split(self._pictures(FORWARD_SHARE))
+                if prompt is None:
+                    return torch.cat([self.backbone.image(part) for part in parts])
+                return torch.cat([image_features(self.backbone.vit, prompt, part) for part in parts])
         tower = self.backbone.vit
-        with torch.no_grad():
-            x = tower.ln_pre(tower.embed(pixels))
-        x = torch.cat([x, tower.ln_pre(prompt.tokens).expand(len(x), -1, -1)], dim=1)
-        last = len(tower.blocks) - 1
-        for i, block in enumerate(tower.blocks):
-            if 1 <= i <= len(prompt.deep):
-                deep = prompt.deep[i - 1].expand(len(x), -1, -1)
-                x = torch.cat([x[:, : x.shape[1] - deep.shape[1]], deep], dim=1)
-            if i < last:
-                x = block(x)
-        return tower.read_out(tower.blocks[last].read(x, 0))
+        parts = pixels.split(self._pictures(1.0))
+        if len(parts) == 1:
+            return image_features(tower, prompt, pixels)
+        return torch.cat([checkpoint(image_features, tower, prompt, part, use_reentrant=False) for part in parts])
+
+    def _pictures(self, share: float) -> int:
+        """How many pictures fit the budget at once."""
+        if not hasattr(self.backbone.image, "blocks"):
+            return 64
+        return max(1, int(self.budget / (share * bytes_per_picture(self.backbone.vit))))
+
+
+FORWARD_SHARE = 0.1  # of what a picture holds for the backward pass, needed without one
+
+
+def image_features(tower: ImageTower, prompt: ImagePrompt, pixels: Tensor) -> Tensor:
+    """Unit-length features of pictures with visual prompts; the last block at the class token only."""
+    with torch.no_grad():
+        x = tower.ln_pre(tower.embed(pixels))
+    x = torch.cat([x, tower.ln_pre(prompt.tokens).expand(len(x), -1, -1)], dim=1)
+    last = len(tower.blocks) - 1
+    for i, block in enumerate(tower.blocks):
+        if 1 <= i <= len(prompt.deep):
+            deep = prompt.deep[i - 1].expand(len(x), -1, -1)
+            x = torch.cat([x[:, : x.shape[1] - deep.shape[1]], deep], dim=1)
+        if i < last:
+            x = block(x)
+    return tower.read_out(tower.blocks[last].read(x, 0))
+
+
+def bytes_per_picture(tower: ImageTower) -> int:
+    """Memory that one picture holds until the backward pass, in bytes (float32, frozen weights)."""
+    sizes = tower.sizes
+    return 4 * (1 + sizes.patches) * sizes.layers * (10 * sizes.width + 2 * sizes.mlp_width)

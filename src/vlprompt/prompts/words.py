@@ -83,7 +83,7 @@ def template_prompt(backbone: Backbone, names: Sequence[str], template: str, *,
     return TextPrompt(
         prefix=backbone.text.embed(torch.tensor([rows[0][:cut]], device=device)),
         suffix=backbone.text.embed(pad_rows([row[cut:] for row in rows], device)),
-        lengths=tuple(len(row) - cut for row in rows),
+        lengths=tuple(backbone.tokenizer.end_position(row) + 1 - cut for row in rows),
         label_start=max(0, start - cut),
         label_counts=name_counts(backbone, names),
     )
