@@ -36,9 +36,11 @@ class _Parameters:
     )  # fmt: skip
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments of the constructor by name, as scikit-learn wants them."""
         return {name: getattr(self, name) for name in self._NAMES}
 
     def set_params(self, **values: Any) -> Any:
+        """Changes arguments of the constructor; what was learned stays until the next fit."""
         for name, value in values.items():
             if name not in self._NAMES:
                 raise OptionError(f'no parameter "{name}": {nearest(name, self._NAMES)}')

@@ -50,6 +50,7 @@ class Prediction:
 
     @property
     def label(self) -> str | None:
+        """The most probable class; None if the picture cannot be read."""
         return self.top[0][0] if self.top else None
 
 
@@ -75,6 +76,7 @@ class Run:
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """The classes that predictions choose among, in the order of the columns of `probabilities`."""
         return self.method.task.class_names
 
     @property

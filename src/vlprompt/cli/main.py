@@ -103,6 +103,7 @@ def options_of(words: Sequence[str]) -> tuple[list[str], list[Panel]]:
 
 
 def build(panels: Sequence[Panel]) -> typer.Typer:
+    """All commands; panels: flags of those that learn."""
     app = typer.Typer(
         name="vlprompt", no_args_is_help=True, pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -16,6 +16,7 @@ from vlprompt.prompts.tokens import ImagePrompt, TextPrompt
 
 
 def plain_block(block: Block, x: Tensor, mask: Tensor | None) -> Tensor:
+    """One block over whole sequences, [B, T, D] -> [B, T, D]."""
     q, k, v = (block.split_heads(p) for p in block.qkv(block.ln_1(x).to(block.qkv.weight.dtype)).chunk(3, -1))
     mask = None if mask is None else mask.to(q.dtype)
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -32,6 +32,8 @@ class Convolution(nn.Conv2d):
 
 
 class Bottleneck(nn.Module):
+    """Three convolutions and a way around them; a stride is an average pooling."""
+
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
         self.stride = stride

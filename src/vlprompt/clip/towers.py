@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class TransformerSizes:
+    """width: of the residual stream. mlp_width: of the hidden layer in each block."""
+
     width: int
     layers: int
     heads: int
@@ -30,12 +32,16 @@ class TransformerSizes:
 
 @dataclass(frozen=True)
 class TextSizes(TransformerSizes):
+    """context_length: most tokens of a text. vocabulary: number of token ids."""
+
     context_length: int
     vocabulary: int
 
 
 @dataclass(frozen=True)
 class ImageSizes(TransformerSizes):
+    """resolution: pixels of the square picture. patch: pixels of a patch's side."""
+
     resolution: int
     patch: int
 

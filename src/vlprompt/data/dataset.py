@@ -87,6 +87,7 @@ class Dataset:
 
     @property
     def all_items(self) -> list[Item]:
+        """The items of all splits, one after another."""
         return [item for items in self.splits.values() for item in items]
 
     @property
@@ -124,6 +125,7 @@ class Dataset:
         return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
 
     def close(self) -> None:
+        """Closes the archive, if there is one; reading a picture opens it again."""
         self.source.close()
 
     def __enter__(self) -> Dataset:

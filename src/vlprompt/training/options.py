@@ -17,6 +17,8 @@ DEFAULT_VIEWS = {"features": "8", "patches": "4", "pixels": "epoch"}  # measured
 
 @dataclass(frozen=True)
 class TrainOptions(OptionSet):
+    """Every choice of the loop; values that say so are left to the method's recipe."""
+
     epochs: int = option(0, f"passes over the training pictures; 0: {RECIPE}", low=0)
     batch: int = option(0, f"pictures per step; 0: {RECIPE}", low=0)
     lr: float = option(0.0, f"highest learning rate; 0: {RECIPE}", low=0)
