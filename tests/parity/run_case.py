@@ -104,6 +104,14 @@ def backbone_of(arguments: str) -> Backbone:
     return build_backbone(make_weights(**json.loads(arguments)), clip_tokenizer(), name="parity")
 
 
+def initial_value(case: dict[str, Any], arrays: dict[str, np.ndarray], entry: dict[str, Any]) -> Tensor:
+    """Stored in the npz, or generated."""
+    value = arrays.get(f"init_param.{entry['name']}")
+    if value is None:
+        value = normal(case["backbone"]["seed"], f"init:{entry['name']}", entry["shape"], entry["scale"])
+    return torch.from_numpy(np.asarray(value))
+
+
 def build(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> Method:
     backbone = backbone_of(json.dumps(case["backbone"]))
     shots = case.get("lamm", {}).get("shots", 16)
@@ -116,10 +124,10 @@ def build(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> Method:
     with torch.no_grad():
         for entry in case.get("trainable", []):
             theirs = entry["name"]
-            value = arrays.get(f"init_param.{theirs}")
-            if value is None:
-                value = normal(case["backbone"]["seed"], f"init:{theirs}", entry["shape"], entry["scale"])
-            own[published[theirs]].copy_(torch.from_numpy(np.asarray(value)))
+            if theirs in published:
+                own[published[theirs]].copy_(initial_value(case, arrays, entry))
+            elif theirs not in case.get("no_gradient", []):  # prompts beyond the last block: nothing uses them
+                raise KeyError(f"{case['name']}: {theirs} has no counterpart")
         if isinstance(method, LAMM):
             method.label_reference.copy_(torch.from_numpy(arrays["label_reference"]))
         if "frozen_context" in arrays:  # LAMM alone: the template's words are given as vectors
@@ -161,7 +169,7 @@ def run(case: dict[str, Any], arrays: dict[str, np.ndarray], interpreter: str = 
         with torch.no_grad():
             out["out.reference_features"] = method.reference_features(batch).numpy()
     if case.get("steps"):
-        train(case, method, batch, out)
+        train(case, arrays, method, batch, out)
         evaluate(method, "unused", "unused", "out.logits_after")
     if "transfer" in case:
         other = method.for_classes(case["transfer"]["class_names"])
@@ -177,7 +185,8 @@ def use_plain(method: Method) -> None:
             part.interpreter = Plain(part.backbone)  # type: ignore[assignment]
 
 
-def train(case: dict[str, Any], method: Method, batch: Batch, out: dict[str, np.ndarray]) -> None:
+def train(case: dict[str, Any], arrays: dict[str, np.ndarray], method: Method, batch: Batch,
+          out: dict[str, np.ndarray]) -> None:
     labels = torch.tensor(case["labels"])
     published = method.published_names()
     own = dict(method.named_parameters())
@@ -201,7 +210,9 @@ def train(case: dict[str, Any], method: Method, batch: Batch, out: dict[str, np.
                     whole_and_part(case, "grad", entry["name"], gradient, out)
         optimizer.step()
     for entry in case["trainable"]:
-        whole_and_part(case, "after", entry["name"], own[published[entry["name"]]], out)
+        theirs = entry["name"]
+        value = own[published[theirs]] if theirs in published else initial_value(case, arrays, entry)
+        whole_and_part(case, "after", theirs, value, out)
     out.update({key: np.asarray(values, dtype=np.float32) for key, values in records.items()})
 
 
