@@ -8,16 +8,16 @@ Source: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Method, Recipe
 from vlprompt.options import OptionSet, option
-from vlprompt.prompts.tokens import Prompts, TextPrompt
+from vlprompt.prompts.placing import POSITIONS, Placing
+from vlprompt.prompts.tokens import Prompts
 from vlprompt.prompts.words import check_names, placeholder_template, spaced, template_prompt, word_embeddings
 
 
@@ -26,7 +26,7 @@ class Options(OptionSet):
     context_tokens: int = option(16, "learned tokens; without effect if context_init is given", low=1, high=64)
     context_init: str = option("", 'words whose embeddings start the context, such as "a photo of a"')
     class_specific: bool = option(False, "one context per class instead of one for all")
-    name_position: str = option("end", "where the class name stands", choices=("end", "middle", "front"))
+    name_position: str = option("end", "where the class name stands", choices=POSITIONS)
 
 
 def context_template(words: str, tokens: int) -> str:
@@ -52,48 +52,13 @@ class CoOp(Method):
             self.context = self.normal(len(names), *shape)
         else:
             self.context = self.normal(*shape)
-        self._frozen = template_prompt(self.backbone, names, context_template(words, n), prefix_length=1)
-        self._frozen = replace(self._frozen, label_start=n)
-        self._place(n)
-
-    def _place(self, n: int) -> None:
-        """Where everything goes: order over the pool [context | tokens behind the placeholders]."""
-        frozen, position = self._frozen, self.options.name_position
-        ahead = {"end": n, "middle": n // 2, "front": 0}[position]  # context tokens before the name
-        own_context = self.context.dim() == 3
-        self._shared = 0 if own_context else ahead
-        longest = max(frozen.lengths)
-        rows = []
-        for count in frozen.label_counts:
-            behind = [n + j for j in range(longest - n)]
-            rows.append([*range(ahead), *behind[:count], *range(ahead, n), *behind[count:]])
-        self._order = None
-        if position != "end":
-            self._order = torch.tensor(rows, device=self.backbone.device)[:, self._shared :]
-        self._label_start = ahead - self._shared
+        frozen = template_prompt(self.backbone, names, context_template(words, n), prefix_length=1)
+        self._placing = Placing(frozen, n, opts.name_position)
 
     def prompts(self, image_features: Tensor | None = None) -> Prompts:
-        return Prompts(self.text_prompt(self.context))
-
-    def text_prompt(self, context: Tensor) -> TextPrompt:
         """context: [n, D], or [C, n, D] if class-specific."""
-        frozen, shared = self._frozen, self._shared
-        n = context.shape[-2]
-        tail = frozen.suffix[:, n:]
-        prefix = frozen.prefix
-        if shared:
-            prefix = torch.cat([prefix, context[None, :shared]], dim=1)
-        if self._order is not None:
-            pool = torch.cat([context.expand(len(tail), -1, -1), tail], dim=1)
-            suffix = pool.gather(1, self._order[..., None].expand(-1, -1, pool.shape[-1]))
-        elif context.dim() == 3:
-            suffix = torch.cat([context, tail], dim=1)
-        else:
-            suffix = tail
-        return TextPrompt(
-            prefix, suffix, tuple(length - shared for length in frozen.lengths),
-            label_start=self._label_start, label_counts=frozen.label_counts,
-        )
+        own = self.context.dim() == 3
+        return Prompts(self._placing.rows(self.context) if own else self._placing.shared(self.context))
 
     def for_classes(self, names: Sequence[str]) -> Method:
         if self.context.dim() == 3 and tuple(names) != self.task.class_names:
