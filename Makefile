@@ -40,6 +40,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "setting up $(VENV); the first time this downloads torch and takes some minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=23.1'
 	$(INSTALL) -e '.[ftfy,sklearn]'
 	@touch $@
@@ -47,6 +48,7 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 # open_clip comes without its dependencies: it asks for torchvision, whose wheel does not import beside
 # a CPU build of torch, and the tests need nothing of it.
 $(VENV)/.installed-test: $(VENV)/.installed
+	@echo "installing what the tests need"
 	$(INSTALL) -e '.[test,dev]'
 	$(INSTALL) --no-deps open_clip_torch
 	@touch $@
