@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import vlprompt
 from vlprompt import methods
@@ -24,9 +25,9 @@ from vlprompt.data.dataset import Dataset, Item, duplicate_notice, duplicates_ac
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import Split, draw
 from vlprompt.data.task import DEFAULT_TEMPLATE, Task
-from vlprompt.errors import RunError
+from vlprompt.errors import OptionError, RunError
 from vlprompt.evaluation import Scores, evaluate
-from vlprompt.methods.base import Method, Recipe
+from vlprompt.methods.base import Method, Recipe, set_parameter
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.options import build
 from vlprompt.recipes import load_recipe
@@ -149,10 +150,15 @@ def learn(
     on_record: OnRecord | None = None,
     command: str = "",
     tokenizer: str | None = None,
+    after: Run | None = None,
 ) -> Run:
-    """The same from a drawn split and a loaded backbone; what `fit` and the protocols share."""
+    """The same from a drawn split and a loaded backbone; what `fit` and the protocols share.
+
+    after: a run to go on from. The split's class names begin with that run's; the method is its
+    `extend` for the others. The earlier run stays as it is.
+    """
     clock = Clock()
-    method, options, info = prepare(dataset, split, backbone, plan, tokenizer)
+    method, options, info = prepare(dataset, split, backbone, plan, tokenizer, after)
     folder = Path(out) if out is not None else None
     done = finished(folder, info, backbone, resume, overwrite)
     if done is not None:
@@ -219,12 +225,15 @@ def learn(
     return run
 
 
-def prepare(dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, tokenizer: str | None = None
-            ) -> tuple[Method, TrainOptions, dict[str, Any]]:
+def prepare(dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, tokenizer: str | None = None,
+            after: Run | None = None) -> tuple[Method, TrainOptions, dict[str, Any]]:
     """The method with its initial values, the resolved training options, and what is known before training."""
     spec = methods.load(plan.method)
     task = Task(split.class_names, plan.templates or (DEFAULT_TEMPLATE,), shots_of(split))
-    method = spec.build(backbone, task, plan.options, generator(split.seed, "initial values"))
+    if after is None:
+        method = spec.build(backbone, task, plan.options, generator(split.seed, "initial values"))
+    else:
+        method = extended(after.learned, split.class_names)
     options = plan.train.resolved(recipe_of(method), method.needs)
     method.interpreter.budget = int(options.memory * 2**30) // 2  # the other half is for pictures
     info: dict[str, Any] = {
@@ -242,10 +251,23 @@ def prepare(dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, toke
             "classes": split.which, "train": len(split.train), "val": len(split.val), "test": len(split.test),
         },
     }  # fmt: skip
+    if after is not None:
+        info["after"] = after.info["settings"]
     drawn = [[(item.path, item.label) for item in items] for items in (split.train, split.val, split.test)]
     decisive = [info | {"train": options.decisive()}, drawn, backbone.device.type]
     info["settings"] = hashlib.sha256(json.dumps(decisive, ensure_ascii=False).encode()).hexdigest()[:16]
     return method, options, info
+
+
+def extended(method: Method, names: Sequence[str]) -> Method:
+    """The method for its classes and further ones, with tensors of its own to go on learning."""
+    known = len(method.task.class_names)
+    if tuple(names[:known]) != method.task.class_names:
+        raise OptionError("a run goes on with its own classes first, in their order, and then others")
+    other = method.extend(list(names[known:])) if len(names) > known else method.for_classes(list(names))
+    for name, value in list(other.named_parameters()):
+        set_parameter(other, name, nn.Parameter(value.detach().clone(), requires_grad=value.requires_grad))
+    return other.train()
 
 
 def finished(folder: Path | None, info: dict[str, Any], backbone: Backbone, resume: bool, overwrite: bool

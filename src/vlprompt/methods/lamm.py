@@ -7,12 +7,16 @@
 Source: Gao et al., "LAMM: Label Alignment for Multi-Modal Prompt Learning", AAAI 2024. The paper
 takes gbar from the frozen zero-shot prompt; the published code recomputes it with the current
 context, distils from the learner to the reference and weights the parameter term with 1.
+
+Classes that arrive later (`extend`) get label tokens of their own; all that was learned before is frozen,
+so the text features of earlier classes stay the same bit for bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +24,10 @@ from torch import Tensor, nn
 
 from vlprompt.clip.backbone import Backbone
 from vlprompt.data.task import Task
-from vlprompt.methods.base import Batch, Edit, Method
+from vlprompt.methods.base import Batch, Edit, Method, set_parameter
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.options import OptionSet, option
+from vlprompt.prompts.kept import KeptClasses, widen
 from vlprompt.prompts.tokens import Output, Prompts, TextPrompt, join_rows
 from vlprompt.prompts.words import check_names, name_counts, name_embeddings
 
@@ -54,6 +59,7 @@ class LAMM(Method):
     title = "LAMM"
     paper = "Gao et al., AAAI 2024"
     label_reference: Tensor
+    kept: KeptClasses | None
 
     def __init__(self, backbone: Backbone, task: Task, options: OptionSet | None = None,
                  generator: torch.Generator | None = None, *, base: Method | None = None) -> None:
@@ -74,6 +80,7 @@ class LAMM(Method):
             start = self.normal(len(names), tokens, backbone.text_width).data * self._mask[..., None]
         self.label_tokens = nn.Parameter(start.clone())
         self.register_buffer("label_reference", start)
+        self.kept = None  # classes of earlier sessions; label_tokens are those of the others
         self._anchor: Tensor | None = None
 
     def _default_tokens(self, counts: Sequence[int]) -> int:
@@ -94,36 +101,64 @@ class LAMM(Method):
         start, stop = text.label_start, text.label_start + self.label_tokens.shape[1]
         if text.suffix.shape[1] < stop:  # other, shorter names; what lies behind [EOT] has no influence
             text = text.with_suffix(F.pad(text.suffix, (0, 0, 0, stop - text.suffix.shape[1])))
-        repeats = text.classes // len(self.label_tokens)
+        tokens, mask = self.labels()
+        repeats = text.classes // len(tokens)
         own = torch.where(
-            self._mask[..., None].repeat(repeats, 1, 1), self.label_tokens.repeat(repeats, 1, 1),
-            text.suffix[:, start:stop],
+            mask[..., None].repeat(repeats, 1, 1), tokens.repeat(repeats, 1, 1), text.suffix[:, start:stop]
         )
         return text.with_suffix(torch.cat([text.suffix[:, :start], own, text.suffix[:, stop:]], dim=1))
+
+    def labels(self) -> tuple[Tensor, Tensor]:
+        """Label tokens [C, L, D] of all classes, kept ones first, and which of them there are [C, L]."""
+        if self.kept is None:
+            return self.label_tokens, self._mask
+        return torch.cat([self.kept.tokens, self.label_tokens]), torch.cat([self.kept.mask, self._mask])
 
     # -- outputs and losses ----------------------------------------------------------------------
 
     def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
         """In training, `extra` holds the reference features ("reference") and logits ("reference_logits")."""
         if not self.training or not self._uses_reference():
-            return self.base(batch, self.place)
+            return self._evaluate(batch)
         if not self._published:
-            output = self.base(batch, self.place)
+            output = self._evaluate(batch)
             anchor = self.anchor()
             logits = self.logits(output.image.detach(), anchor)
             return replace(output, extra=output.extra | {"reference": anchor, "reference_logits": logits})
         if not any(p.requires_grad for p in self.base.parameters()):
             # nothing in the reference changes: the interpreter keeps it
-            output = self.base(batch, self.place)
-            reference = self.interpreter.text(self.base.prompts(batch.features).text)[0]
+            output = self._evaluate(batch)
+            reference = self.interpreter.text(self.base.prompts(batch.features).text)
+            reference = reference if self.per_image_text else reference[0]
             logits = self.logits(output.image, reference)
             return replace(output, extra=output.extra | {"reference": reference, "reference_logits": logits})
         output = self.base(batch, self._place_beside)
-        classes = len(self.label_tokens)
+        classes = len(self.task.class_names)
         text, reference = output.text.split(classes, dim=-2)
         logits, reference_logits = output.logits.split(classes, dim=-1)
         extra = output.extra | {"reference": reference, "reference_logits": reference_logits}
         return Output(logits, output.image, text, extra)
+
+    def _evaluate(self, batch: Batch) -> Output:
+        """With label tokens. Kept classes: their features, or a pass for each earlier session in which
+        nothing depends on later ones; both give the same bits as when the session ended."""
+        if self.kept is None or not self._rows_are_alone():
+            return self.base(batch, self.place)
+        new = self.base(batch, self._rows(range(len(self.kept), len(self.task.class_names))))
+        with torch.no_grad():
+            if self.per_image_text:
+                old = [self.base(batch, self._rows(block)).text for block in self.kept.blocks()]
+            else:
+                old = [self.kept.features]
+        text = torch.cat([*old, new.text], dim=-2)
+        return Output(self.logits(new.image, text), new.image, text, new.extra)
+
+    def _rows(self, classes: Sequence[int]) -> Edit:
+        return lambda text: self.place(text).rows(classes)
+
+    def _rows_are_alone(self) -> bool:
+        """Whether a class's features are those of its own prompt, whatever other classes there are."""
+        return type(self.base).forward in (Method.forward, ZeroShot.forward)
 
     def _place_beside(self, text: TextPrompt) -> TextPrompt:
         """Rows with label tokens, then rows with the names, so that one pass evaluates both."""
@@ -135,7 +170,7 @@ class LAMM(Method):
         """Text features that the losses compare with, [C, d] (or [B, C, d])."""
         if not self._published:
             return self.anchor()
-        classes = len(self.label_tokens)
+        classes = len(self.task.class_names)
         return self.base(batch, self._place_beside).text.split(classes, dim=-2)[1]
 
     def _uses_reference(self) -> bool:
@@ -202,7 +237,9 @@ class LAMM(Method):
         )
         known = {name: i for i, name in enumerate(self.task.class_names)}
         forget = self._position is not None  # the published code drops them on loading (MaPLe + LAMM)
-        tokens = self.label_tokens.shape[1]
+        learned, learned_mask = self.labels()
+        first = len(learned) - len(self.label_tokens)
+        tokens = learned.shape[1]
         shape = (len(names), tokens, self.backbone.text_width)
         values, reference = torch.zeros(2, *shape, device=self.backbone.device)
         mask = torch.zeros(shape[:2], dtype=torch.bool, device=self.backbone.device)
@@ -211,13 +248,62 @@ class LAMM(Method):
             if name not in known:
                 continue
             i = known[name]
-            values[row] = start[row] if forget else self.label_tokens.detach()[i]
-            reference[row] = start[row] if forget else self.label_reference[i]
-            mask[row] = self._mask[i]
+            values[row] = start[row] if forget else learned.detach()[i]
+            reference[row] = start[row] if forget or i < first else self.label_reference[i - first]
+            mask[row] = learned_mask[i]
         other.label_tokens = nn.Parameter(values)
         other.label_reference = reference
         other._mask = mask
         return other.train(self.training)
+
+    @torch.no_grad()
+    def extend(self, names: Sequence[str]) -> Method:
+        """The same with further classes, which alone go on learning.
+
+        Label tokens learned so far become buffers, the wrapped method's tensors no longer learn; text
+        features of the old classes stay the same bit for bit (up to rounding for wrapped methods in whose
+        forward pass classes act on each other). OptionError where the wrapped method has a context per class.
+        """
+        task = replace(self.task, class_names=check_names([*self.task.class_names, *names]))
+        base = self.base.for_classes(task.class_names)
+        for name, value in list(base.named_parameters()):
+            set_parameter(base, name, nn.Parameter(value.detach().clone(), requires_grad=False))
+        generator = torch.Generator().manual_seed(len(self.task.class_names))
+        other = LAMM(self.backbone, task, self.options, generator, base=base)
+        other.interpreter.budget = self.interpreter.budget
+        held = self.kept.sizes.tolist() if self.kept is not None else []
+        tokens, mask = (part.detach().clone() for part in self.labels())
+        sizes = [*held, len(tokens) - sum(held)]
+        other._keep(KeptClasses(tokens, mask, sizes, self._text_to_keep()))
+        return other.train(self.training)
+
+    def _text_to_keep(self) -> Tensor:
+        """Text features of all classes, [C, d], as evaluation computes them; [0, d] if they differ by picture."""
+        if self.per_image_text or not self._rows_are_alone():
+            return torch.zeros(0, self.backbone.embed_dim, device=self.backbone.device)
+        text = self.base.prompts().text
+        if self.kept is None:
+            return self.interpreter.text(self.place(text))[0]
+        rows = self._rows(range(len(self.kept), len(self.task.class_names)))
+        return torch.cat([self.kept.features, self.interpreter.text(rows(text))[0]])
+
+    @torch.no_grad()
+    def _keep(self, kept: KeptClasses) -> None:
+        """Takes the first classes as learned; label tokens of the others remain to be learned."""
+        first, length = len(kept), max(kept.tokens.shape[1], self.label_tokens.shape[1])
+        kept.tokens, kept.mask = widen(kept.tokens, kept.mask, length)
+        tokens, mask = widen(self.label_tokens[first:], self._mask[first:], length)
+        self.label_reference = widen(self.label_reference[first:], mask, length)[0].clone()
+        self.label_tokens, self._mask, self.kept = nn.Parameter(tokens.clone()), mask, kept
+        self.base.requires_grad_(False)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """A saved state with kept classes makes room for them first."""
+        names = {part: f"{prefix}kept.{part}" for part in ("tokens", "mask", "sizes", "features")}
+        if self.kept is None and all(name in state_dict for name in names.values()):
+            held = {part: state_dict[name].to(self.backbone.device) for part, name in names.items()}
+            self._keep(KeptClasses(held["tokens"], held["mask"], held["sizes"].tolist(), held["features"].clone()))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def published_names(self) -> dict[str, str]:
         names = {theirs: f"base.{ours}" for theirs, ours in self.base.published_names().items()}
