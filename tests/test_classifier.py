@@ -62,6 +62,21 @@ def test_labels_come_back_as_they_were_given(backbone):
     assert (own.predict(arrays) == numbers).mean() > 0.5
 
 
+def test_named_classes_without_pictures_are_classes_too(backbone):
+    arrays, _ = pictures_and_labels(1)
+    own = make(backbone, classes=["zebra", "ant", "moth"]).fit(arrays, [0, 1, 1, 0])
+    assert own.classes_.tolist() == [0, 1, 2]
+    assert own.class_names_.tolist() == ["zebra", "ant", "moth"]
+    assert own.predict_proba(arrays).shape == (4, 3)
+
+
+def test_names_stand_in_the_order_of_labels(backbone):
+    arrays, _ = pictures_and_labels(1)
+    own = make(backbone, classes={"10": "zebra", "9": "ant"}).fit(arrays, ["10", "9", "9", "10"])
+    assert own.classes_.tolist() == ["10", "9"]
+    assert own.class_names_.tolist() == ["zebra", "ant"]
+
+
 def test_a_folder_is_learned_with_scores_on_its_test_pictures(backbone, tmp_path):
     folder = picture_folder(tmp_path)
     own = make(backbone, shots=2).fit(folder)
@@ -109,6 +124,13 @@ def test_it_is_an_estimator_where_scikit_learn_is_there():
     assert isinstance(own, base.BaseEstimator) and base.is_classifier(own)
     assert base.clone(own).get_params() == own.get_params()
     repr(own)
+
+
+def test_it_is_cross_validated_by_scikit_learn(backbone):
+    selection = pytest.importorskip("sklearn.model_selection")
+    arrays, labels = pictures_and_labels(2)
+    found = selection.cross_val_score(make(backbone, train=TRAIN | {"epochs": 1}), arrays, labels, cv=2)
+    assert found.shape == (2,) and (found >= 0).all()
 
 
 def test_it_works_without_scikit_learn():

@@ -56,8 +56,8 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     classes: names for the labels (a list in label order, or a dict), when the labels themselves say little.
     cache: keep features on disk. verbose: progress on stderr.
 
-    After fit: classes_ (labels, sorted), class_names_ (what the prompts say), run_, zero_shot_score_
-    and score_ (accuracy from 0 to 1 on held-out pictures, when there are any; else None).
+    After fit: classes_ (labels, sorted), class_names_ (what the prompts say for each), run_,
+    zero_shot_score_ and score_ (accuracy from 0 to 1 on held-out pictures, when there are any; else None).
     """
 
     def __init__(self, method: str = "coop+lamm", backbone: Any = "embedded", shots: int = 16, seed: int = 1,
@@ -100,12 +100,12 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
 
     def _take(self, run: Run, labels: np.ndarray | None, keys: Sequence[str] | None) -> PromptClassifier:
         self.run_ = run
-        self.class_names_ = np.asarray(run.class_names, dtype=object)
         if labels is None:
             own: list[Any] = list(run.class_names)
         else:  # labels come back in the type in which they were given
             by_text = {str(label): label for label in labels.tolist()}
-            own = [by_text.get(key, key) for key in keys or ()]
+            whole = labels.dtype.kind in "iu"  # also for named classes that have no picture
+            own = [by_text.get(key, int(key) if whole else key) for key in keys or ()]
         self._set_labels(own)
         return self
 
@@ -116,6 +116,7 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
             values = np.asarray(list(map(str, labels)))
         self._columns = np.argsort(values, kind="stable")
         self.classes_ = values[self._columns]
+        self.class_names_ = np.asarray(self._run().class_names, dtype=object)[self._columns]
 
     @property
     def zero_shot_score_(self) -> float | None:
@@ -162,7 +163,6 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         """A classifier with the same learned prompts for other class names; these become the labels."""
         other = type(self)(**self.get_params())
         other.run_ = self._run().for_classes(names)
-        other.class_names_ = np.asarray(list(names), dtype=object)
         other._set_labels(list(names))
         return other
 
@@ -197,7 +197,6 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
             templates=info["templates"], device=device, precision=precision or info["backbone"]["precision"],
         )  # fmt: skip
         own.run_ = run
-        own.class_names_ = np.asarray(run.class_names, dtype=object)
         own._set_labels(info.get("labels") or list(run.class_names))
         return own
 

@@ -281,7 +281,9 @@ def finished(folder: Path | None, info: dict[str, Any], backbone: Backbone, resu
             raise RunError(f"{folder}: holds a finished run: {mend}")
         if read_info(folder).get("settings") != info["settings"]:
             raise RunError(f"{folder}: holds a finished run with other settings: {mend}")
-        return Run.load(folder, backbone)
+        run = Run.load(folder, backbone)
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # left by a crash behind the last write
+        return run
     held = read_checkpoint(folder / CHECKPOINT)
     if held is not None and resume and held[1] != info["settings"]:
         raise RunError(f"{folder}: holds an interrupted run with other settings: {mend}")
