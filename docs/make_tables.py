@@ -47,20 +47,17 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def recipes_table() -> Iterator[str]:
-    """Markdown rows of the recipes in the package."""
+def recipes_table(small: bool) -> Iterator[str]:
+    """Markdown rows of the published recipes, or of those for small backbones."""
     from vlprompt.recipes import load_recipe, recipe_names
 
     yield "| recipe | method | what | options | epochs | batch | lr |"
     yield "|---|---|---|---|---|---|---|"
-    for name in recipe_names():
+    for name in (name for name in recipe_names() if name.startswith("small_") == small):
         held = load_recipe(name)
         options = ", ".join(f"{key} {shown(value)}" for key, value in held.options.items()) or "none"
-        train = held.train
-        yield (
-            f"| `{name}` | {held.method} | {cell(held.title)} | {cell(options)} "
-            f"| {train['epochs']} | {train['batch']} | {train['lr']:g} |"
-        )
+        train = (f"{held.train[key]:g}" if key in held.train else "own" for key in ("epochs", "batch", "lr"))
+        yield f"| `{name}` | {held.method} | {cell(held.title)} | {cell(options)} | {' | '.join(train)} |"
 
 
 def table(name: str) -> str:
@@ -68,8 +65,8 @@ def table(name: str) -> str:
     from vlprompt import methods
     from vlprompt.training.options import TrainOptions
 
-    if name == "recipes":
-        rows = recipes_table()
+    if name in ("recipes", "small recipes"):
+        rows = recipes_table(name.startswith("small"))
     elif name == "training":
         rows = options_table(TrainOptions)
     else:

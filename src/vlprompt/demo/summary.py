@@ -74,6 +74,7 @@ def _text(line: Line, key: str) -> str:
 
 def demo_table(records: Sequence[dict[str, Any]], titles: dict[str, str], order: Sequence[str], shots: int,
                seconds: float, workers: int) -> Table:
+    """What the demo prints at its end."""
     from rich import box
     from rich.table import Table
 

@@ -28,6 +28,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 
 
 def run_page(info: dict[str, Any], log: list[dict[str, Any]]) -> str:
+    """The whole page as HTML."""
     reported = info.get("reported")
     learned, zero_shot = info["scores"].get(reported or ""), info["scores"].get("zero_shot")
     heading = f"{info.get('title') or info['method']} on {info['data']['name']}"
@@ -68,6 +69,7 @@ def numbers(info: dict[str, Any], learned: dict[str, Any] | None, zero_shot: dic
 
 def curves(info: dict[str, Any], log: list[dict[str, Any]], learned: dict[str, Any] | None,
            zero_shot: dict[str, Any] | None) -> Html:
+    """Loss and accuracy over the epochs, if there are at least two."""
     epochs = [record for record in log if record.get("event") == "epoch"]
     if len(epochs) < 2:
         return Html("")
