@@ -1,0 +1,68 @@
+"""Writes the tables of docs/benchmarks.md from what `benchmarks/step.py --json` printed.
+
+    python benchmarks/step.py --json >> rows.jsonl
+    python docs/make_benchmarks.py rows.jsonl
+
+Rows of the same method, classes, precision and machine: the last one counts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).with_name("benchmarks.md")
+PART = re.compile(r"(<!-- table: steps -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return "not run"
+    return f"{1000 * value:.1f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def megabytes(value: float | None) -> str:
+    return "not run" if value is None else f"{value:.0f} MB"
+
+
+def line(row: dict[str, Any]) -> str:
+    speedup = "" if row["speedup"] is None else f"**{row['speedup']:.1f}x**"
+    cells = [
+        f"`{row['method']}`", str(row["classes"]), str(row["batch"]), row["precision"], seconds(row["plain_s"]),
+        seconds(row["fast_s"]), speedup, megabytes(row["plain_peak_mb"]), megabytes(row["fast_peak_mb"]),
+        f"{row['fast_gflop']:.0f}", f"{100 * row['share_of_gemm']:.0f} %",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def tables(rows: list[dict[str, Any]]) -> str:
+    """One table per machine."""
+    latest = {(r["machine"], r["device"], r["threads"], r["method"], r["classes"], r["precision"]): r for r in rows}
+    places: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for key, row in latest.items():
+        places.setdefault(key[:3], []).append(row)
+    parts = []
+    for (name, device, threads), found in places.items():
+        where = f"{threads} threads" if device == "cpu" else device
+        parts.append(f"### {name}, {where}\n")
+        parts.append(
+            "| method | classes | batch | precision | published way | here | faster | memory, published way "
+            "| memory, here | Gflop | share of a matrix product's rate |\n|" + "---|" * 11
+        )
+        parts += [line(row) for row in found]
+        parts.append("")
+    return "\n".join(parts) + "\n"
+
+
+def main() -> None:
+    texts = "\n".join(Path(name).read_text(encoding="utf-8") for name in sys.argv[1:]).splitlines()
+    rows = [json.loads(text) for text in texts if text.strip().startswith("{")]
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(PART.sub(lambda part: part[1] + tables(rows) + part[2], page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
