@@ -13,10 +13,10 @@ from vlprompt.errors import OptionError, nearest
 def cache(
     action: Annotated[str, typer.Argument(metavar="info|clear", help="show it, or empty it")] = "info",
 ) -> None:
-    """Where image features are kept and how much they take; or empty it.
+    """Image features kept on disk: where, how much; or empty it.
 
-    A picture is encoded once per backbone and view. VLPROMPT_CACHE names another folder (or off),
-    VLPROMPT_CACHE_GB the most it may take.
+    A picture is encoded once per backbone and view. VLPROMPT_CACHE names
+    another folder (or off), VLPROMPT_CACHE_GB the most it may take.
 
     \b
     vlprompt cache info

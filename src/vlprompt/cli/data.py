@@ -16,7 +16,7 @@ def data(
     domain: shared.Domain = None,
     json_: shared.Json = False,
 ) -> None:
-    """What fit would read: classes with the names that prompts will say, pictures per split, and notices.
+    """What fit would read: classes and their names, pictures per split, notices.
 
     \b
     vlprompt data photos/

@@ -32,8 +32,8 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Accuracy, macro F1 and every class of a run, beside zero-shot.
 
-    Without PATH: the scores that fit recorded on its test pictures. With PATH: the run is tried on these
-    pictures.
+    Without PATH: the scores that fit recorded on its test pictures.
+    With PATH: the run is tried on these pictures.
 
     \b
     vlprompt eval runs/x

@@ -43,15 +43,15 @@ def fit(
 ) -> None:  # fmt: skip
     """Learn the classes of your pictures from a few of each.
 
-    The frozen CLIP-like backbone stays as it is; what is learned are the words of its prompts. Accuracy of the
-    class names alone (zero-shot) is shown beside what was learned.
+    The CLIP-like backbone stays as it is; what is learned are words of its
+    prompts. The accuracy of the class names alone (zero-shot) is shown beside.
 
     \b
-    vlprompt fit photos/                               coop+lamm, 16 pictures per class
+    vlprompt fit photos/                      coop+lamm, 16 pictures per class
     vlprompt fit photos.zip --method maple --shots 4
-    vlprompt fit list.csv --label-column fine --method coop --context-tokens 4 --epochs 100
+    vlprompt fit list.csv --label-column fine --method coop --epochs 100
     vlprompt fit demo --method lamm --out runs/emoji
-    vlprompt fit --method maple --help                 what MaPLe can be told
+    vlprompt fit --method maple --help        what MaPLe can be told
     """
     from vlprompt.errors import OptionError
 
@@ -61,7 +61,7 @@ def fit(
     note("loading torch and the backbone")
     from vlprompt.fitting import fit as learn
     from vlprompt.fitting import make_plan
-    from vlprompt.results.tables import run_table
+    from vlprompt.results.tables import cost_line, run_table
 
     plan = make_plan(method, options, train, recipe, template)
     folder = out or Path("runs") / f"{dataset.name}-{plan.method}-{shots or 'all'}shot-seed{seed}"
@@ -73,6 +73,7 @@ def fit(
             on_record=receive, command=shared.typed_command(),
         )  # fmt: skip
     show(run_table(run.info))
+    say(cost_line(run.info))
     say(f"run: {folder}")
     if not switches.quiet:
         say("next:")

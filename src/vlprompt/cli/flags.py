@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Optional, get_type_hints
 
@@ -169,8 +170,9 @@ def unknown_flag(word: str, panels: Sequence[Panel], fixed: Sequence[str], chose
     known = {flag(row["name"]) for panel in panels for row in field_table(panel.kind)} | set(fixed)
     owners = []
     for name in methods.names():
-        if "+" not in name and any(flag(r["name"]) == bare for r in field_table(methods.method_class(name).Options)):
-            owners.append(name)
+        with suppress(Exception):  # a method file that cannot be imported is no reason to say less
+            rows = field_table(methods.method_class(name).Options) if "+" not in name else []
+            owners += [name] if any(flag(row["name"]) == bare for row in rows) else []
     if owners:
         who = f" of method {', '.join(chosen)}" if chosen else ""
         return OptionError(f"no option {bare}{who}; it belongs to {', '.join(owners)}")

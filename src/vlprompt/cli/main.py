@@ -46,7 +46,12 @@ _GLOBAL = {"--debug": "debug", "--quiet": "quiet", "-q": "quiet"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code (0, 1, 2 for usage, 130 when interrupted)."""
     words = take_switches(list(sys.argv[1:] if argv is None else argv))
-    warnings.showwarning = _plain_warning
+    with warnings.catch_warnings():
+        warnings.showwarning = _plain_warning
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
     chosen: list[str] = []
     panels: list[Panel] = []
     try:

@@ -18,7 +18,7 @@ def methods(
     recipes: Annotated[bool, typer.Option("--recipes", help="the published settings that --recipe knows")] = False,
     json_: shared.Json = False,
 ) -> None:
-    """All methods, with the numbers they learn on a backbone and what they recompute in every step.
+    """All methods: what they learn, what a step recomputes, published settings.
 
     \b
     vlprompt methods

@@ -38,8 +38,8 @@ def predict(
 ) -> None:  # fmt: skip
     """The most probable classes of each picture.
 
-    A picture that cannot be read is named on stderr, and the others are done; the exit code is 1 only if none
-    could be read.
+    A picture that cannot be read is named on stderr, and the others are done;
+    the exit code is 1 only if none could be read.
 
     \b
     vlprompt predict runs/x cat.jpg dog.jpg
@@ -52,7 +52,7 @@ def predict(
     from vlprompt.run import Run
 
     loaded = Run.load(run, backbone, device=device)
-    writer = _writer(json_, csv_, len(paths), top)
+    write = _Writer(json_, csv_, len(paths), top)
     read = 0
     for start in range(0, len(paths), CHUNK):
         for found in loaded.predict(paths[start : start + CHUNK], top=top):
@@ -60,7 +60,7 @@ def predict(
                 fail(found.error if found.picture in found.error else f"{found.picture}: {found.error}")
             else:
                 read += 1
-            writer(found)
+            write(found)
         if len(paths) > CHUNK:
             note(f"{min(start + CHUNK, len(paths))} of {len(paths)} pictures")
     if read < len(paths):
@@ -91,7 +91,7 @@ def pictures(words: Sequence[str]) -> list[str]:
     return list(found)
 
 
-class _writer:
+class _Writer:
     """Writes predictions one by one, as text, JSON lines or CSV."""
 
     def __init__(self, as_json: bool, as_csv: bool, count: int, top: int) -> None:

@@ -46,11 +46,12 @@ def protocol(
 ) -> None:  # fmt: skip
     """Compare methods as papers do: several seeds, mean and standard deviation.
 
-    few_shot trains on some pictures of every class and tests on all classes. base_to_new trains on the first
-    half of the classes and tests on these, on the others, and on all together.
+    few_shot trains on some pictures of every class and tests on all classes.
+    base_to_new trains on the first half of the classes and tests on these, on
+    the others, and on all together. Every seed appends a record to --out.
 
     \b
-    vlprompt protocol few_shot photos/ --method zeroshot,coop,coop+lamm --out results.jsonl
+    vlprompt protocol few_shot photos/ --method zeroshot,coop,coop+lamm
     vlprompt protocol base_to_new photos/ --method maple --seeds 1
     vlprompt table results.jsonl --format md
     """
@@ -122,7 +123,7 @@ def table(
     format_: Annotated[str, typer.Option("--format", "-f", help="rich, md, csv or latex")] = "rich",
     protocol_: Annotated[str | None, typer.Option("--protocol", show_default=False, help="only of this one")] = None,
 ) -> None:  # fmt: skip
-    """Mean and standard deviation over seeds of what vlprompt protocol recorded.
+    """Mean and deviation over seeds of what vlprompt protocol recorded.
 
     \b
     vlprompt table results.jsonl

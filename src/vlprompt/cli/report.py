@@ -17,7 +17,10 @@ def report(
         "--out", "-o", metavar="FILE", show_default=False, help="report.html in the run's folder if not given",
     )] = None,
 ) -> None:  # fmt: skip
-    """One HTML page with nothing outside it: scores beside zero-shot, every class, confusions, curves, settings.
+    """One self-contained HTML page about a run.
+
+    Scores beside zero-shot, learning curves, every class, what is taken for
+    what, settings and versions; light and dark.
 
     \b
     vlprompt report runs/x

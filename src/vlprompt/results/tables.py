@@ -181,15 +181,14 @@ def run_table(info: dict[str, Any]) -> Table:
     reported = info.get("reported")
     scores = info.get("scores", {})
     split = f"{info['data']['name']}, {reported}" if reported else f"{info['data']['name']}: nothing to score on"
-    table = scores_table(split, info["method"], scores.get(reported or ""), scores.get("zero_shot"))
+    return scores_table(split, info["method"], scores.get(reported or ""), scores.get("zero_shot"))
+
+
+def cost_line(info: dict[str, Any]) -> str:
+    """Seconds and learned numbers of a run, from run.json."""
     timings = info.get("timings", {})
-    if timings:
-        table.caption = (
-            f"{timings.get('train_s', 0):.1f} s training, {timings.get('total_s', 0):.1f} s in all; "
-            f"{info.get('parameters', 0):,} learned numbers".replace(",", " ")
-        )
-        table.caption_justify = "left"
-    return table
+    learned = f"{info.get('parameters', 0):,}".replace(",", " ")
+    return f"{timings.get('train_s', 0):.1f} s training, {timings.get('total_s', 0):.1f} s in all, {learned} learned numbers"
 
 
 def scores_table(title: str, method: str, learned: Scores | None, zero_shot: Scores | None) -> Table:

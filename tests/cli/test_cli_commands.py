@@ -1,0 +1,65 @@
+"""protocol, table, methods, data and cache."""
+
+import json
+
+
+def test_protocol_appends_records_and_table_shows_them(vlprompt, pictures, backbone, tmp_path):
+    file = tmp_path / "deep" / "results.jsonl"
+    words = ("protocol", "few-shot", pictures, "--method", "zeroshot,coop,lamm", "--seeds", "1,2", "--shots", 2,
+             "--epochs", 1, "--context-tokens", 2, "--views", "center", "--backbone", backbone, "--out", file)  # fmt: skip
+    said = vlprompt(*words)
+    assert said.code == 0, said.err
+    assert "few_shot" in said.out
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(r["method"], r["seed"]) for r in records] == [
+        ("zeroshot", 1), ("zeroshot", 2), ("coop", 1), ("coop", 2), ("lamm", 1), ("lamm", 2)
+    ]  # fmt: skip
+    said = vlprompt("protocol", "base_to_new", pictures, "-m", "coop", "--seeds", "1", "-k", 2, "--epochs", 1,
+                    "--views", "center", "-b", backbone, "-o", file)  # fmt: skip
+    assert said.code == 0, said.err
+    assert "HM" in said.out
+    text = vlprompt("table", file, "--format", "md", "--protocol", "few_shot").out
+    assert text.splitlines()[0].startswith("| method | seeds | accuracy |")
+    assert [line.split("|")[1].strip() for line in text.splitlines()[2:]] == ["zero-shot", "coop", "lamm"]
+    assert "base_to_new" in vlprompt("table", file).out
+    assert vlprompt("table", file, "--format", "csv").out.startswith("protocol,data,backbone")
+
+
+def test_protocol_keeps_runs(vlprompt, pictures, backbone, tmp_path):
+    words = ("protocol", "few_shot", pictures, "-m", "coop", "--seeds", "1", "-k", 1, "--epochs", 1, "--views", "center",
+             "-b", backbone, "-o", tmp_path / "r.jsonl", "--runs", tmp_path / "runs")  # fmt: skip
+    assert vlprompt(*words).code == 0
+    assert (tmp_path / "runs" / "few_shot" / "coop" / "seed1" / "run.json").exists()
+    assert "finished already" in vlprompt(*words).err
+
+
+def test_methods(vlprompt, backbone):
+    said = vlprompt("methods", "--backbone", backbone, "--class-count", 10)
+    assert said.code == 0
+    assert "CoCoOp" in said.out
+    rows = {row["name"]: row for row in json.loads(vlprompt("methods", "-b", backbone, "--json").out)}
+    assert rows["zeroshot"]["parameters"] == 0
+    assert rows["coop"]["parameters"] == 16 * 64
+    assert rows["maple+lamm"]["title"] == "MaPLe + LAMM"
+    assert rows["maple"]["needs"] == "pixels"
+    assert "maple_cross_dataset" in vlprompt("methods", "--recipes").out
+
+
+def test_data(vlprompt, pictures):
+    said = vlprompt("data", pictures)
+    assert said.code == 0
+    assert "red apple" in said.out
+    assert "splits: given" in said.out
+    found = json.loads(vlprompt("data", pictures, "--json").out)
+    assert found["classes"][2] == {"key": "red_apple", "name": "red apple", "train": 4, "test": 2}
+
+
+def test_cache(vlprompt, pictures, backbone, tmp_path, monkeypatch):
+    monkeypatch.setenv("VLPROMPT_CACHE", str(tmp_path))
+    assert " 0 arrays" in vlprompt("cache").out
+    words = ("fit", pictures, "-m", "zeroshot", "-b", backbone, "-o", tmp_path / "x")
+    assert vlprompt(*words).code == 0
+    assert " 6 arrays" in vlprompt("cache", "info").out
+    assert "emptied (6 arrays" in vlprompt("cache", "clear").out
+    monkeypatch.setenv("VLPROMPT_CACHE", "off")
+    assert "there is no cache" in vlprompt("cache").out

@@ -1,0 +1,82 @@
+"""The demo in small: two methods, few pictures; and its one pass gives what the protocol gives."""
+
+import json
+import re
+
+import pytest
+
+from vlprompt.demo import settings
+from vlprompt.demo.jobs import Job, Place, backbone_and_data, curve, work
+
+
+@pytest.fixture
+def small(monkeypatch):
+    for method, values in settings.BUDGET.items():
+        monkeypatch.setitem(settings.BUDGET, method, values | {"epochs": 2, "batch": 3})
+
+
+@pytest.mark.parametrize("method", ["coop+lamm", "cocoop", "maple"])
+def test_one_pass_gives_the_scores_of_the_protocol(method, small, pictures, backbone, tmp_path):
+    from vlprompt import load_backbone
+    from vlprompt.protocols.base_to_new import base_to_new
+
+    place = Place(backbone, tmp_path, tmp_path / "cache", str(pictures), 2)
+    record = work(Job("base_to_new", method, 1, place))["record"]
+    _, dataset = backbone_and_data(place)
+    (expected,) = base_to_new(dataset, method, load_backbone(backbone), shots=2, seeds=(1,), cache=False,
+                              train=settings.BUDGET[method], recipe=settings.recipe(method))  # fmt: skip
+    for key in ("base", "new", "harmonic_mean", "all", "zero_shot"):
+        assert record[key] == pytest.approx(expected[key]), key
+
+
+def test_every_method_has_a_recipe_of_its_own():
+    from vlprompt.recipes import load_recipe
+
+    for method in settings.METHODS:
+        assert load_recipe(settings.recipe(method)).method == method
+        assert method in settings.BUDGET
+        assert method in settings.SEEDS
+
+
+def test_methods_of_a_kind_have_the_same_budget():
+    for kind in (settings.QUICK, ("maple", "maple+lamm")):
+        assert len({str(sorted(settings.BUDGET[method].items())) for method in kind}) == 1
+
+
+def test_curves_are_means_over_equal_parts():
+    log = [{"event": "step", "loss": float(i), "accuracy": 0.0} for i in range(40)] + [{"event": "epoch"}]
+    assert [point["loss"] for point in curve(log, 2)] == [9.5, 29.5]
+    assert len(curve(log[:3])) == 3
+
+
+def test_demo(vlprompt, pictures, backbone, tmp_path, monkeypatch):
+    from vlprompt.demo import running
+
+    data = tmp_path / "demo-pictures"
+    data.symlink_to(pictures)
+    original = running.run_demo
+    monkeypatch.setattr(settings, "SEEDS", {method: (1,) for method in settings.METHODS})
+    monkeypatch.setattr(
+        "vlprompt.demo.run_demo",
+        lambda *args, **more: original(*args, **more, methods=("coop", "coop+lamm"), data=str(data), shots=2),
+        raising=False,
+    )  # fmt: skip
+    said = vlprompt("demo", "--backbone", backbone, "--out", tmp_path / "out", "--workers", 1)
+    assert said.code == 0, said.err
+    for word in ("zero-shot", "CoOp + LAMM", "HM", "LAMM on CoOp", "report: "):
+        assert word in said.out
+    out = tmp_path / "out"
+    records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert len(records) == 4
+    page = (out / "report.html").read_text()
+    assert not re.search(r'(?:src|href)="(?!#|data:)', page)
+    assert "CoOp, LAMM and" not in page
+    for name in ("accuracy.png", "confusion.png", "curves.png", "runs/coop+lamm-seed1/run.json"):
+        assert (out / name).exists()
+    assert vlprompt("predict", out / "runs" / "coop+lamm-seed1", pictures / "test" / "red_apple" / "0.png").code == 0
+
+
+def test_a_missing_backbone_ends_the_demo_at_once(vlprompt, tmp_path):
+    said = vlprompt("demo", "--backbone", tmp_path / "none", "--out", tmp_path / "out")
+    assert said.code == 2
+    assert "no backbone" in said.err
