@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vlprompt import methods
 from vlprompt.clip.backbone import Backbone
 from vlprompt.data.cache import FeatureCache
 from vlprompt.data.dataset import Dataset, Item
@@ -49,6 +50,8 @@ def base_to_new(
     out and more: as in `few_shot`. OptionError for a method that cannot be taken to new classes.
     """
     plan, setup, rest = plan_and_rest(method, more)
+    if not getattr(methods.load(plan.method).base, "new_names", True):  # said before anything is trained
+        raise OptionError(f"{plan.method} cannot be tested on new classes: it knows only those it was trained on")
     dataset, backbone = open_both(data, backbone, setup)
     test_needed(dataset)
     for seed in seeds:

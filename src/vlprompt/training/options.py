@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from vlprompt.methods.base import Recipe
 
 RECIPE = "as the method's recipe says"
-DEFAULT_VIEWS = {"features": "8", "patches": "4", "pixels": "epoch"}  # measured, see docs/results.md
+# A kept view costs one pass through the image tower (and for patches much memory); with live pixels a new
+# one costs nothing. Not measured yet on a trained small backbone.
+DEFAULT_VIEWS = {"features": "8", "patches": "4", "pixels": "epoch"}
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,11 @@ class TrainOptions(OptionSet):
     weight_decay: float = option(-1.0, f"decay of all learned tensors; -1: {RECIPE}", low=-1)
     warmup_epochs: int = option(-1, f"first epochs at warmup_lr; -1: {RECIPE}", low=-1)
     warmup_lr: float = option(-1.0, f"learning rate of the warm-up; -1: {RECIPE}", low=-1)
-    accumulate: int = option(1, "parts in which a batch is computed to save memory; the numbers stay", low=1)
+    accumulate: int = option(1, "parts in which a batch is computed to save memory; a loss that is a mean over pictures stays the same", low=1)
     views: str = option(
         "auto",
         "training views: a number of random crops per picture that are kept, epoch: a new crop in every epoch "
-        "(as published), center: the test crop; auto: 8 for methods with a frozen image tower, else epoch",
+        "(as published), center: the test crop; auto: 8 for frozen features, 4 for patch tokens, epoch for live pixels",
     )
     select: str = option("last", "which epoch's values are kept", choices=("last", "best"))
     validate_every: int = option(0, "epochs between validations; 0: after the last, with best after each", low=0)
