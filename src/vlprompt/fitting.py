@@ -36,7 +36,7 @@ from vlprompt.training.checkpoints import FILE as CHECKPOINT
 from vlprompt.training.checkpoints import Checkpoints
 from vlprompt.training.checkpoints import read as read_checkpoint
 from vlprompt.training.estimating import estimate
-from vlprompt.training.inputs import Encoder, Inputs, Progress, Views
+from vlprompt.training.inputs import Encoder, FeatureInputs, Inputs, Progress, Views
 from vlprompt.training.log import RunLog, was_done
 from vlprompt.training.loop import OnEpoch, message, train
 from vlprompt.training.options import TrainOptions
@@ -188,6 +188,8 @@ def learn(
         clock.lap("zero_shot_s")
         trained = None
         if method.learns:
+            get_ready(method, inputs, held_out.get("val"))
+        if method.learns and method.trains:
             announce(method, len(inputs), options, emit)
             keeper = None
             if folder is not None:
@@ -239,7 +241,7 @@ def prepare(dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, toke
     info: dict[str, Any] = {
         "method": plan.method, "title": title(method), "paper": method.paper,
         "options": {k: v for s in spec.options(plan.options) for k, v in asdict(s).items()},
-        "train": asdict(options) if method.learns else None, "seed": split.seed, "shots": split.shots,
+        "train": asdict(options) if method.learns and method.trains else None, "seed": split.seed, "shots": split.shots,
         "task_shots": task.shots, "class_names": list(task.class_names), "templates": list(task.templates),
         "zero_shot_templates": list(plan.templates or ZERO_SHOT_TEMPLATES),
         "backbone": {
@@ -331,6 +333,17 @@ def validation(options: TrainOptions, held_out: HeldOut | None) -> OnEpoch | Non
         return {"val_accuracy": evaluate(method, held_out.own).accuracy}
 
     return on_epoch
+
+
+def get_ready(method: Method, inputs: Inputs, val: HeldOut | None) -> None:
+    """Shows the method the features of the training and validation pictures, where they are at hand."""
+    if not isinstance(inputs, FeatureInputs):
+        return
+    features, labels = inputs.features, inputs.labels.to(inputs.features.device)
+    val_features, val_labels = features[0, :0], labels[:0]
+    if val is not None and isinstance(val.features, FeatureInputs):
+        val_features, val_labels = val.features.features[0], val.features.labels.to(features.device)
+    method.prepare(features, labels, val_features, val_labels)
 
 
 def announce(method: Method, pictures: int, options: TrainOptions, emit: OnRecord) -> None:

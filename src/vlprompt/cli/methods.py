@@ -69,9 +69,9 @@ def describe(name: str, backbone: Any, classes: int) -> dict[str, Any]:
         if not base.learns:  # LAMM on the bare template
             step = method.per_step if method.learns else "nothing"
         row["parameters"] = method.trainable_parameters() if method.learns else 0
-    learns = spec.outermost.learns
+    steps = spec.outermost.learns and spec.outermost.trains
     words = f"{recipe.optimizer}, lr {recipe.lr:g}, {recipe.epochs} epochs of batch {recipe.batch}"
-    return row | {"title": heading, "needs": needs, "per_step": step, "recipe": words if learns else "none"}
+    return row | {"title": heading, "needs": needs, "per_step": step, "recipe": words if steps else "none"}
 
 
 def _recipes(as_json: bool) -> None:

@@ -67,7 +67,10 @@ class Method(nn.Module):
     recipe: ClassVar[Recipe] = Recipe()
     per_image_text: ClassVar[bool] = False  # text features differ by picture: [B, C, d]
     learns: ClassVar[bool] = True
+    trains: ClassVar[bool] = True  # takes steps in the training loop; if not, `prepare` learns all there is
     zero_shot_start: ClassVar[bool] = False  # logits equal zero-shot before training
+    new_names: ClassVar[bool] = True  # `for_classes` takes names that it was not trained on
+    independent_classes: ClassVar[bool] = True  # a logit does not depend on which other classes there are
     per_step: ClassVar[str] = "text tower over all classes"
     # where the published LAMM code writes label tokens and how many, if not at the name and the
     # smallest name's token count
@@ -89,6 +92,10 @@ class Method(nn.Module):
     def prompts(self, image_features: Tensor | None = None) -> Prompts:
         """The prompts to evaluate; image_features [B, d] for methods whose text depends on the picture."""
         raise NotImplementedError
+
+    def prepare(self, features: Tensor, labels: Tensor, val_features: Tensor, val_labels: Tensor) -> None:
+        """Called once before training with the frozen features of the training pictures, [V, N, d] (V views),
+        and of the validation pictures, [M, d], perhaps none. Not for methods that need pixels."""
 
     def loss(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         """Named, unweighted terms of the loss; labels: [B] class indices."""
