@@ -1,5 +1,6 @@
-"""Methods by name: `load("coop+lamm")`. The file name is the method's name; `+lamm` wraps any.
+"""Methods by name: `load("coop+lamm")`. The file name is the method's name; `+lamm` wraps any with prompts.
 
+The two parts of one paper share a file: `ctp`, `tft` and `ctp+tft` are in `mutual.py`.
 A dotted path (`my_package.my_method`, or `my_package.my_method+lamm`) loads someone else's file by
 the same rule: a module that ends in `METHOD = TheClass`.
 """
@@ -23,16 +24,24 @@ if TYPE_CHECKING:
     from vlprompt.options import OptionSet
 
 WRAPPER = "lamm"
-_NOT_METHODS = ("base",)
+_NOT_METHODS = ("base", "mutual")
+_FILES = {"ctp": "mutual", "tft": "mutual", "ctp+tft": "mutual"}  # methods whose file has another name
+_ORDER = (
+    "zeroshot", "linear_probe", "tip_adapter", "tip_adapter_f", "coop", "cocoop", "proda", "vpt", "ivlp", "maple",
+    "ctp", "tft", "ctp+tft", "lamm",
+)  # fmt: skip
+_NO_LABELS = ("zeroshot", "linear_probe", "tip_adapter", "tip_adapter_f", WRAPPER)  # nothing for LAMM to wrap
 
 
 def names() -> list[str]:
     """All built-in methods, and LAMM on top of each that learns."""
-    found = [m.name for m in pkgutil.iter_modules(__path__) if m.name not in _NOT_METHODS]
-    order = ["zeroshot", "coop", "cocoop", "vpt", "ivlp", "maple", "lamm"]
-    found.sort(key=lambda name: (order.index(name) if name in order else len(order), name))
-    wrapped = [f"{name}+{WRAPPER}" for name in found if name not in ("zeroshot", WRAPPER)]
-    return found + wrapped
+    found = _plain_names()
+    return found + [f"{name}+{WRAPPER}" for name in found if name not in _NO_LABELS]
+
+
+def _plain_names() -> list[str]:
+    files = [m.name for m in pkgutil.iter_modules(__path__) if m.name not in _NOT_METHODS]
+    return sorted([*files, *_FILES], key=lambda n: (_ORDER.index(n) if n in _ORDER else len(_ORDER), n))
 
 
 def method_class(name: str) -> type[Method]:
@@ -45,9 +54,10 @@ def method_class(name: str) -> type[Method]:
         if not hasattr(module, "METHOD"):
             raise OptionError(f'method file "{name}" has no METHOD: end it with METHOD = YourClass')
         return module.METHOD
-    if name not in {m.name for m in pkgutil.iter_modules(__path__)} or name in _NOT_METHODS:
+    if name not in _plain_names():
         raise OptionError(f'no method "{name}": {nearest(name, names())}')
-    return importlib.import_module(f"{__name__}.{name}").METHOD
+    module = importlib.import_module(f"{__name__}.{_FILES.get(name, name)}")
+    return module.METHODS[name] if name in _FILES else module.METHOD
 
 
 @dataclass(frozen=True)
@@ -92,9 +102,10 @@ class MethodSpec:
 
 def load(name: str) -> MethodSpec:
     """`zeroshot`, `coop`, `lamm`, `maple+lamm`, `my_package.my_method`, ..."""
-    parts = name.strip().lower().split("+") if "." not in name else name.strip().split("+")
-    if len(parts) == 2 and parts[1] == WRAPPER and parts[0] not in ("zeroshot", WRAPPER):
-        return MethodSpec(name, method_class(parts[0]), method_class(WRAPPER))
-    if len(parts) == 1:
-        return MethodSpec(name, method_class(parts[0]))
-    raise OptionError(f'no method "{name}": {nearest(name, names())}')
+    short = name.strip().lower() if "." not in name else name.strip()
+    base, _, last = short.rpartition("+")
+    if last == WRAPPER and base not in ("", *_NO_LABELS) and not base.endswith(f"+{WRAPPER}"):
+        return MethodSpec(name, method_class(base), method_class(WRAPPER))
+    if "." not in short and short not in _plain_names():
+        raise OptionError(f'no method "{name}": {nearest(name, names())}')
+    return MethodSpec(name, method_class(short))
