@@ -1,0 +1,145 @@
+"""Linear probe: logistic regression on the frozen image features; class names play no part.
+
+    logit_c(x) = w_c . f(x) + b_c        min_{w, b}  sum_i CE + |w|^2 / (2 strength)
+
+Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021,
+section 3.2. The strength is the one that does best on the validation pictures, or in cross-validation.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vlprompt.errors import MissingExtra, OptionError, TrainingError
+from vlprompt.methods.base import Batch, Edit, Method, Recipe
+from vlprompt.options import OptionSet, option
+from vlprompt.prompts.tokens import Output, Prompts
+from vlprompt.prompts.words import check_names, template_prompt
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+
+STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)  # features have length 1, so large ones do well
+WITHOUT_CHOICE = 10.0  # where there is nothing to choose with: one picture of a class, no validation pictures
+Part = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # training features and labels, held-out ones
+NEVER = -1e4  # logit of classes without a training picture
+
+
+@dataclass(frozen=True)
+class Options(OptionSet):
+    strength: float = option(0.0, "inverse weight of the penalty (scikit-learn's C); 0: the best on validation", low=0)
+    folds: int = option(3, "parts of the cross-validation where there are no validation pictures", low=2, high=20)
+
+
+class LinearProbe(Method):
+    Options = Options
+    title = "Linear probe"
+    paper = "Radford et al., ICML 2021"
+    recipe = Recipe(epochs=0)  # no steps; the training pictures are seen as the test crop
+    trains = False
+    new_names = False
+    per_step = "nothing: solved once"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = check_names(self.task.class_names)
+        self.weight = nn.Parameter(torch.zeros(len(names), self.backbone.embed_dim, device=self.backbone.device))
+        self.bias = nn.Parameter(torch.zeros(len(names), device=self.backbone.device))
+
+    def prompts(self, image_features: Tensor | None = None) -> Prompts:
+        """The template's; they have no influence."""
+        return Prompts(template_prompt(self.backbone, self.task.class_names, self.task.templates[0]))
+
+    def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
+        """text: the class vectors, [C, d]."""
+        image = batch.features
+        if image is None:
+            assert batch.pixels is not None
+            image = self.interpreter.image(batch.pixels)
+        return Output(image @ self.weight.t() + self.bias, image, self.weight)
+
+    @torch.no_grad()
+    def prepare(self, features: Tensor, labels: Tensor, val_features: Tensor, val_labels: Tensor) -> None:
+        x, y = features.flatten(0, 1).double().cpu().numpy(), np.tile(labels.cpu().numpy(), len(features))
+        if len(np.unique(y)) < 2:
+            raise TrainingError("a linear probe needs training pictures of at least two classes")
+        strength = self.options.strength or self._best(
+            x, y, val_features.double().cpu().numpy(), val_labels.cpu().numpy()
+        )
+        found = solved(x, y, strength)
+        # of two classes scikit-learn gives the difference
+        weight, bias = ((v if len(v) > 1 else np.concatenate([-v, v]) / 2) for v in (found.coef_, found.intercept_))
+        rows = torch.from_numpy(found.classes_).to(self.weight.device)
+        self.weight.zero_()
+        self.bias.fill_(NEVER)
+        self.weight[rows] = torch.from_numpy(weight).to(self.weight)
+        self.bias[rows] = torch.from_numpy(bias).to(self.bias)
+
+    def _best(self, x: np.ndarray, y: np.ndarray, val_x: np.ndarray, val_y: np.ndarray) -> float:
+        """The strength with the most hits on held-out pictures; of equal ones that with the surer predictions."""
+        parts = [(x, y, val_x, val_y)] if len(val_y) else list(self._folds(x, y))
+        if not parts:
+            return WITHOUT_CHOICE
+        scores = np.array([
+            [score(solved(seen, labels, strength), held, truth) for seen, labels, held, truth in parts]
+            for strength in STRENGTHS
+        ]).sum(1)  # fmt: skip
+        return STRENGTHS[max(range(len(STRENGTHS)), key=lambda i: tuple(scores[i]))]
+
+    def _folds(self, x: np.ndarray, y: np.ndarray) -> Iterator[Part]:
+        """Training and held-out parts; pictures of a class are dealt out in turn. None if a class has one only."""
+        count = min(self.options.folds, int(np.unique(y, return_counts=True)[1].min()))
+        turn = np.zeros(len(y), dtype=int)
+        for label in np.unique(y):
+            turn[y == label] = np.arange((y == label).sum()) % max(1, count)
+        for part in range(count if count > 1 else 0):
+            held = turn == part
+            yield x[~held], y[~held], x[held], y[held]
+
+    def for_classes(self, names: Sequence[str]) -> Method:
+        """The classes it was trained on, or some of them, in any order; OptionError for others."""
+        known = {name: i for i, name in enumerate(self.task.class_names)}
+        new = [name for name in names if name not in known]
+        if new:
+            raise OptionError(
+                f'a linear probe knows only the classes it was trained on, and "{new[0]}" is not one of them: '
+                "use a method that learns prompts, or tip_adapter"
+            )
+        other = super().for_classes(names)
+        assert isinstance(other, LinearProbe)
+        rows = [known[name] for name in names]
+        other.weight, other.bias = (nn.Parameter(p.detach()[rows]) for p in (self.weight, self.bias))
+        return other
+
+
+def solved(x: np.ndarray, y: np.ndarray, strength: float) -> LogisticRegression:
+    """scikit-learn's solution; MissingExtra without it."""
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise MissingExtra("scikit-learn", "sklearn", "linear_probe") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the last digits of a weak penalty need not be found
+        return LogisticRegression(C=strength, max_iter=1000).fit(x, y)
+
+
+def score(model: LogisticRegression, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Hits, and the sum of log probabilities of the true classes, on held-out pictures."""
+    place = {label: i for i, label in enumerate(model.classes_.tolist())}
+    known = np.array([label in place for label in y.tolist()])
+    if not known.any():
+        return 0.0, 0.0
+    logs = model.predict_log_proba(x[known])
+    columns = np.array([place[label] for label in y[known].tolist()])
+    true = np.maximum(logs[np.arange(len(columns)), columns], -50.0)
+    return float((logs.argmax(1) == columns).sum()), float(true.sum())
+
+
+METHOD = LinearProbe

@@ -1,0 +1,103 @@
+"""The linear probe: scikit-learn's numbers through the interface of the methods."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from support import tiny_backbone
+
+from vlprompt import methods
+from vlprompt.data.task import Task
+from vlprompt.errors import MissingExtra, OptionError, TrainingError
+from vlprompt.methods.base import Batch
+
+NAMES = ("cat", "golden retriever", "bird's nest")
+
+
+def build(names: tuple[str, ...] = NAMES, **options: Any) -> Any:
+    return methods.load("linear_probe").build(tiny_backbone(1), Task(names), options)
+
+
+def data(each: int, classes: int = 3, seed: int = 0, spread: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features [classes * each, 96] around one centre per class."""
+    centres = torch.randn(classes, 96, generator=torch.Generator().manual_seed(9))
+    noise = torch.randn(classes * each, 96, generator=torch.Generator().manual_seed(seed))
+    labels = torch.arange(classes).repeat_interleave(each)
+    return F.normalize(centres[labels] + spread * noise, dim=-1), labels
+
+
+NONE = (torch.zeros(0, 96), torch.zeros(0, dtype=torch.long))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_numbers_are_those_of_scikit_learn(classes: int) -> None:
+    features, labels = data(6, classes, spread=3.0)
+    held, _ = data(5, classes, seed=1, spread=3.0)
+    method = build(NAMES[:classes], strength=5.0)
+    method.prepare(features[None], labels, *NONE)
+    expected = LogisticRegression(C=5.0, max_iter=1000).fit(features.double().numpy(), labels.numpy())
+    with torch.no_grad():
+        found = method(Batch(features=held)).logits.softmax(-1)
+    np.testing.assert_allclose(found.numpy(), expected.predict_proba(held.double().numpy()), atol=1e-5)
+
+
+def test_the_strength_is_chosen_on_validation_pictures() -> None:
+    features, labels = data(8, spread=4.0)
+    validation = data(30, seed=2, spread=4.0)
+    method = build()
+    method.prepare(features[None], labels, *validation)
+    hits = {}
+    for strength in (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0):
+        other = build(strength=strength)
+        other.prepare(features[None], labels, *NONE)
+        with torch.no_grad():
+            hits[strength] = int((other(Batch(features=validation[0])).logits.argmax(-1) == validation[1]).sum())
+    with torch.no_grad():
+        own = int((method(Batch(features=validation[0])).logits.argmax(-1) == validation[1]).sum())
+    assert own == max(hits.values())
+
+
+def test_without_validation_pictures_by_cross_validation_or_not_at_all() -> None:
+    for each in (5, 2, 1):
+        features, labels = data(each)
+        method = build()
+        method.prepare(features[None], labels, *NONE)
+        with torch.no_grad():
+            assert (method(Batch(features=features)).logits.argmax(-1) == labels).all()
+    parts = list(method._folds(np.arange(10), np.array([0] * 5 + [1] * 5)))
+    assert len(parts) == 3 and sorted(np.concatenate([p[2] for p in parts])) == list(range(10))
+    assert all(set(p[1]) == {0, 1} == set(p[3]) for p in parts)
+
+
+def test_a_class_without_pictures_is_never_said() -> None:
+    features, labels = data(4)
+    method = build((*NAMES, "teapot"))
+    method.prepare(features[None], labels, *NONE)
+    with torch.no_grad():
+        assert method(Batch(features=torch.randn(20, 96))).logits.argmax(-1).max() < 3
+    with pytest.raises(TrainingError, match="two classes"):
+        build().prepare(features[None, :3], labels[:3], *NONE)
+
+
+def test_other_names_are_refused_and_known_ones_keep_their_logits() -> None:
+    features, labels = data(4)
+    method = build()
+    method.prepare(features[None], labels, *NONE)
+    with pytest.raises(OptionError, match=r"knows only the classes it was trained on, and \"teapot\""):
+        method.for_classes(["cat", "teapot"])
+    with torch.no_grad():
+        found = method.for_classes([NAMES[2], NAMES[0]])(Batch(features=features)).logits
+        torch.testing.assert_close(found, method(Batch(features=features)).logits[:, [2, 0]])
+
+
+def test_without_scikit_learn_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    features, labels = data(2)
+    with pytest.raises(MissingExtra, match=r"pip install 'vlprompt\[sklearn\]'"):
+        build().prepare(features[None], labels, *NONE)
