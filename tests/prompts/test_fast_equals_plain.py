@@ -58,7 +58,9 @@ def assert_equal(method: Method, backbone: Any, batch_size: int = 3, make: Any =
     classes = len(method.task.class_names)
     labels = torch.arange(batch_size) % classes
     batch = inputs_of(method, backbone, batch_size)
+    state = {n: t.clone() for n, t in method.state_dict().items()}
     plain_values, plain_gradients = step(method, batch, labels, Plain)
+    method.load_state_dict(state)  # both begin at the same step, if the method counts them
     fast_values, fast_gradients = step(method, batch, labels, make)
     for name, value in plain_values.items():
         torch.testing.assert_close(fast_values[name], value, atol=TOLERANCE, rtol=TOLERANCE, msg=name)
@@ -112,7 +114,7 @@ def test_name_positions(position: str, own: bool) -> None:
     assert_equal(method, backbone)
 
 
-@pytest.mark.parametrize("name", ["coop", "cocoop", "maple+lamm", "vpt", "lamm"])
+@pytest.mark.parametrize("name", ["coop", "cocoop", "ctp+tft+lamm", "proda", "maple+lamm", "vpt", "lamm"])
 def test_chunks_under_a_small_budget(name: str) -> None:
     backbone = tiny_backbone(0)
     method = methods.load(name).build(backbone, Task(tuple(NAMES)))
@@ -133,7 +135,7 @@ def test_few_buckets_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(forward, "bucket_limit", lambda device: 2)
     backbone = tiny_backbone(0)
-    for name in ("coop", "cocoop", "maple+lamm"):
+    for name in ("coop", "cocoop", "ctp+tft", "proda", "maple+lamm"):
         assert_equal(methods.load(name).build(backbone, Task(tuple(NAMES))), backbone)
 
 
