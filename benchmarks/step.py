@@ -5,7 +5,8 @@
 
 Plain: what the published code does, step by step: 77 tokens for every class, nothing shared,
 pictures through the image tower in every step, the reference of LAMM recomputed in every step, in
-CoCoOp one picture after another. Fast: the library's normal path. Both run the same method on the
+CoCoOp one picture after another, in CTP + TFT (which has no published code) a prompt of 77 tokens for every
+pair of picture and class. Fast: the library's normal path. Both run the same method on the
 same random ViT-B/16-sized weights, each in a process of its own, step by step in turn; times are
 medians, memory is the peak of the process (device memory on a GPU). `fast_gflop` counts the matrix
 products of a fast step; `share_of_gemm` is their rate over that of a square float32 product
@@ -45,6 +46,9 @@ ROWS = {
     "maple+lamm": Row(4, {"reference": "published_code"}),
     "ivlp": Row(4),
     "vpt": Row(4),
+    "ctp+tft": Row(4, {"placement": "context"}),
+    "tft": Row(4),
+    "proda": Row(16),
 }
 DEFAULT = ("lamm", "coop", "cocoop", "maple")
 SYLLABLES = "red fox wolf bear bird fish tree lake hill road moon star rain snow wind fire".split()
@@ -102,7 +106,14 @@ class Side:
                     part.interpreter = Plain(held)  # type: ignore[assignment]
         pixels = torch.randn(row.batch, 3, 224, 224, generator=torch.Generator().manual_seed(1)).to(device)
         live = side == "plain" or self.method.needs == "pixels"
-        self.batch = Batch(pixels=pixels) if live else Batch(features=held.image_features(pixels))
+        if live:
+            self.batch = Batch(pixels=pixels)
+        elif self.method.needs == "patches":
+            with torch.no_grad():
+                features, patches = held.vit.patch_features(pixels)
+            self.batch = Batch(features=features, patches=patches)
+        else:
+            self.batch = Batch(features=held.image_features(pixels))
         self.labels = (torch.arange(row.batch) % classes).to(device)
         self.optimizer = make_optimizer("sgd", self.method.parameters(), lr=0.002)
         self.method.train()
