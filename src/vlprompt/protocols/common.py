@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.clip.backbone import Backbone
+from vlprompt.data.cache import FeatureCache
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, OptionError, nearest
 from vlprompt.fitting import Plan, make_plan
+from vlprompt.methods.base import Method
 from vlprompt.run import Run
+from vlprompt.training.inputs import Encoder
 
 _PLAN = ("options", "train", "recipe", "templates")
 _SETUP = {"classes": None, "device": "auto", "precision": "float32", "tokenizer": None}
@@ -44,6 +47,15 @@ def open_both(data: str | Path | Dataset, backbone: str | Path | Backbone, setup
 def test_needed(dataset: Dataset) -> None:
     if not dataset.splits.get("test"):
         raise DataError(f"{dataset.name}: a protocol needs test pictures, and there are none")
+
+
+def encoder_for(dataset: Dataset, backbone: Backbone, method: Method, rest: dict[str, Any]) -> Encoder:
+    """Reads further test pictures for a method, with the cache and records that `learn` was given."""
+    cache = rest.get("cache", True)
+    return Encoder(
+        dataset, backbone, cache=FeatureCache(None if cache else False) if isinstance(cache, bool) else cache,
+        budget=method.interpreter.budget, emit=rest.get("on_record") or (lambda record: None),
+    )  # fmt: skip
 
 
 def run_folder(out: str | Path | None, seed: int) -> Path | None:
