@@ -30,6 +30,7 @@ def open_dataset(
     split_seed: int = 1,
     val_fraction: float = VAL_FRACTION,
     test_fraction: float = TEST_FRACTION,
+    root: str | os.PathLike[str] | None = None,
 ) -> Dataset:
     """Opens pictures with labels.
 
@@ -43,9 +44,14 @@ def open_dataset(
         then the folders.
     domains: keep these only.
     split_seed, val_fraction, test_fraction: matter where the data come without a test split.
+    root: then path is the name of a data set of the catalog below it, such as "caltech101".
 
     Raises DataError with the mend; what was skipped or guessed is said in `Dataset.notices`.
     """
+    if root is not None:
+        from vlprompt.data.catalog_reading import open_catalog
+
+        return open_catalog(os.fspath(path), root)
     if isinstance(path, str) and (path == "demo" or path.startswith("demo:")) and not Path(path).exists():
         from vlprompt.data.demo import demo_path
 
@@ -70,7 +76,7 @@ def open_dataset(
     if isinstance(listed, Path):
         labels, listed = listed if labels is None else labels, None
     rows = find_rows(source, listed, labels, label_column, place, notices)
-    return _assemble(
+    return assemble(
         name, source, rows, notices, classes, domains, split_seed, val_fraction, test_fraction
     )  # fmt: skip
 
@@ -87,7 +93,7 @@ def _source_and_list(place: Path) -> tuple[Source, Table | Path | None]:
     return ListFolder(place.resolve().parent), read_table(data, place.name)
 
 
-def _assemble(
+def assemble(
     name: str,
     source: Source,
     rows: list[Row],
@@ -98,6 +104,7 @@ def _assemble(
     val_fraction: float,
     test_fraction: float,
 ) -> Dataset:
+    """Rows of pictures as a data set: names for the classes, numbers for the labels, splits drawn if none are given."""
     keys = sorted_keys(row.label for row in rows)
     given: dict[str, str] = {row.label: row.name for row in rows if row.name}
     if classes is None:
