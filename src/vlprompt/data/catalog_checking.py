@@ -69,7 +69,9 @@ def check(name: str, root: str | os.PathLike[str]) -> Report:
         return Report(entry, None, (), entry.all_parts, (), {}, expected, (), str(error))
     if place is None:
         return Report(entry, None, (), needed(entry, True), needed(entry, False), {}, expected, (), f"there is none below {root}")
-    found, notes, problem = {}, (), None
+    found: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
+    problem = None
     try:
         with open_catalog(name, root) as dataset:
             found = {"classes": len(dataset.class_names)} | {key: len(items) for key, items in dataset.splits.items()}
