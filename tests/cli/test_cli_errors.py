@@ -11,7 +11,7 @@ from vlprompt.errors import DataError, OptionError
 WRONG = [
     (["fit", "/no/such/folder"], 1, "/no/such/folder: there is no such file or folder"),
     (["fit"], 2, "missing argument 'PATH'"),
-    (["fti"], 2, "did you mean"),
+    (["fti"], 2, 'no command "fti": did you mean "fit"?'),
     (["fit", "{pictures}", "--method", "lam"], 2, 'no method "lam": did you mean "lamm"?'),
     (["fit", "{pictures}", "--method", "coop+maple"], 2, 'no method "coop+maple"'),
     (["fit", "{pictures}", "--recipe", "mapel"], 2, 'no recipe "mapel": did you mean "maple"?'),

@@ -54,3 +54,25 @@ def test_help_of_a_wrapped_method_shows_both(vlprompt):
 def test_without_anything_it_shows_help(vlprompt):
     said = vlprompt()
     assert "Usage" in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("vlprompt pred", ["predict"]),
+        ("vlprompt fit x --epoc", ["--epochs"]),
+        ("vlprompt fit x --method coop+", ["coop+lamm"]),
+        ("vlprompt protocol few", ["few_shot"]),
+        ("vlprompt fit x --recipe maple_c", ["maple_cross_dataset"]),
+    ],
+)
+def test_shell_completion(words, expected, monkeypatch, capsys):
+    from vlprompt.cli.main import main
+
+    monkeypatch.setenv("_VLPROMPT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    assert capsys.readouterr().out.split() == expected

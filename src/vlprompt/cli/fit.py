@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from vlprompt.cli import shared
+from vlprompt.cli import completing, shared
 from vlprompt.cli.console import note, progress, say, show, switches
 
 
 def fit(
     data: shared.Data,
     method: Annotated[str | None, typer.Option(
-        "--method", "-m", metavar="NAME", show_default=False,
+        "--method", "-m", metavar="NAME", show_default=False, autocompletion=completing.method,
         help="coop+lamm if not given; see vlprompt methods, and vlprompt fit --method NAME --help for its options",
     )] = None,
     shots: shared.Shots = 16,

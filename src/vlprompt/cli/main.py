@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from vlprompt import __version__
+from vlprompt.cli import completing
 from vlprompt.cli.cache import cache
 from vlprompt.cli.console import switches
 from vlprompt.cli.data import data
@@ -25,6 +26,7 @@ from vlprompt.cli.methods import methods
 from vlprompt.cli.predict import predict
 from vlprompt.cli.protocols import protocol, table
 from vlprompt.cli.report import report
+from vlprompt.errors import OptionError, nearest
 
 # name, function, whether it takes training and method options, whether it can go on after an interruption
 COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
@@ -39,12 +41,17 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
     ("demo", demo, False, False),
     ("cache", cache, False, False),
 )
+NAMES = tuple(name for name, *_ in COMMANDS)
 DEFAULT_METHOD = "coop+lamm"  # as in vlprompt.fitting, which is not imported for --help
 _GLOBAL = {"--debug": "debug", "--quiet": "quiet", "-q": "quiet"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code (0, 1, 2 for usage, 130 when interrupted)."""
+    asked = completing.typed_so_far() if argv is None else None
+    if asked is not None:  # by a shell, for what may follow; method files, which need torch, are not read
+        build(training_flags(asked))(args=[], prog_name="vlprompt")
+        return 0
     words = take_switches(list(sys.argv[1:] if argv is None else argv))
     with warnings.catch_warnings():
         warnings.showwarning = _plain_warning
@@ -56,6 +63,8 @@ def _run(words: list[str]) -> int:
     panels: list[Panel] = []
     try:
         with guarded():
+            if words and not words[0].startswith("-") and words[0] not in NAMES:
+                raise OptionError(f'no command "{words[0]}": {nearest(words[0], NAMES)}')
             chosen, panels = options_of(words)
         return int(build(panels)(args=words, prog_name="vlprompt", standalone_mode=False) or 0)
     except Stop as stop:
@@ -73,7 +82,7 @@ def _run(words: list[str]) -> int:
             if text:
                 fail(text)
             return code
-        asked = words[0] if words and words[0] in {name for name, *_ in COMMANDS} else ""
+        asked = words[0] if words and words[0] in NAMES else ""
         word = getattr(error, "option_name", None)
         if word is not None and asked and "No such option" in error.format_message():
             function = {name: f for name, f, *_ in COMMANDS}[asked]
@@ -95,16 +104,23 @@ def take_switches(words: list[str]) -> list[str]:
 
 def options_of(words: Sequence[str]) -> tuple[list[str], list[Panel]]:
     """First reading: the methods, and the flags that they and the training bring."""
-    if not words or words[0] not in {name for name, _, learns, _ in COMMANDS if learns}:
+    training = training_flags(words)
+    if not training:
         return [], []
+    chosen = chosen_methods(words)
+    if not chosen and {"--help", "-h"} & set(words):  # their files need torch, which takes seconds
+        return [], training
+    chosen = chosen or [DEFAULT_METHOD]
+    return chosen, [*method_panels(chosen), *training]
+
+
+def training_flags(words: Sequence[str]) -> list[Panel]:
+    """Flags of the training, for the commands that train."""
+    if not words or words[0] not in {name for name, _, learns, _ in COMMANDS if learns}:
+        return []
     from vlprompt.training.options import TrainOptions
 
-    training = Panel("Training", TrainOptions, "train")
-    chosen = chosen_methods(words)
-    if not chosen and "--help" in words:  # their files need torch, which takes seconds
-        return [], [training]
-    chosen = chosen or [DEFAULT_METHOD]
-    return chosen, [*method_panels(chosen), training]
+    return [Panel("Training", TrainOptions, "train")]
 
 
 def build(panels: Sequence[Panel]) -> typer.Typer:

@@ -9,16 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from vlprompt.cli import shared
+from vlprompt.cli import completing, shared
 from vlprompt.cli.console import note, progress, say, show
 from vlprompt.errors import OptionError, nearest
 
 
 def protocol(
-    name: Annotated[str, typer.Argument(metavar="PROTOCOL", show_default=False, help="few_shot or base_to_new")],
+    name: Annotated[str, typer.Argument(
+        metavar="PROTOCOL", show_default=False, help="few_shot or base_to_new", autocompletion=completing.protocol,
+    )],
     data: shared.Data,
     method: Annotated[str | None, typer.Option(
-        "--method", "-m", metavar="NAME,...", show_default=False,
+        "--method", "-m", metavar="NAME,...", show_default=False, autocompletion=completing.method,
         help="coop+lamm if not given; several with commas between. Options go to the methods that have them",
     )] = None,
     shots: shared.Shots = 16,
@@ -84,13 +86,18 @@ def protocol(
     say(f"records: {out}")
 
 
-def find(name: str) -> Callable[..., Any]:
-    """The protocol's function; each lies in a file of its name. OptionError offers the nearest name."""
+def protocol_names() -> list[str]:
+    """Every file of `protocols` is one."""
     import pkgutil
 
     from vlprompt import protocols
 
-    known = sorted(m.name for m in pkgutil.iter_modules(protocols.__path__) if m.name != "common")
+    return sorted(m.name for m in pkgutil.iter_modules(protocols.__path__) if m.name != "common")
+
+
+def find(name: str) -> Callable[..., Any]:
+    """The protocol's function; each lies in a file of its name. OptionError offers the nearest name."""
+    known = protocol_names()
     wanted = name.replace("-", "_")
     if wanted not in known:
         raise OptionError(f'no protocol "{name}": {nearest(wanted, known)}')

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlprompt.cli import completing
 from vlprompt.cli.console import note
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ Data = Annotated[str, typer.Argument(
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="folder that fit wrote")]
 Shots = Annotated[int, typer.Option("--shots", "-k", min=0, help="training pictures per class; 0: all")]
 Backbone = Annotated[str, typer.Option(
-    "--backbone", "-b", rich_help_panel=WHERE, metavar="NAME",
+    "--backbone", "-b", rich_help_panel=WHERE, metavar="NAME", autocompletion=completing.backbone,
     help="embedded (comes with the package), ViT-B/32, ViT-B/16, ViT-L/14, RN50, a folder in Hugging Face or "
     "open_clip layout, an OpenAI .pt file, or the id of a CLIP on the Hugging Face hub",
 )]  # fmt: skip
@@ -56,7 +57,7 @@ Template = Annotated[list[str] | None, typer.Option(
     "start from the first, the zero-shot reference is the mean of all",
 )]  # fmt: skip
 Recipe = Annotated[str | None, typer.Option(
-    "--recipe", "-r", metavar="NAME", show_default=False,
+    "--recipe", "-r", metavar="NAME", show_default=False, autocompletion=completing.recipe,
     help="published settings by name (vlprompt methods --recipes), or a JSON file of that form",
 )]  # fmt: skip
 NoCache = Annotated[bool, typer.Option(
