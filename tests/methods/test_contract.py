@@ -125,7 +125,7 @@ def test_other_classes(name: str) -> None:
     if not method.new_names:
         with pytest.raises(OptionError, match="knows only the classes it was trained on"):
             method.for_classes(OTHERS)
-        assert torch.equal(logits(method.for_classes(NAMES[1:3])), logits(method)[:, 1:3])
+        torch.testing.assert_close(logits(method.for_classes(NAMES[1:3])), logits(method)[:, 1:3])
         return
     other = method.for_classes(OTHERS)
     found = logits(other)

@@ -69,7 +69,7 @@ def test_alpha_and_beta_are_the_best_of_the_grid_on_validation_pictures() -> Non
             assert own >= int((logits(other, validation[0]).argmax(-1) == truth).sum())
     fixed = build(alpha=1.25)
     fixed.prepare(features, labels, validation[0], truth)
-    assert float(fixed.alpha) == 1.25
+    assert fixed.alpha.item() == 1.25
 
 
 def test_without_validation_pictures_each_training_picture_is_judged_by_the_others() -> None:
@@ -81,7 +81,7 @@ def test_without_validation_pictures_each_training_picture_is_judged_by_the_othe
     assert int((logits(method, data(10, seed=4)[0][0]).argmax(-1) == data(10)[1]).sum()) > before * 2.5
     alone = build()  # one picture of a class: the others are all of other classes, so the vote is as weak as can be
     alone.prepare(features[:, ::4], labels[::4], *NONE)
-    assert float(alone.alpha) == pytest.approx(0.15)
+    assert alone.alpha.item() == pytest.approx(0.15)
 
 
 @pytest.mark.parametrize("name", BOTH)
