@@ -347,7 +347,10 @@ def get_ready(method: Method, inputs: Inputs, val: HeldOut | None) -> None:
 
 
 def announce(method: Method, pictures: int, options: TrainOptions, emit: OnRecord) -> None:
-    """Says what training will take, if it is more than the budget or many minutes."""
+    """Says what training will take, if it is more than the budget or many minutes, and if it is all warm-up."""
+    if 0 < options.epochs <= options.warmup_epochs and options.warmup_lr < options.lr:
+        emit(message(f"all {options.epochs} epochs are warm-up at lr {options.warmup_lr:g}, so little will be learned: "
+                     "more epochs, or --warmup-epochs 0"))  # fmt: skip
     found = estimate(method, pictures, options)
     budget = method.interpreter.budget
     if found.exceeds(budget):
