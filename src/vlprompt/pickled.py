@@ -1,0 +1,165 @@
+"""Tensors out of a training checkpoint, without running anything that it pickles.
+
+`torch.save` writes a zip file with one pickle and the bytes of every storage. A checkpoint holds optimiser
+and schedule objects beside its tensors, for which torch's own `weights_only` reader refuses the whole file.
+Here every class or function that the pickle names is replaced by one that does nothing, except those that
+say where a tensor lies; bytes are read for the tensors that are asked for, and for no others.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlprompt.errors import RunError
+
+DTYPES = {
+    "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32,
+    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a tensor lies in the file: storage, first element, shape and strides in elements."""
+
+    dtype: torch.dtype
+    key: str
+    offset: int = 0
+    shape: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+
+
+class Ignored:
+    """Stands for every object that is not needed: takes anything, does nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Ignored:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, item: Any) -> None:
+        pass
+
+    def extend(self, items: Any) -> None:
+        pass
+
+    def add(self, item: Any) -> None:
+        pass
+
+
+def _tensor(storage: Any, offset: Any = 0, size: Any = (), stride: Any = (), *_: Any) -> Any:
+    if not isinstance(storage, Stored):
+        return Ignored()
+    return Stored(storage.dtype, storage.key, int(offset), tuple(map(int, size)), tuple(map(int, stride)))
+
+
+def _parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+}
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in DTYPES:
+            return DTYPES[name]
+        return ALLOWED.get((module, name), Ignored)
+
+    def persistent_load(self, reference: Any) -> Any:
+        """("storage", type, key, device, count): a whole storage."""
+        if not isinstance(reference, tuple) or len(reference) < 3 or not isinstance(reference[1], torch.dtype):
+            return Ignored()
+        return Stored(reference[1], str(reference[2]))
+
+
+@dataclass(frozen=True)
+class Pickled:
+    """content: what the file holds, with `Stored` for tensors and `Ignored` for what was not read."""
+
+    content: Any
+    load: Callable[[Stored], Tensor]
+
+
+@contextmanager
+def open_pickled(path: Path) -> Iterator[Pickled]:
+    """The content of a file that `torch.save` wrote; RunError if it is none, or damaged."""
+    if not path.is_file():
+        raise RunError(f"{path}: there is no such file")
+    if not zipfile.is_zipfile(path):
+        raise RunError(
+            f"{path}: not a checkpoint in the zip format that torch.save has written since version 1.6; "
+            "load it with torch and save it again"
+        )
+    with _damaged(path):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        name = next((n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl"), None)
+        if name is None:
+            raise RunError(f"{path}: a zip file, but not one that torch.save wrote (no data.pkl in it)")
+        folder = name.removesuffix("data.pkl")
+        with _damaged(path), archive.open(name) as file:
+            content = _Reader(file).load()
+
+        def load(stored: Stored) -> Tensor:
+            with _damaged(path):
+                return _read(archive, folder, stored)
+
+        yield Pickled(content, load)
+
+
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """Damaged files raise whatever they happen to hit."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(f"{path}: damaged, cannot be read ({reason})") from error
+
+
+def _read(archive: zipfile.ZipFile, folder: str, stored: Stored) -> Tensor:
+    """One tensor, copied out of its storage; ValueError if it reaches beyond it."""
+    if "/" in stored.key:
+        raise ValueError(f"no storage {stored.key!r}")
+    data = bytearray(archive.read(f"{folder}data/{stored.key}"))
+    if not prod(stored.shape):
+        return torch.empty(stored.shape, dtype=stored.dtype)
+    last = stored.offset + sum((n - 1) * s for n, s in zip(stored.shape, stored.stride, strict=True))
+    flat = torch.frombuffer(data, dtype=stored.dtype)
+    if min(stored.offset, *stored.stride, 0) < 0 or last >= len(flat):
+        raise ValueError(f"a tensor of shape {list(stored.shape)} reaches beyond its {len(flat)} stored values")
+    return flat.as_strided(stored.shape, stored.stride, stored.offset).clone()
+
+
+def tensors_by_name(content: Any) -> dict[str, Stored]:
+    """The tensors of a state dict, bare or under "state_dict", names without DataParallel's "module."."""
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        return {}
+    return {str(k).removeprefix("module."): v for k, v in content.items() if isinstance(v, Stored)}
