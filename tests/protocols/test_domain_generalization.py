@@ -6,7 +6,7 @@ from support import tiny_backbone
 from vlprompt import methods
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, OptionError
-from vlprompt.protocols.domain_generalization import domain_generalization, shared_labels
+from vlprompt.protocols.domain_generalization import domain_generalization, domains_of, shared_labels
 
 MORE = {"train": {"epochs": 1, "batch": 6, "views": 1}, "cache": False, "shots": 2, "seeds": [1]}
 SMALL = {"maple": {"depth": 2}, "maple+lamm": {"depth": 2}}
@@ -76,6 +76,13 @@ def test_classes_are_known_by_name_before_number(data):
     assert shared_labels(data, by_folder) == {i: i for i in range(4)}
     with pytest.raises(DataError, match='its class "x"'):
         shared_labels(numbered, replace(numbered, class_names=("x", *data.class_names[1:])))
+
+
+def test_vendors_are_the_domains_of_the_demo_pictures():
+    trained, tested = domains_of(open_dataset("demo"), "google", ())
+    assert trained.name == "demo:google" and set(tested) == {"fluent", "twitter"}
+    for target in tested.values():
+        assert set(shared_labels(trained, target)) == set(range(len(trained.class_names)))
 
 
 def test_what_cannot_be_done_says_so(backbone, data, tmp_path):

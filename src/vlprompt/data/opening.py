@@ -51,6 +51,8 @@ def open_dataset(
     if root is not None:
         from vlprompt.data.catalog_reading import open_catalog
 
+        if any(given is not None for given in (classes, label_column, labels, domains)):
+            raise DataError(f"{path}: a data set of the catalog has its own classes, labels and splits; give its folder instead")
         return open_catalog(os.fspath(path), root)
     if isinstance(path, str) and (path == "demo" or path.startswith("demo:")) and not Path(path).exists():
         from vlprompt.data.demo import demo_path
