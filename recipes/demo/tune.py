@@ -22,7 +22,7 @@ from vlprompt.demo.jobs import cores, set_up
 from vlprompt.results.records import append
 
 # A hundredfold range; the published rates, for backbones of 512 dimensions and more, lie at its low end.
-RATES = (0.005, 0.02, 0.1, 0.5)
+RATES = (0.001, 0.005, 0.02, 0.1, 0.5)
 ASSETS = Path(__file__).parents[2] / "src" / "vlprompt" / "assets" / "recipes"
 
 

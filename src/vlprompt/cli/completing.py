@@ -35,6 +35,12 @@ def protocol(incomplete: str) -> list[str]:
     return [name for name in protocol_names() if name.startswith(incomplete)]
 
 
+def paper(incomplete: str) -> list[str]:
+    from vlprompt.results.published import PAPERS
+
+    return [name for name in PAPERS if name.startswith(incomplete)]
+
+
 def backbone(incomplete: str) -> list[str]:
     known = ("embedded", "ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px", "RN50", "RN101")
     return [name for name in known if name.startswith(incomplete)]

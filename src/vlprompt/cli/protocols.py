@@ -65,8 +65,9 @@ def protocol(
     from vlprompt.clip.loading import load_backbone
     from vlprompt.data.cache import FeatureCache
     from vlprompt.fitting import make_plan
+    from vlprompt.results.comparison import compare
     from vlprompt.results.records import append
-    from vlprompt.results.tables import results_table
+    from vlprompt.results.sheets import rich_table
 
     plans = [make_plan(m, own_options(m, options or {}), train, recipe, template) for m in chosen]
     loaded = load_backbone(backbone, device=device, precision=precision, tokenizer=tokenizer)
@@ -82,7 +83,8 @@ def protocol(
             for record in found:
                 append(out, record)
                 records.append(record)
-    show(results_table(records))
+    for sheet in compare(records):
+        show(rich_table(sheet))
     say(f"records: {out}")
 
 
@@ -129,24 +131,44 @@ def table(
     )],
     format_: Annotated[str, typer.Option("--format", "-f", help="rich, md, csv or latex")] = "rich",
     protocol_: Annotated[str | None, typer.Option("--protocol", show_default=False, help="only of this one")] = None,
+    paper: Annotated[str | None, typer.Option(
+        "--paper", "-p", metavar="NAME", show_default=False, autocompletion=completing.paper,
+        help="published figures beside ours: maple, lamm, ctp-tft, or of baselines promptsrc, proda, tip-adapter, dept, dpc",
+    )] = None,
 ) -> None:  # fmt: skip
     """Mean and deviation over seeds of what vlprompt protocol recorded.
 
+    Every data set, and their average where there are several; the harmonic mean
+    is that of the averages, as in papers. With --paper, a published figure
+    stands beside ours where protocol, data set and shots are the same.
+
     \b
     vlprompt table results.jsonl
+    vlprompt table results.jsonl --protocol base_to_new --paper maple
     vlprompt table results.jsonl --format latex > table.tex
     """
+    from vlprompt.results.comparison import compare
+    from vlprompt.results.sheets import formatted, rich_table
+
+    sheets = compare(recorded(files, protocol_), paper)
+    if format_ != "rich":
+        say(formatted(sheets, format_))
+        for text in (text for sheet in sheets for text in sheet.notes if format_ == "csv"):
+            note(text)
+        return
+    for sheet in sheets:
+        show(rich_table(sheet))
+
+
+def recorded(files: list[Path], protocol: str | None = None) -> list[dict[str, Any]]:
+    """The records of all files, of one protocol if it is named; OptionError where there are none of it."""
     from vlprompt.results.records import read
-    from vlprompt.results.tables import formatted, results_table
 
     records = [record for file in files for record in read(file)]
-    if protocol_ is not None:
-        names = {record["protocol"] for record in records}
-        wanted = protocol_.replace("-", "_")
-        if wanted not in names:
-            raise OptionError(f'no results of protocol "{protocol_}": {nearest(wanted, names)}')
-        records = [record for record in records if record["protocol"] == wanted]
-    if format_ == "rich":
-        show(results_table(records))
-    else:
-        say(formatted(records, format_))
+    if protocol is None:
+        return records
+    names = {record["protocol"] for record in records}
+    wanted = protocol.replace("-", "_")
+    if wanted not in names:
+        raise OptionError(f'no results of protocol "{protocol}": {nearest(wanted, names)}')
+    return [record for record in records if record["protocol"] == wanted]

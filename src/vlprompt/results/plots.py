@@ -141,7 +141,7 @@ def confusion_matrix(confusion: np.ndarray, names: Sequence[str]) -> Figure:
         axes = figure.subplots()
         for row, column in zip(*np.nonzero(counts), strict=True):
             right = shown[row] == shown[column]
-            _square(axes, column, row, SERIES[0] if right else SERIES[1], 0.12 + 0.88 * share[row, column])
+            _square(axes, column, row, SERIES[0] if right else SERIES[1], 0.2 + 0.8 * share[row, column])
             if n <= 16:
                 axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8)
         axes.set_xlim(-0.5, n - 0.5)

@@ -81,7 +81,9 @@ def curves(info: dict[str, Any], log: list[dict[str, Any]], learned: dict[str, A
             levels[name] = scores["accuracy"]
     drawn = plots.learning_curves({info["method"]: epochs}, levels=levels)
     svg = plots.to_svg(drawn, "curves", "loss and accuracy by epoch")
-    caption = "Training pictures are cropped and flipped at random, so their accuracy may lie below that of test pictures."
+    caption = "Mean over each epoch, on the training pictures."
+    if (info.get("train") or {}).get("views") != "center":
+        caption = "Training pictures are cropped and flipped at random, so their accuracy may lie below that of test pictures."
     return Html("<h2>Learning</h2>" + pages.figure(svg, caption))
 
 

@@ -1,45 +1,26 @@
-"""Tables: a run beside zero-shot, its classes, and mean ± deviation over the seeds of a protocol."""
+"""Tables of a run: beside zero-shot, and class by class; and rows of a protocol's records.
+
+Tables of several methods and data sets are made in `vlprompt.results.comparison` and `sheets`.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vlprompt.errors import OptionError, nearest
+from vlprompt.results.gathering import Cell as Cell
+from vlprompt.results.gathering import cells, gather
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Scores = dict[str, Any]  # as `Scores.to_dict` gives them
-FORMATS = ("rich", "md", "csv", "latex")
-# What is shown of a protocol's records; any other number in them follows under its own name.
-HEADINGS = {
-    "accuracy": "accuracy", "macro_f1": "macro F1", "base": "base", "new": "new", "harmonic_mean": "HM",
-    "all": "all together", "seconds": "training s",
-}  # fmt: skip
-_HIDDEN = ("seed", "shots", "count", "total_seconds")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Mean and sample deviation of a value over n seeds; std is 0 for one."""
-
-    mean: float
-    std: float
-    n: int
-
-    def text(self, plus_minus: str = " ± ", digits: int = 2) -> str:
-        if self.n < 2:
-            return f"{self.mean:.{digits}f}"
-        return f"{self.mean:.{digits}f}{plus_minus}{self.std:.{digits}f}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method under one protocol on one data set. values: by the names of HEADINGS."""
+    """One method under one protocol on one data set. values: by their names in the records."""
 
     protocol: str
     data: str
@@ -51,129 +32,8 @@ class Row:
 
 
 def rows_of(records: Iterable[dict[str, Any]]) -> list[Row]:
-    """Records of single seeds as rows; a zero-shot row stands before the methods it is the reference of.
-
-    A seed recorded twice counts once, the later record being taken.
-    """
-    groups: dict[tuple[Any, ...], dict[str, dict[Any, dict[str, float]]]] = {}
-    for record in records:
-        key = (record["protocol"], record.get("data", ""), record.get("backbone", ""), record.get("shots", 0))
-        methods = groups.setdefault(key, {})
-        reference = record.get("zero_shot")
-        if isinstance(reference, (int, float)):
-            reference = {"accuracy": reference}
-        seed = record.get("seed")
-        if isinstance(reference, dict):
-            methods.setdefault("zero-shot", {})[seed] = _numbers(reference)
-        if record["method"] != "zeroshot" or reference is None:
-            methods.setdefault(record["method"], {})[seed] = _numbers(record)
-    found = []
-    for (protocol, data, backbone, shots), methods in groups.items():
-        for name, seeds in methods.items():
-            found.append(Row(protocol, data, backbone, shots, name, len(seeds), _cells(list(seeds.values()))))
-    return found
-
-
-def _numbers(record: dict[str, Any]) -> dict[str, float]:
-    return {
-        key: float(value) for key, value in record.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and key not in (*_HIDDEN, "zero_shot")
-    }  # fmt: skip
-
-
-def _cells(seeds: Sequence[dict[str, float]]) -> dict[str, Cell]:
-    cells = {}
-    for key in dict.fromkeys(key for values in seeds for key in values):
-        values = [seed[key] for seed in seeds if key in seed]
-        mean = sum(values) / len(values)
-        spread = sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
-        cells[key] = Cell(mean, spread**0.5, len(values))
-    return cells
-
-
-def grid(rows: Sequence[Row], plus_minus: str = " ± ") -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of one table for all rows; columns that never differ are left out."""
-    facts = [
-        name for name in ("protocol", "data", "backbone", "shots")
-        if len({getattr(row, name) for row in rows}) > 1
-    ]  # fmt: skip
-    keys = list(dict.fromkeys(key for row in rows for key in row.values))
-    keys.sort(key=lambda key: list(HEADINGS).index(key) if key in HEADINGS else len(HEADINGS))
-    header = [*facts, "method", "seeds", *(HEADINGS.get(key, key.replace("_", " ")) for key in keys)]
-    body = []
-    for row in rows:
-        cells = [row.values[key].text(plus_minus, 1 if key == "seconds" else 2) if key in row.values else "" for key in keys]
-        body.append([*(str(getattr(row, fact)) for fact in facts), row.method, str(row.seeds), *cells])
-    return header, body
-
-
-def caption(rows: Sequence[Row]) -> str:
-    """What all rows share."""
-    shared = []
-    for name, form in (("protocol", "{}"), ("data", "{}"), ("backbone", "backbone {}"), ("shots", "{} shots")):
-        values = {getattr(row, name) for row in rows}
-        if len(values) == 1:
-            shared.append(form.format(values.pop()))
-    return ", ".join(shared)
-
-
-def results_table(records: Iterable[dict[str, Any]]) -> Table:
-    """Mean ± deviation over seeds, for the terminal."""
-    rows = rows_of(records)
-    header, body = grid(rows)
-    return _rich(caption(rows), header, body, bold=header.index("method"))
-
-
-def formatted(records: Iterable[dict[str, Any]], format: str) -> str:
-    """The same as text: md, csv or latex."""
-    rows = rows_of(records)
-    if format == "md":
-        header, body = grid(rows)
-        rule = ["---" if name in ("method", "protocol", "data", "backbone") else "---:" for name in header]
-        lines = [header, rule, *body]
-        return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-    if format == "csv":
-        return _csv(rows)
-    if format == "latex":
-        header, body = grid(rows, r" \pm ")
-        return _latex(caption(rows), header, body)
-    raise OptionError(f'no table format "{format}": {nearest(format, FORMATS)}')
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    """Full precision, mean and deviation in columns of their own."""
-    keys = list(dict.fromkeys(key for row in rows for key in row.values))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["protocol", "data", "backbone", "shots", "method", "seeds",
-                     *(f"{key}_{part}" for key in keys for part in ("mean", "std"))])  # fmt: skip
-    for row in rows:
-        cells: list[Any] = []
-        for key in keys:
-            cell = row.values.get(key)
-            cells += ["", ""] if cell is None else [f"{cell.mean:.6g}", f"{cell.std:.6g}" if cell.n > 1 else ""]
-        writer.writerow([row.protocol, row.data, row.backbone, row.shots, row.method, row.seeds, *cells])
-    return text.getvalue().rstrip("\n")
-
-
-def _latex(title: str, header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    words = sum(name in ("method", "protocol", "data", "backbone") for name in header)
-
-    def line(cells: Sequence[str]) -> str:
-        shown = [f"${cell}$" if r"\pm" in cell else _escape(cell) for cell in cells]
-        return " & ".join(shown) + r" \\"
-
-    rows = "\n".join(line(cells) for cells in body)
-    return (
-        f"% {title}\n\\begin{{tabular}}{{{'l' * words}{'r' * (len(header) - words)}}}\n\\toprule\n"
-        f"{line(header)}\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}"
-    )
-
-
-def _escape(text: str) -> str:
-    for character in r"&%$#_{}":
-        text = text.replace(character, "\\" + character)
-    return text
+    """Records of single seeds as rows; a zero-shot row stands before the methods it is the reference of."""
+    return [Row(*key, len(seeds), cells(seeds)) for key, seeds in gather(records).items()]
 
 
 def run_table(info: dict[str, Any]) -> Table:

@@ -1,0 +1,185 @@
+"""Result tables of a protocol: every data set and their average, beside what a paper reports.
+
+`compare` puts records together; `vlprompt.results.sheets` writes them as text. A published figure stands beside ours
+only where protocol, data set and shots are the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vlprompt.results import published
+from vlprompt.results.gathering import ZERO_SHOT, Cell, Key, Seeds, average, cells, gather
+
+AVERAGED = ("few_shot", "base_to_new", "class_incremental")  # the others have averages of their own in every record
+TRANSFER = ("cross_dataset", "domain_generalization")
+READINGS = ("ctp", "tft")  # methods that were written after an abstract alone
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method on one data set, or on average. published: a paper's figures by the same names."""
+
+    data: str
+    shots: int
+    method: str
+    seeds: int
+    values: Mapping[str, Cell]
+    published: Mapping[str, float] = field(default_factory=dict)
+    rough: bool = False  # measured in a plot
+    mean_of: int = 0  # data sets averaged; 0: none
+
+    def difference(self, key: str) -> float | None:
+        """Ours less the published figure, in points."""
+        return self.values[key].mean - self.published[key] if key in self.published and key in self.values else None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The lines of one protocol on one backbone. notes: what a reader of the figures has to know."""
+
+    protocol: str
+    backbone: str
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def caption(self) -> str:
+        """What all lines share."""
+        facts = [self.protocol]
+        data, shots = {line.data for line in self.lines}, {line.shots for line in self.lines}
+        facts += [f"data {data.pop()}"] if len(data) == 1 else []
+        facts += [f"backbone {self.backbone}"] if self.backbone else []
+        facts += [f"{shots.pop()} shots"] if len(shots) == 1 else []
+        return ", ".join(facts)
+
+
+def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> list[Sheet]:
+    """One sheet for each protocol and backbone. OptionError for a paper that is not known."""
+    gathered = gather(record for record in records if not record.get("error"))
+    found = []
+    for protocol, backbone in dict.fromkeys((key.protocol, key.backbone) for key in gathered):
+        rows = {key: seeds for key, seeds in gathered.items() if (key.protocol, key.backbone) == (protocol, backbone)}
+        lines = [Line(k.data, k.shots, k.method, len(seeds), _cells(k.method, seeds)) for k, seeds in rows.items()]
+        notes: list[str] = []
+        if protocol in AVERAGED:
+            means, notes = _averages(rows)
+            lines += means
+        lines = _ordered(lines)
+        if paper is not None:
+            known = published.figures(protocol, paper)
+            lines = [_beside(line, known, protocol, lines) for line in lines]
+            notes = [*_paper_notes(protocol, backbone, paper, lines), *notes]
+        readings = [m for m in dict.fromkeys(line.method for line in lines) if set(m.split("+")) & set(READINGS)]
+        if readings:
+            notes = [*notes, f"{', '.join(readings)}: our reading of the abstract; no equations or code are public, so "
+                     "no difference from the paper is a reproduction or a failure of one"]  # fmt: skip
+        found.append(Sheet(protocol, backbone, tuple(lines), tuple(notes)))
+    return found
+
+
+def _cells(method: str, seeds: Seeds) -> dict[str, Cell]:
+    """Zero-shot learns nothing: where all seeds agree, a deviation of zero says nothing."""
+    found = cells(seeds)
+    if method == ZERO_SHOT:
+        return {key: Cell(cell.mean, 0.0, 1) if cell.std < 1e-9 else cell for key, cell in found.items()}
+    return found
+
+
+def _averages(rows: Mapping[Key, Seeds]) -> tuple[list[Line], list[str]]:
+    """A line for every method that was run on all data sets; a note names the others."""
+    lines, notes = [], []
+    for shots in dict.fromkeys(key.shots for key in rows):
+        data = list(dict.fromkeys(key.data for key in rows if key.shots == shots))
+        if len(data) < 2:
+            continue
+        for method in dict.fromkeys(key.method for key in rows if key.shots == shots):
+            held = {k.data: seeds for k, seeds in rows.items() if k.shots == shots and k.method == method}
+            missing = [name for name in data if name not in held]
+            seeds = {} if missing else average([held[name] for name in data])
+            if seeds:
+                lines.append(Line(f"average of {len(data)}", shots, method, len(seeds), _cells(method, seeds),
+                                  mean_of=len(data)))  # fmt: skip
+            else:
+                why = f"not run on {', '.join(missing)}" if missing else "its data sets have no seed in common"
+                notes.append(f"{method} at {shots} shots has no average: {why}")
+    return lines, notes
+
+
+def _ordered(lines: Sequence[Line]) -> list[Line]:
+    """Data sets as in the papers, then others as they come; zero-shot and probes before what learns prompts."""
+    from vlprompt import methods
+
+    known = [ZERO_SHOT, *methods.names()]
+    data = list(dict.fromkeys(line.data for line in lines))
+
+    def place(line: Line) -> tuple[int, ...]:
+        name = published.catalog_name(line.data)
+        where = published.ELEVEN.index(name) if name in published.ELEVEN else len(published.ELEVEN) + data.index(line.data)
+        which = known.index(line.method) if line.method in known else len(known)
+        return (line.mean_of > 0, where, line.shots, which)
+
+    return sorted(lines, key=place)
+
+
+def _beside(line: Line, known: Sequence[published.Figure], protocol: str, lines: Sequence[Line]) -> Line:
+    """The line with the published figures of the same method, data set and shots, if there are any."""
+    method = "zeroshot" if line.method == ZERO_SHOT else line.method
+    if line.mean_of:
+        data = list(dict.fromkeys(other.data for other in lines if other.shots == line.shots and not other.mean_of))
+        values = published.mean_figure(known, method, data, line.shots)
+        rough = bool(values) and any(f.kind == "plot" for f in known if f.method == method)
+        return replace(line, published={k: v for k, v in values.items() if k in line.values}, rough=rough)
+    figure = published.find(known, method, line.data, line.shots)
+    if figure is None:
+        return line
+    values = _transferred(figure, line) if protocol in TRANSFER else figure.values
+    return replace(line, published={k: v for k, v in values.items() if k in line.values}, rough=figure.kind == "plot")
+
+
+def _transferred(figure: published.Figure, line: Line) -> dict[str, float]:
+    """A paper's figures for our targets. Its average counts if it has the same targets; of fewer it is made anew."""
+    names = {key: published.catalog_name(key) for key in line.values if key not in ("seconds", "average")}
+    values = {key: figure.values[name] for key, name in names.items() if name in figure.values}
+    targets = {key for key in names if key != "source"}
+    if targets and targets <= set(values):
+        whole = {names[key] for key in targets} == set(figure.values) - {"source", "average"}
+        mean = sum(values[key] for key in targets) / len(targets)
+        values["average"] = figure.values.get("average", mean) if whole else mean
+    return values
+
+
+def same_backbone(ours: str, theirs: str) -> bool:
+    """Whether a record's backbone is the one a figure was made with, in any of its usual names."""
+    plain = re.sub(r"[^a-z0-9]", "", ours.lower())
+    names = {"ViT-B/16": ("vitb16", "clipvitbasepatch16"), "RN50": ("rn50", "resnet50clipopenai")}[theirs]
+    foreign = ("laion", "datacomp", "dfn", "metaclip", "siglip", "eva")
+    return plain.endswith((*names, *(f"{name}pt" for name in names))) and not any(word in plain for word in foreign)
+
+
+def _paper_notes(protocol: str, backbone: str, paper: str, lines: Sequence[Line]) -> list[str]:
+    """Where the published figures come from, and why they may not compare."""
+    title = published.PAPERS[paper]
+    known = published.figures(protocol, paper)
+    if not known:
+        others = ", ".join(published.papers(protocol)) or "none"
+        return [f"no figures of {protocol} in {title} could be read; papers that have some: {others}"]
+    if not any(line.published for line in lines):
+        return [f"no published figure beside these: {title} has none of the same data sets and shots"]
+    shown = {line.method.replace(ZERO_SHOT, "zeroshot") for line in lines if line.published}
+    used = [figure for figure in known if figure.method in shown]
+    sources = list(dict.fromkeys(f"{f.source}{f' ({f.variant})' if f.variant else ''}" for f in used))
+    notes = [f"published: {'; '.join(sources)}"]
+    if any(line.rough for line in lines):
+        notes.append("≈: measured in a plot, to a few tenths of a point")
+    theirs = used[0].backbone
+    if not same_backbone(backbone, theirs):
+        notes.append(f"not comparable: published figures were made with CLIP {theirs}, ours with {backbone or 'another'}")
+    notes.append(
+        "published figures hold for the papers' own splits (split_zhou_*.json, seeds 1 to 3); on other splits, or on "
+        "pictures that only share the name, the difference means nothing"
+    )
+    return notes
