@@ -141,9 +141,13 @@ def _base_to_new(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureC
     }}  # fmt: skip
 
 
-def curve(log: list[dict[str, Any]], points: int = 20) -> list[dict[str, float]]:
-    """Mean loss and accuracy of the logged steps in equal parts of the training; "epoch" is the part's number."""
+def curve(log: list[dict[str, Any]], points: int | None = None) -> list[dict[str, float]]:
+    """Mean loss and accuracy of the logged steps in equal parts of the training; "epoch" is the part's number.
+
+    points: parts; of ten steps or more if not given, and twenty at most.
+    """
     steps = [record for record in log if record["event"] == "step"]
+    points = points or max(2, min(20, len(steps) // 10))
     found = []
     for i in range(points):
         part = steps[i * len(steps) // points : (i + 1) * len(steps) // points]

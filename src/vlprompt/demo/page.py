@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vlprompt import methods
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.demo import settings
 from vlprompt.demo.jobs import Job, Place, backbone_and_data
 from vlprompt.demo.summary import ZERO_SHOT, Line, columns, lines_of, verdicts
+from vlprompt.options import field_table
 from vlprompt.results import pages, plots
 from vlprompt.results.pages import Html
 from vlprompt.results.report import classes, confusion_of
@@ -88,7 +90,7 @@ def _page(place: Place, dataset: Dataset, lines: Sequence[Line], infos: dict[str
         bars=pages.figure(figures["bars"], "Bars: mean over seeds; whiskers: standard deviation where there are several."),
         verdicts=pages.notes(verdicts(lines)), pictures_text=_pictures_text(title),
         pictures=_pictures(dataset, shown), shown=title,
-        curves=pages.figure(figures["curves"], "Seed 1. Mean over each twentieth of the training.")
+        curves=pages.figure(figures["curves"], "Seed 1. Every point is the mean of ten steps or more.")
         if "curves" in figures else "",
         confusion=pages.figure(figures["confusion"], f"{title}, seed 1, test pictures. Rows are true classes. Blue: right; "
                                "orange: wrong; the stronger, the larger the share of the row.", square=True)
@@ -172,8 +174,15 @@ def _how() -> Html:
         "pictures played no part. Batch, epochs and views are the same for all methods of a kind; they keep the demo "
         "within three minutes on two cores.",
         "Features of the frozen image tower are computed once per picture and kept. MaPLe has prompts in the image "
-        "tower and so runs it in every step; CoCoOp has texts of its own for every picture: both get one epoch.",
+        "tower and so runs it in every step; CoCoOp has texts of its own for every picture. Both get one epoch here, "
+        "a fifth and a tenth of what their papers give them, and are far from finished: their rows say what a minute "
+        "buys, not what the methods can do.",
     ])  # fmt: skip
+
+
+def usual(method: str) -> dict[str, Any]:
+    """Default values of a method's options."""
+    return {row["name"]: row["default"] for kind in methods.load(method).kinds for row in field_table(kind)}
 
 
 def _settings(infos: dict[str, dict[str, Any]], titles: dict[str, str], order: Sequence[str]) -> Html:
@@ -181,8 +190,8 @@ def _settings(infos: dict[str, dict[str, Any]], titles: dict[str, str], order: S
     for name in order:
         info = infos[name]
         train = info["train"]
-        options = ", ".join(f"{k} = {v}" for k, v in info["options"].items() if v not in ("", None, False))
+        options = ", ".join(f"{k} = {v}" for k, v in info["options"].items() if v != usual(name).get(k))
         learned = f"{info['parameters']:,}".replace(",", " ")
-        rows.append([titles[name], options, learned, train["optimizer"], f"{train['lr']:g}", train["epochs"],
+        rows.append([titles[name], options or "as usual", learned, train["optimizer"], f"{train['lr']:g}", train["epochs"],
                      train["batch"], train["views"]])  # fmt: skip
-    return pages.table(["method", "options", "learned numbers", "optimiser", "lr", "epochs", "batch", "views"], rows, words=2)
+    return pages.table(["method", "options beside the usual", "learned numbers", "optimiser", "lr", "epochs", "batch", "views"], rows, words=2)

@@ -62,9 +62,10 @@ def learning_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]], *,
         for i, (name, level) in enumerate((levels or {}).items()):
             right.axhline(level, color=SERIES[(i + 2) % len(SERIES)], linestyle=DASHES[1 + i % 3], label=name)
         across = "part of the training" if several else "epoch"
-        _label(left, "Loss", across, "mean loss of an epoch")
+        _label(left, "Loss", across, "mean loss")
         _label(right, "Accuracy on the training pictures", across, "per cent")
-        right.set_ylim(0, 102)
+        highest = max([r["accuracy"] for records in curves.values() for r in records] + list((levels or {}).values()))
+        right.set_ylim(0, 102 if highest > 60 else max(10.0, 1.25 * highest))
         if not several:
             for axes in (left, right):
                 axes.xaxis.get_major_locator().set_params(integer=True)
