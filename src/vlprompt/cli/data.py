@@ -3,28 +3,52 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from vlprompt.cli import shared
 from vlprompt.cli.console import say, show
+from vlprompt.errors import OptionError
 
 
 def data(
     path: shared.Data,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False, help="after check")] = None,
+    root: Annotated[str | None, typer.Option(
+        "--root", metavar="DIR", show_default=False, help="folder of benchmark data sets; PATH is then a name of list",
+    )] = None,
     classes: shared.Classes = None,
     label_column: shared.LabelColumn = None,
     labels: shared.Labels = None,
     domain: shared.Domain = None,
     json_: shared.Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """What fit would read: classes and their names, pictures per split, notices.
 
     \b
     vlprompt data photos/
     vlprompt data list.csv --label-column fine
+    vlprompt data list
+    vlprompt data check caltech101 --root datasets/
     """
+    if path in ("list", "check") and not Path(path).exists():
+        from vlprompt.cli.catalog import show_check, show_list
+
+        if path == "list":
+            show_list(json_)
+            return
+        if name is None or root is None:
+            raise OptionError("data check: give the name of a data set (see vlprompt data list) and --root DIR")
+        if not show_check(name, root, json_):
+            raise typer.Exit(1)
+        return
+    if name is not None:
+        raise OptionError(f"data takes one path, and {name} is a second one")
     from vlprompt.data.dataset import duplicate_notice, duplicates_across_splits
 
-    dataset = shared.open_data(path, classes=classes, label_column=label_column, labels=labels, domain=domain)
+    dataset = shared.open_data(path, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root)
     counts = {split: dataset.counts(split) for split in dataset.splits}
     twice = duplicate_notice(duplicates_across_splits(dataset))
     notices = [*dataset.notices, *([twice] if twice else [])]

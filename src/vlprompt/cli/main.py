@@ -22,6 +22,7 @@ from vlprompt.cli.evaluate import evaluate
 from vlprompt.cli.fit import fit
 from vlprompt.cli.flags import Panel, chosen_methods, command, flag_names, method_panels, unknown_flag
 from vlprompt.cli.guarding import INTERRUPTED, Stop, explain, fail, guarded, usage_line
+from vlprompt.cli.importing import import_
 from vlprompt.cli.methods import methods
 from vlprompt.cli.predict import predict
 from vlprompt.cli.protocols import protocol, table
@@ -36,6 +37,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
     ("report", report, False, False),
     ("methods", methods, False, False),
     ("data", data, False, False),
+    ("import", import_, False, False),
     ("protocol", protocol, True, True),
     ("table", table, False, False),
     ("demo", demo, False, False),

@@ -16,7 +16,8 @@ from vlprompt.errors import OptionError, nearest
 
 def protocol(
     name: Annotated[str, typer.Argument(
-        metavar="PROTOCOL", show_default=False, help="few_shot or base_to_new", autocompletion=completing.protocol,
+        metavar="PROTOCOL", show_default=False, help="few_shot, base_to_new, cross_dataset, "
+        "domain_generalization or class_incremental", autocompletion=completing.protocol,
     )],
     data: shared.Data,
     method: Annotated[str | None, typer.Option(
@@ -31,6 +32,16 @@ def protocol(
     runs: Annotated[Path | None, typer.Option(
         "--runs", metavar="FOLDER", show_default=False,
         help="keep a run folder per method and seed in it; what is there already is not done again",
+    )] = None,
+    sessions: Annotated[int | None, typer.Option(
+        "--sessions", metavar="N", show_default=False, help="class_incremental: how many the classes arrive in",
+    )] = None,
+    source: Annotated[str | None, typer.Option(
+        "--source", metavar="NAME", show_default=False, help="domain_generalization: the domain to train on",
+    )] = None,
+    target: Annotated[list[str] | None, typer.Option(
+        "--target", metavar="PATH", show_default=False,
+        help="cross_dataset, domain_generalization: data to test on, or NAME=PATH; may be given again",
     )] = None,
     recipe: shared.Recipe = None,
     template: shared.Template = None,
@@ -50,16 +61,22 @@ def protocol(
 
     few_shot trains on some pictures of every class and tests on all classes.
     base_to_new trains on the first half of the classes and tests on these, on
-    the others, and on all together. Every seed appends a record to --out.
+    the others, and on all together. cross_dataset tests on other data, domain_generalization
+    on other domains, class_incremental learns classes in sessions. Every seed
+    appends a record to --out.
 
     \b
     vlprompt protocol few_shot photos/ --method zeroshot,coop,coop+lamm
     vlprompt protocol base_to_new photos/ --method maple --seeds 1
+    vlprompt protocol class_incremental demo --method lamm,coop --sessions 4
+    vlprompt protocol domain_generalization demo --source google
+    vlprompt protocol cross_dataset photos/ --target birds.zip --target cars=autos/
     vlprompt table results.jsonl --format md
     """
     chosen = [part.strip() for part in method.split(",") if part.strip()] if method else [None]
     numbers = seed_numbers(seeds)
     run_protocol = find(name)
+    own = own_arguments(run_protocol, sessions=sessions, source=source, targets=targets_of(target or []))
     dataset = shared.open_data(data, classes=classes, label_column=label_column, labels=labels, domain=domain)
     note("loading torch and the backbone")
     from vlprompt.clip.loading import load_backbone
@@ -79,6 +96,7 @@ def protocol(
                 dataset, plan.method, loaded, shots=shots, seeds=numbers, options=plan.options, train=plan.train,
                 templates=list(plan.templates), cache=cache, tokenizer=tokenizer, on_record=receive,
                 command=shared.typed_command(), out=None if runs is None else runs / name / plan.method,
+                **own,
             )  # fmt: skip
             for record in found:
                 append(out, record)
@@ -104,6 +122,27 @@ def find(name: str) -> Callable[..., Any]:
     if wanted not in known:
         raise OptionError(f'no protocol "{name}": {nearest(wanted, known)}')
     return getattr(import_module(f"vlprompt.protocols.{wanted}"), wanted)
+
+
+def own_arguments(run_protocol: Callable[..., Any], **given: Any) -> dict[str, Any]:
+    """What was given of the arguments that not every protocol has; OptionError for one that this lacks."""
+    import inspect
+
+    flags = {"targets": "--target"}
+    found = {key: value for key, value in given.items() if value}
+    for key in found:
+        if key not in inspect.signature(run_protocol).parameters:
+            raise OptionError(f"{run_protocol.__name__} takes no {flags.get(key, f'--{key}')}")
+    return found
+
+
+def targets_of(words: list[str]) -> dict[str, str] | list[str]:
+    """Paths, or a mapping from names where some are given as NAME=PATH."""
+    if not any("=" in word and not Path(word).exists() for word in words):
+        return words
+    pairs = [word.partition("=") if "=" in word and not Path(word).exists() else (Path(word).stem, "=", word)
+             for word in words]  # fmt: skip
+    return {name: path for name, _, path in pairs}
 
 
 def own_options(method: str | None, options: dict[str, Any]) -> dict[str, Any]:

@@ -67,13 +67,13 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a 
 
 
 def open_data(path: str, *, classes: str | None = None, label_column: str | None = None, labels: str | None = None,
-              domain: list[str] | None = None) -> Dataset:
+              domain: list[str] | None = None, root: str | None = None) -> Dataset:
     """The data set that the arguments mean; says at once what was found."""
     from vlprompt.data.opening import open_dataset
 
     note(f"reading {path}")
     dataset = open_dataset(
-        path, classes=classes, label_column=label_column, labels=labels, domains=domain or None
+        path, classes=classes, label_column=label_column, labels=labels, domains=domain or None, root=root
     )
     counts = ", ".join(f"{len(items)} {name}" for name, items in dataset.splits.items())
     note(f"{dataset.name}: {len(dataset.class_names)} classes, {counts} pictures")
