@@ -43,7 +43,11 @@ def say(text: str = "") -> None:
 
 
 def show(table: Table) -> None:
-    out().print(table)
+    """A table on stdout; in a file or a pipe as wide as it needs."""
+    console = out()
+    if not sys.stdout.isatty():
+        console.width = max(console.width, console.measure(table, options=console.options.update(max_width=400)).maximum)
+    console.print(table)
 
 
 def progress() -> AbstractContextManager[Any]:

@@ -197,6 +197,8 @@ def table(
         return
     for sheet in sheets:
         show(rich_table(sheet))
+        for text in sheet.notes:
+            say(f"- {text}")
 
 
 def recorded(files: list[Path], protocol: str | None = None) -> list[dict[str, Any]]:

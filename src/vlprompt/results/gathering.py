@@ -52,7 +52,10 @@ def gather(records: Iterable[Mapping[str, Any]]) -> dict[Key, Seeds]:
             methods.setdefault(ZERO_SHOT, {})[seed] = _numbers(reference)
         if record["method"] != "zeroshot" or reference is None:
             methods.setdefault(record["method"], {})[seed] = _numbers(record)
-    return {Key(*place, method): seeds for place, methods in groups.items() for method, seeds in methods.items()}
+    return {
+        Key(protocol, data, backbone, shots, method): seeds
+        for (protocol, data, backbone, shots), methods in groups.items() for method, seeds in methods.items()
+    }  # fmt: skip
 
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:

@@ -157,21 +157,29 @@ def _best(lines: Sequence[Line], keys: Sequence[str]) -> set[tuple[str, int, str
 
 
 def rich_table(sheet: Sheet) -> Table:
-    """For the terminal; notes below."""
+    """For the terminal, without the notes; a name is not said again in every line."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    header, words, rows = table_of(sheet)
-    table = Table(title=escape(sheet.caption), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
-                  caption="\n".join(map(escape, sheet.notes)) or None, caption_justify="left", caption_style="")  # fmt: skip
+    header, words, rows = table_of(sheet, " ±")
+    seeds = {row.numbers[0] for row in rows if row.numbers[0]}
+    skip = words if len(seeds) == 1 else -1  # the same for all lines: said in the title
+    title = f"{sheet.caption}, {'1 seed' if seeds == {'1'} else f'{seeds.pop()} seeds'}" if skip > 0 else sheet.caption
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(header):
-        table.add_column(escape(name), justify="left" if i < words else "right", style="bold" if i == words - 1 else None)
+        if i != skip:
+            style = "bold" if i == words - 1 else None
+            table.add_column(escape(name), justify="left" if i < words else "right", style=style, no_wrap=i < words)
+    previous: tuple[str, ...] = ()
     for row in rows:
         if row.starts:
             table.add_section()
-        shown = (f"[bold]{escape(n)}[/bold]" if best else escape(n) for n, best in zip(row.numbers, row.best, strict=True))
-        table.add_row(*map(escape, row.words), *shown)
+        same = [previous[: i + 1] == row.words[: i + 1] for i in range(len(row.words) - 1)]
+        said = ["" if again else escape(word) for word, again in zip(row.words, same, strict=False)]
+        shown = [f"[bold]{escape(n)}[/bold]" if best else escape(n) for n, best in zip(row.numbers, row.best, strict=True)]
+        table.add_row(*said, escape(row.words[-1]), *(shown if skip < 0 else shown[1:]))
+        previous = row.words[:-1]
     return table
 
 
