@@ -1,0 +1,52 @@
+"""vlprompt plot, and vlprompt table beside published figures."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "results"))
+from seed_records import base_new, record
+
+
+@pytest.fixture
+def results(tmp_path):
+    file = tmp_path / "results.jsonl"
+    rows = [base_new(80.0, 60.0, data="caltech101"), base_new(75.0, 70.0, "maple", data="caltech101"),
+            record(accuracy=50.0, macro_f1=40.0, zero_shot=30.0)]  # fmt: skip
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_plot(vlprompt, results, tmp_path):
+    said = vlprompt("plot", results, "--kind", "base-new", "--method", "maple", "--out", tmp_path / "a" / "plane.svg")
+    assert said.code == 0, said.err
+    assert "maple" in (tmp_path / "a" / "plane.svg").read_text()
+    assert vlprompt("plot", results, "-o", tmp_path / "shots.png").code == 0
+    assert (tmp_path / "shots.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--kind", "shot"], 'did you mean "shots"'),
+        (["--out", "x.gif"], ".png, .svg, .pdf"),
+        (["--kind", "forgetting"], "no results of protocol"),
+        (["--kind", "base_new", "--method", "mapel"], 'did you mean "maple"'),
+        (["--shots", "3"], "--shots"),
+    ],
+)
+def test_plot_says_what_is_wrong(vlprompt, results, words, text):
+    said = vlprompt("plot", results, *words)
+    assert said.code == 2
+    assert text in said.err
+
+
+def test_table_beside_a_paper(vlprompt, results):
+    said = vlprompt("table", results, "--protocol", "base_to_new", "--paper", "maple")
+    assert said.code == 0, said.err
+    assert "94.36 (-24.36)" in said.out
+    assert "not comparable" in said.out
+    assert "not comparable" in vlprompt("table", results, "--paper", "maple", "--format", "csv").err
+    assert vlprompt("table", results, "--paper", "mapel").code == 2
