@@ -24,6 +24,7 @@ from vlprompt.cli.flags import Panel, chosen_methods, command, flag_names, metho
 from vlprompt.cli.guarding import INTERRUPTED, Stop, explain, fail, guarded, usage_line
 from vlprompt.cli.importing import import_
 from vlprompt.cli.methods import methods
+from vlprompt.cli.plot import plot
 from vlprompt.cli.predict import predict
 from vlprompt.cli.protocols import protocol, table
 from vlprompt.cli.report import report
@@ -40,6 +41,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
     ("import", import_, False, False),
     ("protocol", protocol, True, True),
     ("table", table, False, False),
+    ("plot", plot, False, False),
     ("demo", demo, False, False),
     ("cache", cache, False, False),
 )
