@@ -34,7 +34,8 @@ class TowerSpace:
         self.tower, self.tokenizer = tower, tokenizer
 
     def lines(self, lines: list[str]) -> Tensor:
-        return encode(self.tower, self.tokenizer, lines)
+        with torch.autocast(self.tower.position_embedding.device.type, torch.bfloat16):
+            return encode(self.tower, self.tokenizer, lines)
 
     def names(self, names: list[str]) -> Tensor:
         return F.normalize(sum(self.lines([t.format(n) for n in names]) for t in TEMPLATES), dim=1)

@@ -13,14 +13,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of both towers; 10 million parameters as they stand.
-
-    On a GPU eight image blocks (11.6 million parameters) are worth their time.
-    """
+    """Sizes of both towers: 7.6 million parameters, with eight image blocks 11.6 million."""
 
     width: int = 256
     heads: int = 4
-    image_blocks: int = 6
+    image_blocks: int = 3
     text_blocks: int = 4
     image_size: int = 64
     patch_size: int = 8

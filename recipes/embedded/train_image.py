@@ -30,9 +30,9 @@ FLICKR_SHARE = 0.15
 LABEL_SHARE = 0.4  # of the target distribution, where a picture has a label
 WEIGHTS = {"classes": 1.0, "text": 1.0, "teacher": 2.0, "captions": 0.3}
 # (share of the run, patches kept): most of it is cheap, the end sees whole pictures as users do.
-DECAY = 0.35  # share of the run in which the learning rate falls
+DECAY = 0.4  # share of the run in which the learning rate falls
 SAVE_SECONDS = 240
-PATCHES = ((0.0, 16), (0.6, 32), (0.82, 64))
+PATCHES = ((0.0, 16), (0.7, 32), (0.87, 64))
 
 
 @dataclass(frozen=True)
