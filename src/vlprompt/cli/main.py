@@ -18,6 +18,7 @@ from vlprompt.cli.cache import cache
 from vlprompt.cli.console import switches
 from vlprompt.cli.data import data
 from vlprompt.cli.demo import demo
+from vlprompt.cli.embed import embed
 from vlprompt.cli.evaluate import evaluate
 from vlprompt.cli.fit import fit
 from vlprompt.cli.flags import Panel, chosen_methods, command, flag_names, method_panels, unknown_flag
@@ -28,6 +29,7 @@ from vlprompt.cli.plot import plot
 from vlprompt.cli.predict import predict
 from vlprompt.cli.protocols import protocol, table
 from vlprompt.cli.report import report
+from vlprompt.cli.sweep import sweep
 from vlprompt.errors import OptionError, nearest
 
 # name, function, whether it takes training and method options, whether it can go on after an interruption
@@ -40,6 +42,8 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
     ("data", data, False, False),
     ("import", import_, False, False),
     ("protocol", protocol, True, True),
+    ("sweep", sweep, False, True),
+    ("embed", embed, False, True),
     ("table", table, False, False),
     ("plot", plot, False, False),
     ("demo", demo, False, False),

@@ -1,0 +1,70 @@
+"""vlprompt sweep: a grid of runs into one results file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlprompt.cli.console import note, say, show, switches
+from vlprompt.cli.guarding import Stop, fail
+
+
+def sweep(
+    grid: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="the grid, a TOML file")],
+    out: Annotated[Path | None, typer.Option(
+        "--out", "-o", metavar="FILE", show_default=False,
+        help="results, JSON lines, instead of the file that the grid names (results.jsonl if it names none)",
+    )] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="runs at a time on this machine, each a process")] = 1,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="do failed runs again")] = False,
+    ray: Annotated[str | None, typer.Option(
+        "--ray", metavar="ADDRESS", show_default=False,
+        help="spread the runs over a Ray cluster: host:port of its head, or auto for the one of this machine",
+    )] = None,
+    cpus: Annotated[float, typer.Option("--cpus", min=0, help="CPUs that a run takes of the cluster")] = 1,
+    gpus: Annotated[float, typer.Option("--gpus", min=0, help="GPUs that a run takes; 0.25: four runs share one")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="list the runs and what is known of them")] = False,
+) -> None:  # fmt: skip
+    """Run a grid: methods x data sets x shots x seeds x protocols.
+
+    A line per run is appended to the results. Runs that are there are not
+    done again, so an interrupted sweep goes on when it is started again, and
+    two sweeps may share a file. A failed run is recorded with its error and
+    does not stop the others. Features in common are computed once.
+
+    \b
+    vlprompt sweep grid.toml
+    vlprompt sweep grid.toml --jobs 4
+    vlprompt sweep grid.toml --ray auto --gpus 0.5
+    vlprompt table results.jsonl
+    """
+    note(f"reading {grid}")
+    from vlprompt.results.comparison import compare
+    from vlprompt.results.sheets import rich_table
+    from vlprompt.sweeps.display import Display
+    from vlprompt.sweeps.ledger import Ledger
+    from vlprompt.sweeps.settings import read_sweep
+    from vlprompt.sweeps.sweep import sweep as run_sweep
+
+    held = read_sweep(grid)
+    path = out or held.out
+    if dry_run:
+        with Ledger(path) as ledger:
+            for cell in held.cells:
+                state = "done" if cell.key in ledger.done else "failed" if cell.key in ledger.failed else "to do"
+                say(f"{state:7}{cell.title}")
+        return
+    with Display(held.cells, quiet=switches.quiet) as tell:
+        found = run_sweep(held, out=path, jobs=jobs, retry_failed=retry_failed, ray=ray, cpus=cpus, gpus=gpus, tell=tell)
+    for sheet in compare(found.records) if found.records else ():
+        show(rich_table(sheet))
+    others = f", {found.elsewhere} by another sweep" if found.elsewhere else ""
+    say(f"{len(held.cells)} runs: {found.now} done now, {found.before} before{others}, {len(found.failed)} failed")
+    say(f"records: {path}")
+    for cell, error in found.failed.items():
+        fail(f"{cell.title}: {error}")
+    if found.failed:
+        note("--retry-failed does the failed runs again")
+        raise Stop(1)

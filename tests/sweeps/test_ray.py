@@ -1,0 +1,76 @@
+"""A sweep over a real Ray cluster of several node processes on this machine, one of which is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from grids import write_toml
+
+from vlprompt.errors import MissingExtra
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (pip install 'vlprompt[ray]')"),
+    pytest.mark.filterwarnings("ignore"),  # Ray's own
+]
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A head without CPUs of its own and two workers of one CPU each."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_DISABLE_DOCKER_CPU_WARNING", "1")
+    from ray.cluster_utils import Cluster
+
+    small = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 2000, "health_check_failure_threshold": 10}
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": quick, **small})
+    try:
+        yield made, [made.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
+    finally:
+        made.shutdown()
+
+
+def records(path):
+    return [json.loads(line) for line in Path(path).read_text().splitlines()] if Path(path).exists() else []
+
+
+def test_a_lost_node_costs_time_and_no_result(grid, tmp_path, cluster):
+    head, workers = cluster
+    grid |= {"methods": ["zeroshot", "coop", "lamm"], "seeds": [1, 2, 3, 4], "runs": str(tmp_path / "runs")}
+    grid["train"] = {"epochs": 150, "batch": 4, "views": 1}
+    toml = write_toml(tmp_path / "sweep.toml", grid)
+    command = [sys.executable, "-m", "vlprompt", "sweep", str(toml), "--ray", head.address]
+    log = tmp_path / "log.txt"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    end = time.monotonic() + 300
+    while len(records(grid["out"])) < 3:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.05)
+    head.remove_node(workers[0], allow_graceful=False)
+    assert len(records(grid["out"])) < 12
+    assert process.wait(timeout=300) == 0, log.read_text()
+    found = records(grid["out"])
+    assert not [record for record in found if "error" in record], log.read_text()
+    assert len(found) == len({record["key"] for record in found}) == 12
+    assert {(r["method"], r["seed"]) for r in found} == {(m, s) for m in grid["methods"] for s in grid["seeds"]}
+    again = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert "0 done now, 12 before" in again.stdout, again.stderr
+    assert len(records(grid["out"])) == 12
+
+
+def test_without_ray_the_command_says_what_to_install(monkeypatch):
+    from vlprompt.sweeps.cluster import ray_module
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'vlprompt\[ray\]'"):
+        ray_module()

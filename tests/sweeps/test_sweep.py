@@ -1,0 +1,104 @@
+"""Grids, in one process: what is done, skipped, failed, and done again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vlprompt.errors import OptionError
+from vlprompt.sweeps.settings import make_sweep
+from vlprompt.sweeps.sweep import sweep
+
+
+def lines(grid):
+    return [json.loads(line) for line in Path(grid["out"]).read_text().splitlines()]
+
+
+def test_a_sweep_does_every_run_once(grid):
+    told = []
+    found = sweep(grid, tell=lambda event, job, record: told.append(event))
+    assert (found.now, found.before, len(found.failed)) == (6, 0, 0)
+    assert told.count("start") == told.count("done") == 6 and "progress" in told
+    assert {(r["method"], r["seed"]) for r in lines(grid)} == {(m, s) for m in grid["methods"] for s in (1, 2, 3)}
+    assert all(r["data"] == "pictures" and r["protocol"] == "few_shot" for r in found.records)
+    again = sweep(grid | {"shots": [1, 2]})
+    assert (again.now, again.before) == (6, 6)
+    assert len(lines(grid)) == len({r["key"] for r in lines(grid)}) == 12
+
+
+def test_a_failed_run_is_recorded_and_does_not_stop_the_others(grid, place, tmp_path):
+    late = tmp_path / "late"
+    bad = grid | {"data": [str(late), *grid["data"]], "methods": ["zeroshot"], "seeds": [1]}
+    found = sweep(bad)
+    assert found.now == 1 and list(found.failed.values()) == [f"{late}: there is no such file or folder"]
+    assert [line.get("error") for line in lines(bad)] == [f"{late}: there is no such file or folder", None]
+    assert sweep(bad).failed and len(lines(bad)) == 2  # not tried again unasked
+    assert sweep(bad, retry_failed=True).failed and len(lines(bad)) == 3
+    late.symlink_to(place / "pictures")
+    mended = sweep(bad, retry_failed=True)
+    assert mended.now == 1 and not mended.failed and len(mended.records) == 2
+
+
+def test_other_protocols_targets_and_settings_of_one_method(grid, place):
+    more = grid | {
+        "methods": ["coop"], "seeds": [1], "data": ["small"], "protocols": ["base_to_new", "cross_dataset", "class_incremental"],
+        "method": {"coop": {"options": {"context_tokens": 3}, "train": {"lr": 0.01}}},
+        "dataset": {"small": {"path": grid["data"][0], "templates": ["a blurry {}."]},
+                    "other": {"path": grid["data"][0], "templates": ["a {}."]}},
+        "protocol": {"cross_dataset": {"targets": ["other"], "shots": [2]}, "class_incremental": {"sessions": 2}},
+    }  # fmt: skip
+    found = sweep(more)
+    assert not found.failed
+    by = {record["protocol"]: record for record in found.records}
+    assert by["base_to_new"]["shots"] == 1 and by["cross_dataset"]["shots"] == 2
+    assert {"source", "other", "average"} <= set(by["cross_dataset"])
+    assert "session_2" in by["class_incremental"]
+    cell = make_sweep(more).cells[0]
+    assert cell.options == {"context_tokens": 3} and cell.train["lr"] == 0.01 and cell.data.templates == ("a blurry {}.",)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metods": ["coop"]}, 'no key "metods": did you mean "methods"'),
+        ({"methods": ["cop"]}, 'did you mean "coop"'),
+        ({"protocols": ["few"]}, "few_shot"),
+        ({"train": {"epoch": 1}}, 'did you mean "epochs"'),
+        ({"method": {"coop": {"option": {}}}}, 'no key "method.coop.option": did you mean "options"'),
+        ({"method": {"coop+lamm": {}}}, "there is no such method in the grid"),
+        ({"protocol": {"few_shot": {"sessions": 3}}}, 'no key "protocol.few_shot.sessions"'),
+        ({"shots": ["a"]}, "expected a list of whole numbers"),
+        ({"dataset": {"x": {"pathh": ""}}}, 'did you mean "path"'),
+        ({"data": []}, "the list is empty"),
+    ],
+)
+def test_mistakes_are_named_before_anything_runs(grid, change, said):
+    with pytest.raises(OptionError) as error:
+        make_sweep(grid | change)
+    assert said in str(error.value)
+
+
+def test_two_data_sets_of_one_name_are_refused(grid, tmp_path):
+    with pytest.raises(OptionError, match="two data sets would be called"):
+        make_sweep(grid | {"data": [*grid["data"], str(tmp_path / "pictures")]})
+
+
+def test_keys_depend_on_what_decides_the_result_only(grid):
+    def keys(change):
+        return {cell.key for cell in make_sweep(grid | change).cells}
+
+    same, others = keys({}), [{"train": {"epochs": 2}}, {"templates": ["a {}"]}, {"precision": "bf16"}]
+    assert keys({"device": "cuda"}) == keys({"runs": "there"}) == keys({"cache": False}) == same
+    assert all(not keys(change) & same for change in others)
+
+
+def test_pictures_are_encoded_once_for_all_runs(grid, monkeypatch):
+    from vlprompt.clip.backbone import Backbone
+
+    counts = []
+    plain = Backbone.image_features
+    monkeypatch.setattr(Backbone, "image_features", lambda self, pixels: counts.append(len(pixels)) or plain(self, pixels))
+    sweep(grid | {"methods": ["zeroshot", "coop", "coop+lamm"], "seeds": [1]})
+    assert sum(counts) == 8 + 4 + 4  # test, validation, training
