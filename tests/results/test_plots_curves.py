@@ -1,5 +1,7 @@
 """Figures of protocols: what is drawn, and where names stand."""
 
+from itertools import pairwise
+
 import pytest
 from seed_records import base_new, record
 
@@ -48,7 +50,7 @@ def test_base_against_new():
 def test_names_are_moved_apart_and_stay_inside():
     places = _apart([10.0, 49.0, 49.5, 50.0], 3.0, 0.0, 50.0)
     assert places[-1] <= 50.0 and places[0] == 10.0
-    assert all(b - a >= 3.0 - 1e-6 for a, b in zip(places, places[1:], strict=False))
+    assert all(b - a >= 3.0 - 1e-6 for a, b in pairwise(places))
     assert _apart([1.0, 1.0, 1.0], 100.0, 0.0, 10.0) == pytest.approx([0.0, 5.0, 10.0])
 
 

@@ -174,6 +174,10 @@ def table(
         "--paper", "-p", metavar="NAME", show_default=False, autocompletion=completing.paper,
         help="published figures beside ours: maple, lamm, ctp-tft, or of baselines promptsrc, proda, tip-adapter, dept, dpc",
     )] = None,
+    over: Annotated[str | None, typer.Option(
+        "--over", metavar="METHOD", show_default=False, autocompletion=completing.method,
+        help="instead, what the other methods gain over this one, and whether papers report the same direction",
+    )] = None,
 ) -> None:  # fmt: skip
     """Mean and deviation over seeds of what vlprompt protocol recorded.
 
@@ -185,11 +189,16 @@ def table(
     vlprompt table results.jsonl
     vlprompt table results.jsonl --protocol base_to_new --paper maple
     vlprompt table results.jsonl --format latex > table.tex
+    vlprompt table results.jsonl --protocol base_to_new --over cocoop
     """
+    records = recorded(files, protocol_)
+    if over is not None:
+        show_gains(records, over, paper, format_)
+        return
     from vlprompt.results.comparison import compare
     from vlprompt.results.sheets import formatted, rich_table
 
-    sheets = compare(recorded(files, protocol_), paper)
+    sheets = compare(records, paper)
     if format_ != "rich":
         say(formatted(sheets, format_))
         for text in (text for sheet in sheets for text in sheet.notes if format_ == "csv"):
@@ -199,6 +208,27 @@ def table(
         show(rich_table(sheet))
         for text in sheet.notes:
             say(f"- {text}")
+
+
+def show_gains(records: list[dict[str, Any]], over: str, paper: str | None, format_: str) -> None:
+    """What methods gain over one of them, for the terminal or as Markdown."""
+    from vlprompt.results.gains import caption, cells_of, gains, gains_text, notes
+    from vlprompt.results.tables import plain_table
+
+    if format_ not in ("rich", "md"):
+        raise OptionError(f"--over is shown as rich or md, not as {format_}")
+    known = {"zeroshot", *(record["method"] for record in records)}
+    if over not in known:
+        raise OptionError(f'--over: no results of "{over}": {nearest(over, known)}')
+    rows = gains(records, over, paper)
+    if not rows:
+        raise OptionError(f"--over: no other method was run on the same data and seeds as {over}")
+    if format_ == "md":
+        say(gains_text(rows) + "".join(f"\n\n_{text}._" for text in notes(rows)))
+        return
+    show(plain_table(caption(rows), *cells_of(rows)))
+    for text in notes(rows):
+        say(f"- {text}")
 
 
 def recorded(files: list[Path], protocol: str | None = None) -> list[dict[str, Any]]:

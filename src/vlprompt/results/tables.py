@@ -61,7 +61,7 @@ def scores_table(title: str, method: str, learned: Scores | None, zero_shot: Sco
     if learned is not None and zero_shot is not None and method != "zeroshot":
         change = [f"{learned[key] - zero_shot[key]:+.2f}" for key in ("accuracy", "macro_f1")]
         body.append(["change", *change, ""])
-    return _rich(title, header, body, bold=0)
+    return plain_table(title, header, body, bold=0)
 
 
 def class_table(learned: Scores, zero_shot: Scores | None) -> Table:
@@ -75,16 +75,17 @@ def class_table(learned: Scores, zero_shot: Scores | None) -> Table:
             row["name"], str(row["count"]), *([f"{reference['accuracy']:.1f}" if reference else ""] if before else []),
             *((f"{row[key]:.1f}" if row["count"] else "") for key in ("accuracy", "precision", "f1")),
         ])  # fmt: skip
-    return _rich("every class, per cent", header, body)
+    return plain_table("every class, per cent", header, body)
 
 
-def _rich(title: str, header: Sequence[str], body: Sequence[Sequence[str]], bold: int | None = None) -> Table:
+def plain_table(title: str, header: Sequence[str], body: Sequence[Sequence[str]], bold: int | None = None) -> Table:
+    """Text for the terminal: words to the left, numbers to the right. bold: a column that stands out."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    words = ("", "method", "protocol", "data", "backbone", "class")
+    words = ("", "method", "protocol", "data", "backbone", "class", "value", "same direction")
     for i, name in enumerate(header):
         table.add_column(name, justify="left" if name in words else "right", style="bold" if i == bold else None)
     for line in body:
