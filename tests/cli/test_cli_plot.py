@@ -55,7 +55,7 @@ def test_table_beside_a_paper(vlprompt, results):
 def test_gains_over_a_method(vlprompt, results):
     said = vlprompt("table", results, "--protocol", "base_to_new", "--over", "coop", "--format", "md")
     assert said.code == 0, said.err
-    assert "| maple | new | +10.00 | +11.92 | yes |" in said.out
+    assert "| maple | new | +10.00 | +11.92 (maple) | yes |" in said.out
     assert "same direction" in vlprompt("table", results, "--over", "zeroshot").out
     assert vlprompt("table", results, "--over", "cop").code == 2
     assert vlprompt("table", results, "--over", "coop", "--format", "csv").code == 2

@@ -48,7 +48,7 @@ def test_direction():
     rows = gained(shots, "coop", "lamm")
     assert rows["coop+lamm", "accuracy", 16].agrees == "no"
     assert rows["maple", "accuracy", 16].agrees == "unclear"
-    assert "| coop+lamm | accuracy | -1.50 ± 0.71 | ≈ +3.12 | no |" in gains_text(rows.values())
+    assert "| coop+lamm | accuracy | -1.50 ± 0.71 | ≈ +3.12 (lamm) | no |" in gains_text(rows.values())
     assert caption(rows.values()) == "gains over coop, points, few_shot, fruit, backbone tiny, 16 shots"
 
 

@@ -34,6 +34,7 @@ class Gained:
     metric: str
     ours: Cell
     published: float | None
+    paper: str = ""
     rough: bool = False
 
     @property
@@ -60,8 +61,8 @@ def gains(records: Iterable[Mapping[str, Any]], over: str, paper: str | None = N
             data, ours = _differences(here, method, base)
             for metric in METRICS.get(protocol, ()):
                 if metric in ours:
-                    gain, rough = _published(known, protocol, method, over, metric, shots, paper)
-                    found.append(Gained(protocol, data, backbone, shots, method, over, metric, ours[metric], gain, rough))
+                    theirs = _published(known, protocol, method, over, metric, shots, paper)
+                    found.append(Gained(protocol, data, backbone, shots, method, over, metric, ours[metric], *theirs))
     return found
 
 
@@ -86,18 +87,18 @@ def _differences(rows: Mapping[Key, Seeds], method: str, base: str) -> tuple[str
 
 
 def _published(known: list[published.Figure], protocol: str, method: str, over: str, metric: str, shots: int,
-               paper: str | None) -> tuple[float | None, bool]:
-    """The paper's difference on average over the eleven data sets (transfer: as the paper averages)."""
+               paper: str | None) -> tuple[float | None, str, bool]:
+    """(difference, paper, measured in a plot), on average over the eleven data sets (transfer: as the paper averages)."""
     for stated in published.stated_gains(protocol):
         if (stated.method, stated.over, stated.metric, stated.shots) == (method, over, metric, shots) and paper in (None, stated.paper):
-            return stated.gain, False
+            return stated.gain, stated.paper, False
     place = "imagenet" if protocol in ("cross_dataset", "domain_generalization") else published.AVERAGE
-    for source in dict.fromkeys(figure.paper for figure in known):
+    for source in published.PAPERS:
         own = [figure for figure in known if figure.paper == source]
         a, b = published.find(own, method, place, shots), published.find(own, over, place, shots)
         if a is not None and b is not None and metric in a.values and metric in b.values:
-            return a.values[metric] - b.values[metric], "plot" in (a.kind, b.kind)
-    return None, False
+            return a.values[metric] - b.values[metric], source, "plot" in (a.kind, b.kind)
+    return None, "", False
 
 
 def cells_of(rows: Iterable[Gained]) -> tuple[list[str], list[list[str]]]:
@@ -109,7 +110,7 @@ def cells_of(rows: Iterable[Gained]) -> tuple[list[str], list[list[str]]]:
     body = []
     for row in held:
         ours = f"{row.ours.mean:+.2f}" + (f" ± {row.ours.std:.2f}" if row.ours.n > 1 else "")
-        theirs = "" if row.published is None else f"{'≈ ' * row.rough}{row.published:+.2f}"
+        theirs = "" if row.published is None else f"{'≈ ' * row.rough}{row.published:+.2f} ({row.paper})"
         told = [str(getattr(row, name)) for name in facts]
         body.append([*told, row.method, heading(row.metric), ours, theirs, row.agrees])
     return [*facts, "method", "value", "ours", "published", "same direction"], body
@@ -136,7 +137,7 @@ def notes(rows: Iterable[Gained]) -> list[str]:
     held = list(rows)
     said = []
     if any(row.published is not None for row in held):
-        said.append("published: on average over the papers' data sets with CLIP ViT-B/16, whatever data and backbone ours "
+        said.append("published: on average over the papers' data sets with CLIP's published weights, whatever data and backbone ours "
                     "are of; unclear: ours is less than one deviation over seeds")  # fmt: skip
     if any(row.rough for row in held):
         said.append("≈: measured in a plot")
