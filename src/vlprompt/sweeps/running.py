@@ -73,7 +73,7 @@ def warm(job: Warm, on_record: OnRecord | None = None, *, keep: bool) -> Pack | 
     dataset = opened(job.data, {})
     backbone = backbone_of(replace(job.setup, cache=None))
     cache = PackedCache(job.setup.cache, []) if keep else _disk(folder_of(job.setup))
-    encoder = Encoder(dataset, backbone, cache=cache, **({"emit": on_record} if on_record else {}))
+    encoder = Encoder(dataset, backbone, cache=cache, emit=on_record or (lambda record: None))
     for name in ("test", "val"):
         encoder.features(dataset.splits.get(name, []), what=f"{name} pictures")
     for shots, seed, views in job.draws:
@@ -137,7 +137,7 @@ def opened(spec: DataSpec, packs: dict[str, Pack]) -> Dataset:
 
 @lru_cache(maxsize=16)
 def _open(spec: DataSpec) -> Dataset:
-    more = {key: list(value) if isinstance(value, tuple) else value for key, value in spec.arguments}
+    more: dict[str, Any] = {key: list(value) if isinstance(value, tuple) else value for key, value in spec.arguments}
     return replace(open_dataset(spec.path, **more), name=spec.name)
 
 
