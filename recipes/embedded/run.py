@@ -159,6 +159,8 @@ def main(arguments: list[str]) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     name = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+    # Under `torchrun` every process has a GPU of its own.
+    name = f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and "LOCAL_RANK" in os.environ else name
     places, sizes = Places(options.work, options.pretrain, options.wordnet, torch.device(name)), Sizes(image_blocks=options.blocks)
     options.work.mkdir(parents=True, exist_ok=True)
     stages = options.stages.split(",")
