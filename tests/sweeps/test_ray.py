@@ -68,6 +68,23 @@ def test_a_lost_node_costs_time_and_no_result(grid, tmp_path, cluster):
     assert len(records(grid["out"])) == 12
 
 
+@pytest.mark.skipif(find_spec("pyarrow") is None, reason="pyarrow is not installed (pip install 'vlprompt[embed-ray]')")
+def test_embed_over_a_cluster_writes_what_one_process_writes(place, tmp_path, cluster):
+    import pyarrow.parquet as pq
+
+    head, _ = cluster
+    words = ["embed", str(place / "pictures" / "test"), "--shard", "3", "-b", str(place / "backbone"), "--device", "cpu"]
+    command = [sys.executable, "-m", "vlprompt", *words]
+    for out, more in (("alone", []), ("spread", ["--ray", head.address])):
+        done = subprocess.run([*command, "--out", str(tmp_path / out), *more], capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0 and "8 done now" in done.stdout, done.stderr
+    assert "0 done now" in subprocess.run([*command, "--out", str(tmp_path / "spread"), *more], capture_output=True, text=True, check=True).stdout
+    for i in range(3):
+        alone, spread = (pq.read_table(tmp_path / out / f"part-0000{i}.parquet").to_pylist() for out in ("alone", "spread"))
+        assert [row["path"] for row in alone] == [row["path"] for row in spread]
+        assert [row["feature"] for row in alone] == [row["feature"] for row in spread]
+
+
 def test_without_ray_the_command_says_what_to_install(monkeypatch):
     from vlprompt.sweeps.cluster import ray_module
 

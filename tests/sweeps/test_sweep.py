@@ -102,3 +102,13 @@ def test_pictures_are_encoded_once_for_all_runs(grid, monkeypatch):
     monkeypatch.setattr(Backbone, "image_features", lambda self, pixels: counts.append(len(pixels)) or plain(self, pixels))
     sweep(grid | {"methods": ["zeroshot", "coop", "coop+lamm"], "seeds": [1]})
     assert sum(counts) == 8 + 4 + 4  # test, validation, training
+
+
+def test_text_features_of_the_reference_are_computed_once_for_runs_of_the_same_classes(grid, monkeypatch):
+    from vlprompt.prompts.forward import Fast
+
+    passes = []
+    plain = Fast.text
+    monkeypatch.setattr(Fast, "text", lambda self, prompt: passes.append(1) or plain(self, prompt))
+    sweep(grid | {"methods": ["zeroshot"], "templates": ["a {} there", "the {}"]})
+    assert len(passes) == 2

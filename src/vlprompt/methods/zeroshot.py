@@ -7,14 +7,20 @@ each are averaged and normalised again.
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from vlprompt.clip.backbone import Backbone
 from vlprompt.clip.towers import normalise
 from vlprompt.methods.base import Batch, Edit, Method
 from vlprompt.prompts.tokens import Output, Prompts
 from vlprompt.prompts.words import check_names, template_prompt
+
+# Runs of one process that have classes in common compute these once; the latest few are kept.
+_KNOWN: WeakKeyDictionary[Backbone, dict[Any, Tensor]] = WeakKeyDictionary()
+MOST_KNOWN = 16
 
 
 class ZeroShot(Method):
@@ -37,9 +43,16 @@ class ZeroShot(Method):
     def text_features(self) -> Tensor:
         """Mean over templates, unit length: [C, d]."""
         if self._features is None:
-            with torch.no_grad():
-                each = [self.interpreter.text(p)[0] for p in self._prompts]
-                self._features = each[0] if len(each) == 1 else normalise(torch.stack(each).mean(0))
+            known = _KNOWN.setdefault(self.backbone, {})
+            kind, task = type(self.interpreter), self.task
+            key = kind, task.class_names, task.templates, self.backbone.device, self.backbone.dtype
+            if key not in known:
+                with torch.no_grad():
+                    each = [self.interpreter.text(p)[0] for p in self._prompts]
+                    known[key] = each[0] if len(each) == 1 else normalise(torch.stack(each).mean(0))
+                if len(known) > MOST_KNOWN:
+                    del known[next(iter(known))]
+            self._features = known[key]
         return self._features
 
     def forward(self, batch: Batch, edit: Edit | None = None) -> Output:

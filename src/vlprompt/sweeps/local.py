@@ -23,8 +23,11 @@ OFTEN = 0.5  # seconds between two records of progress that a worker sends
 class Workers(Protocol):
     """What does the jobs of a sweep. count: how many at a time. sends_features: to each run, with no disk cache."""
 
-    count: int
-    sends_features: bool
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def sends_features(self) -> bool: ...
 
     def free(self) -> bool:
         """Whether another job may be given."""
