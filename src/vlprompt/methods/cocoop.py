@@ -15,10 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlprompt.methods.base import Method, Recipe
-from vlprompt.methods.coop import context_template
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import Prompts, TextPrompt
-from vlprompt.prompts.words import check_names, spaced, template_prompt, word_embeddings
+from vlprompt.prompts.words import check_names, context_start, template_prompt
 
 
 @dataclass(frozen=True)
@@ -39,16 +38,12 @@ class CoCoOp(Method):
         super().__init__(*args, **kwargs)
         opts, backbone = self.options, self.backbone
         names = check_names(self.task.class_names)
-        words = spaced(opts.context_init).strip()
-        n = len(words.split(" ")) if words else opts.context_tokens
-        if words:
-            self.context = nn.Parameter(word_embeddings(backbone, words, n).clone())
-        else:
-            self.context = self.normal(n, backbone.text_width)
+        template, n, start = context_start(backbone, opts.context_init, opts.context_tokens)
+        self.context = self.normal(n, backbone.text_width) if start is None else nn.Parameter(start)
         hidden = max(1, backbone.embed_dim // 16)
         self.reduce = self.linear(backbone.embed_dim, hidden)
         self.expand = self.linear(hidden, backbone.text_width)
-        self._frozen = template_prompt(backbone, names, context_template(words, n), prefix_length=1 + n)
+        self._frozen = template_prompt(backbone, names, template, prefix_length=1 + n)
 
     def prompts(self, image_features: Tensor | None = None) -> Prompts:
         """image_features: [B, d], unit length; one prefix per picture."""

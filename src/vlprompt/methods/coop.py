@@ -18,7 +18,7 @@ from vlprompt.methods.base import Method, Recipe
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.placing import POSITIONS, Placing
 from vlprompt.prompts.tokens import Prompts
-from vlprompt.prompts.words import check_names, placeholder_template, spaced, template_prompt, word_embeddings
+from vlprompt.prompts.words import check_names, context_start, template_prompt
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,6 @@ class Options(OptionSet):
     context_init: str = option("", 'words whose embeddings start the context, such as "a photo of a"')
     class_specific: bool = option(False, "one context per class instead of one for all")
     name_position: str = option("end", "where the class name stands", choices=POSITIONS)
-
-
-def context_template(words: str, tokens: int) -> str:
-    return f"{words} {{}}." if words else placeholder_template(tokens)
 
 
 class CoOp(Method):
@@ -43,16 +39,15 @@ class CoOp(Method):
         super().__init__(*args, **kwargs)
         opts = self.options
         names = check_names(self.task.class_names)
-        words = spaced(opts.context_init).strip()
-        n = len(words.split(" ")) if words else opts.context_tokens
+        template, n, start = context_start(self.backbone, opts.context_init, opts.context_tokens)
         shape = (n, self.backbone.text_width)
-        if words:
-            self.context = nn.Parameter(word_embeddings(self.backbone, words, n).clone())
+        if start is not None:
+            self.context = nn.Parameter(start)
         elif opts.class_specific:
             self.context = self.normal(len(names), *shape)
         else:
             self.context = self.normal(*shape)
-        frozen = template_prompt(self.backbone, names, context_template(words, n), prefix_length=1)
+        frozen = template_prompt(self.backbone, names, template, prefix_length=1)
         self._placing = Placing(frozen, n, opts.name_position)
 
     def prompts(self, image_features: Tensor | None = None) -> Prompts:

@@ -22,12 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlprompt.methods.base import Batch, Edit, Method, Needs, Recipe
-from vlprompt.methods.coop import context_template
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.placing import Placing
 from vlprompt.prompts.tokens import Output, Prompts
-from vlprompt.prompts.words import check_names, spaced, template_prompt, word_embeddings
+from vlprompt.prompts.words import check_names, context_start, template_prompt
 
 
 @dataclass(frozen=True)
@@ -90,12 +89,8 @@ class CTPTFT(Method):
         super().__init__(*args, **kwargs)
         opts, backbone = self.options, self.backbone
         names = check_names(self.task.class_names)
-        words = spaced(opts.context_init).strip()
-        n = len(words.split(" ")) if words else opts.context_tokens
-        if words:
-            self.context = nn.Parameter(word_embeddings(backbone, words, n).clone())
-        else:
-            self.context = self.normal(n, backbone.text_width)
+        template, n, start = context_start(backbone, opts.context_init, opts.context_tokens)
+        self.context = self.normal(n, backbone.text_width) if start is None else nn.Parameter(start)
         in_context = opts.placement == "context"
         if self.class_aware:
             width = backbone.text_width if in_context else backbone.embed_dim
@@ -104,7 +99,7 @@ class CTPTFT(Method):
         if self.text_guided:
             self.tuner = CrossAttention(self, backbone.embed_dim, opts.heads, opts.bottleneck)
         self.per_image_text = self.class_aware and in_context  # type: ignore[misc]
-        self._placing = Placing(template_prompt(backbone, names, context_template(words, n), prefix_length=1), n)
+        self._placing = Placing(template_prompt(backbone, names, template, prefix_length=1), n)
         self._labels: Tensor | None = None
 
     # -- text: CTP -------------------------------------------------------------------------------

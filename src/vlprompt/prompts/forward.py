@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from vlprompt.clip.backbone import Backbone
-from vlprompt.clip.towers import Block, ImageTower, TextTower
+from vlprompt.clip.towers import Block, ImageTower, TextTower, TransformerSizes
 from vlprompt.prompts.tokens import ImagePrompt, TextPrompt
 
 States = list[tuple[Tensor, Tensor]]  # keys and values of the prefix per block, each [G, heads, P, width / heads]
@@ -171,9 +171,8 @@ def plan_is_exact(bucket: Bucket, lengths: Sequence[int]) -> bool:
     return all(lengths[c] == bucket.length for c in bucket.classes)
 
 
-def bytes_per_token(tower: TextTower) -> int:
-    """Memory that one packed text token holds until the backward pass, in bytes (float32, frozen weights)."""
-    sizes = tower.sizes
+def bytes_per_token(sizes: TransformerSizes) -> int:
+    """Memory that one token holds until the backward pass, in bytes (float32, frozen weights)."""
     return 4 * sizes.layers * (10 * sizes.width + 2 * sizes.mlp_width)
 
 
@@ -223,7 +222,7 @@ class Fast:
 
     def _chunks(self, prompt: TextPrompt) -> list[list[int]]:
         """Classes in chunks whose activations fit the budget, similar lengths together."""
-        per_token = bytes_per_token(self.backbone.text) * prompt.groups
+        per_token = bytes_per_token(self.backbone.text.sizes) * prompt.groups
         if sum(prompt.lengths) * per_token <= self.budget:
             return [list(range(prompt.classes))]
         order = sorted(range(prompt.classes), key=lambda c: prompt.lengths[c])
@@ -268,7 +267,8 @@ class Fast:
         """How many pictures fit the budget at once."""
         if not hasattr(self.backbone.image, "blocks"):
             return 64
-        return max(1, int(self.budget / (share * bytes_per_picture(self.backbone.vit))))
+        sizes = self.backbone.vit.sizes
+        return max(1, int(self.budget / (share * (1 + sizes.patches) * bytes_per_token(sizes))))
 
 
 FORWARD_SHARE = 0.1  # of what a picture holds for the backward pass, needed without one
@@ -287,9 +287,3 @@ def image_features(tower: ImageTower, prompt: ImagePrompt, pixels: Tensor) -> Te
         if i < last:
             x = block(x)
     return tower.read_out(tower.blocks[last].read(x, 0))
-
-
-def bytes_per_picture(tower: ImageTower) -> int:
-    """Memory that one picture holds until the backward pass, in bytes (float32, frozen weights)."""
-    sizes = tower.sizes
-    return 4 * (1 + sizes.patches) * sizes.layers * (10 * sizes.width + 2 * sizes.mlp_width)

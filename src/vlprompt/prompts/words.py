@@ -94,6 +94,18 @@ def placeholder_template(tokens: int) -> str:
     return " ".join(["X"] * tokens) + " {}."
 
 
+def context_start(backbone: Backbone, words: str, tokens: int) -> tuple[str, int, Tensor | None]:
+    """Template, number of context tokens and their first values [n, D]; None: to be drawn at random.
+
+    Words are counted at single blanks and go before the number of tokens that was asked for.
+    """
+    words = spaced(words).strip()
+    if not words:
+        return placeholder_template(tokens), tokens, None
+    n = len(words.split(" "))
+    return f"{words} {{}}.", n, word_embeddings(backbone, words, n).clone()
+
+
 def word_embeddings(backbone: Backbone, words: str, tokens: int) -> Tensor:
     """Embeddings at positions 1..tokens of the tokenised words (then [EOT] and padding), [tokens, D]."""
     ids = [*backbone.tokenizer.encode(spaced(words)), *[0] * tokens][1 : 1 + tokens]

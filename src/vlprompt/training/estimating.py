@@ -9,6 +9,7 @@ import torch
 
 from vlprompt.clip.towers import ImageTower, TransformerSizes
 from vlprompt.methods.base import Method
+from vlprompt.prompts.forward import bytes_per_token
 from vlprompt.prompts.tokens import TextPrompt
 from vlprompt.training.options import TrainOptions
 
@@ -43,10 +44,10 @@ def estimate(method: Method, pictures: int, options: TrainOptions, rate: float |
         image_tokens = part * (1 + backbone.image.sizes.patches + 16)
     learns_text = any(t.requires_grad for t in text.tensors())
     work = (3 * tokens * _per_token(backbone.text.sizes) if learns_text else 0)
-    memory = tokens * _held(backbone.text.sizes) if learns_text else 0
+    memory = tokens * bytes_per_token(backbone.text.sizes) if learns_text else 0
     if image_tokens:
         work += 3 * image_tokens * _per_token(backbone.vit.sizes)
-        memory += image_tokens * _held(backbone.vit.sizes)
+        memory += image_tokens * bytes_per_token(backbone.vit.sizes)
     steps = options.epochs * max(1, pictures // batch) * min(options.accumulate, batch)
     seconds = steps * work / (rate or measured_rate(backbone.device, backbone.dtype))
     return Estimate(memory, seconds, tokens, image_tokens)
@@ -59,11 +60,6 @@ def _text_tokens(text: TextPrompt) -> int:
 def _per_token(sizes: TransformerSizes) -> int:
     """Operations of one token's way through a tower, matrix products only; about 2/3 of that backward."""
     return 2 * sizes.layers * (4 * sizes.width * sizes.width + 2 * sizes.width * sizes.mlp_width)
-
-
-def _held(sizes: TransformerSizes) -> int:
-    """Bytes that one token holds until the backward pass."""
-    return 4 * sizes.layers * (10 * sizes.width + 2 * sizes.mlp_width)
 
 
 def measured_rate(device: torch.device, dtype: torch.dtype, n: int = 512) -> float:
