@@ -11,7 +11,8 @@ from vlprompt import methods
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import RunError
 from vlprompt.fitting import fit
-from vlprompt.run import Run, read_log
+from vlprompt.results.records import read_log
+from vlprompt.run import Run
 
 TRAIN = {"epochs": 1, "batch": 6, "views": 1, "warmup_epochs": 0}
 

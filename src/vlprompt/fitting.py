@@ -31,7 +31,8 @@ from vlprompt.methods.base import Method, Recipe, set_parameter
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.options import build
 from vlprompt.recipes import load_recipe
-from vlprompt.run import INFO, LOG, PRECISIONS, Run, read_info, read_log
+from vlprompt.results.records import read_log
+from vlprompt.run import INFO, LOG, PRECISIONS, Run, read_info
 from vlprompt.training.checkpoints import FILE as CHECKPOINT
 from vlprompt.training.checkpoints import Checkpoints
 from vlprompt.training.checkpoints import read as read_checkpoint

@@ -32,6 +32,7 @@ from vlprompt.errors import PictureError, RunError, VlpromptError
 from vlprompt.evaluation import Scores, chunk_size, evaluate, softmax
 from vlprompt.methods.base import Batch, Method
 from vlprompt.model_card import card
+from vlprompt.results.records import read_log
 from vlprompt.training.checkpoints import write_atomically
 from vlprompt.training.inputs import Encoder, live_batch, to_pixels
 
@@ -278,21 +279,6 @@ def read_info(folder: str | Path) -> dict[str, Any]:
     if info.get("format", 0) > FORMAT:
         raise RunError(f"{path}: written by a newer vlprompt (format {info['format']}): update vlprompt")
     return info
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a log; lines cut off by a crash are left out."""
-    records = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
-    return records
 
 
 def _read(path: Path) -> bytes:

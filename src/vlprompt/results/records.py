@@ -72,10 +72,10 @@ def read_run(folder: Path) -> dict[str, Any]:
     return info
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run's log.jsonl; [] without one."""
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The records of a log file, [] without one; lines cut off by a crash are left out."""
     try:
-        lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     records = []

@@ -23,7 +23,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     info = read_run(folder)
     path = out if out is not None else folder / NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(run_page(info, read_log(folder)), encoding="utf-8")
+    path.write_text(run_page(info, read_log(folder / "log.jsonl")), encoding="utf-8")
     return path
 
 
