@@ -28,6 +28,7 @@ from torch import Tensor
 from towers import Sizes, TextTower
 from train_image import Held, Student, blocks_in, normalise, source, train_image
 from train_text import train_text
+from warm import begin_with, image_blocks_of
 
 STAGES = ("texts", "text", "teacher", "image", "export")
 
@@ -102,14 +103,15 @@ def held_out(places: Places, space: Space, classes: Tensor, count: int = 1000) -
     return Held(views(val.pixels[rows]), labels.to(places.device), classes[known], views(whole.pixels[last.start :]), first)
 
 
-def teach_image(places: Places, sizes: Sizes, space: Space, minutes: float, batch: int) -> None:
+def teach_image(places: Places, sizes: Sizes, space: Space, minutes: float, batch: int, compiled: bool) -> None:
     classes, ids = class_features(space, places.wordnet), texts.imagenet_ids()
     flickr, captions = pictures.flickr(places.pretrain, places.work)
     lines = [line for key in flickr.keys for line in captions[key]]
     spoken = space.lines(lines).view(len(flickr.keys), 5, -1).cpu()
     tiny = pictures.tiny_imagenet(places.pretrain, places.work, "train")
     sources = [source("tiny-train", tiny, ids, None, places.work), source("flickr", flickr, ids, spoken, places.work)]
-    train_image(sources, classes, held_out(places, space, classes), sizes, places.work, places.device, minutes, batch)
+    held = held_out(places, space, classes)
+    train_image(sources, classes, held, sizes, places.work, places.device, minutes, batch, compiled=compiled)
 
 
 def write(places: Places, sizes: Sizes, out: Path) -> None:
@@ -150,6 +152,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--space", choices=("tower", "teacher"), default="tower", help="what image features are trained towards")
     parser.add_argument("--blocks", type=int, default=Sizes.image_blocks, help="of the image tower; more than before: it grows")
     parser.add_argument("--batch", type=int, default=512, help="pictures a step")
+    parser.add_argument("--begin-with", type=Path, help="a finished backbone's folder: go on from its towers and vocabulary")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the image tower (needs a C++ compiler)")
     parser.add_argument("--workers", type=int, default=1, help="processes that train the image tower together")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
     options = parser.parse_args(arguments)
@@ -164,7 +168,9 @@ def main(arguments: list[str]) -> None:
     places, sizes = Places(options.work, options.pretrain, options.wordnet, torch.device(name)), Sizes(image_blocks=options.blocks)
     options.work.mkdir(parents=True, exist_ok=True)
     stages = options.stages.split(",")
-    if "texts" in stages:
+    if options.begin_with:
+        begin_with(options.begin_with, replace(sizes, image_blocks=image_blocks_of(options.begin_with)), options.work)
+    if "texts" in stages and not options.begin_with:
         learn_tokenizer(places)
     if "text" in stages:
         corpus = corpus_of(places)
@@ -180,7 +186,7 @@ def main(arguments: list[str]) -> None:
         if workers.rank() == 0:
             (options.work / "train.pid").write_text(f"{os.getpid()}\n")
         space = space_of(places, sizes, options.space)
-        teach_image(places, sizes, space, options.image_minutes, options.batch)
+        teach_image(places, sizes, space, options.image_minutes, options.batch, options.compile)
     if "export" in stages:
         write(places, sizes, options.out)
 

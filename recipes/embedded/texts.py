@@ -7,6 +7,7 @@ WordNet 3.0 offset, so `imagenet_wnids.txt` (the classes in the teacher's order)
 import random
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,20 @@ def usage(folder: Path) -> Counter[str]:
     return counts
 
 
+def mentions(lines: Iterable[str], longest: int = 3) -> Counter[str]:
+    """How often each run of one to `longest` words occurs in `lines`, lower-cased, plurals in -s as singulars too."""
+    counts: Counter[str] = Counter()
+    for line in lines:
+        words = re.findall(r"[a-z][a-z'-]*", line.lower())
+        for length in range(1, longest + 1):
+            for start in range(len(words) - length + 1):
+                phrase = " ".join(words[start : start + length])
+                counts[phrase] += 1
+                if phrase.endswith("s"):
+                    counts[phrase[:-1]] += 1
+    return counts
+
+
 def imagenet_ids() -> list[str]:
     """WordNet ids of the teacher's 1,000 classes, in its order."""
     return (Path(__file__).parent / "imagenet_wnids.txt").read_text().split()
@@ -92,6 +107,9 @@ class Corpus:
 def corpus(folder: Path, captions: dict[str, list[str]], held_out: int, phrases: int = 25_000) -> Corpus:
     """Collect the texts; the captions of the last `held_out` pictures are left out."""
     concepts, counts = wordnet(folder), usage(folder)
+    kept = sorted(captions)[:-held_out]
+    # WordNet's tagged texts are few: what its glosses and the captions speak of is usual as well.
+    usual = counts + mentions([c.gloss for c in concepts.values()] + [line for key in kept for line in captions[key]])
     weights: dict[str, float] = {}
     glosses = []
     for concept in concepts.values():
@@ -100,7 +118,7 @@ def corpus(folder: Path, captions: dict[str, list[str]], held_out: int, phrases:
             count = counts[name.lower()]
             if not concrete and count < 2:
                 continue
-            weight = (1 + min(count, 50) ** 0.5) * (1.0 if concrete else 0.5) * (1.0 if rank < 2 else 0.6)
+            weight = (0.5 + min(usual[name.lower()], 100) ** 0.5) * (1.0 if concrete else 0.5) * (1.0 if rank < 2 else 0.6)
             # There are many obscure names of people, plants and genera.
             weight *= 0.5 if concept.kind in (18, 20) else 1.0
             weight *= 0.3 if name.startswith(("genus ", "family ", "order ")) else 1.0
@@ -116,5 +134,4 @@ def corpus(folder: Path, captions: dict[str, list[str]], held_out: int, phrases:
     nouns = draw.choices([n for n, _ in names], [w for _, w in names], k=phrases + phrases // 4)
     pairs = [f"{draw.choice(ADJECTIVES)} {noun}" for noun in nouns[:phrases]]
     pairs += [f"{a} and {b}" for a, b in zip(nouns[phrases::2], nouns[phrases + 1 :: 2], strict=False)]
-    kept = sorted(captions)[:-held_out]
     return Corpus(names, list(dict.fromkeys(pairs)), list(dict.fromkeys(glosses)), [c for key in kept for c in captions[key]])

@@ -196,13 +196,13 @@ def spread(shards: Sequence[Shard], loading: Loading, dtype: str, address: str, 
 
     ray = connect(address)
     try:
-        import ray.data
+        from ray import data as ray_data
     except ImportError as error:
         raise MissingExtra("Ray Data", "embed-ray", "vlprompt embed --ray") from error
     if not shards:
         return
     each = {"shards": [asdict(shard) | {"pictures": "\n".join(shard.pictures)} for shard in shards]}
-    held = ray.data.from_items(each["shards"], override_num_blocks=len(shards))
+    held = ray_data.from_items(each["shards"], override_num_blocks=len(shards))
     slots = max(1, int(ray.cluster_resources().get("GPU", 0) / gpus if gpus else ray.cluster_resources().get("CPU", 1) / max(cpus, 0.01)))
     done = held.map_batches(
         Embedder, fn_constructor_kwargs={"loading": located(loading), "dtype": dtype}, batch_size=1,
