@@ -78,7 +78,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor], mask: 
     q: [G, C, heads, Q, e]; k, v: [G, C, heads, L, e]; state: [G, heads, P, e] each.
     Returns [G, C, Q, heads e].
     """
-    if q.device.type == "cpu" and q.dtype == torch.float32:
+    if q.device.type == "cpu":
         return _attend_in_parts(q, k, v, state, mask)
     groups, classes = q.shape[:2]
     keys, values = (
@@ -92,7 +92,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor], mask: 
 def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
     """The same without a copy of the prefix for every class: one product with the prefix for all of them.
 
-    For float32 on a CPU, where the fused kernel gains less than the copies cost.
+    For CPUs, where the fused kernel gains less than the copies cost, and its backward pass in bf16
+    takes longer than all matrix products of the block.
     """
     groups, classes, heads, length, size = q.shape
     shared_k, shared_v = state
@@ -103,7 +104,7 @@ def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tenso
     if mask is not None:
         seen = mask if mask.dim() == 2 else mask.unflatten(0, (groups, classes))
         scores = scores.masked_fill(~seen, float("-inf"))
-    weights = scores.softmax(dim=-1)
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)
     prefix = shared_k.shape[-2]
     from_prefix = weights[..., :prefix].transpose(1, 2).reshape(groups, heads, classes * length, prefix) @ shared_v
     out = weights[..., prefix:] @ v + from_prefix.unflatten(2, (classes, length)).transpose(1, 2)
