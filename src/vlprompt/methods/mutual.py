@@ -7,9 +7,10 @@
 
 u_c: frozen text feature of the bare name; H(x): patch tokens of the frozen image tower; g: the class features.
 
-Source: Long et al., "Task-Oriented Multi-Modal Mutual Learning for Vision-Language Models", ICCV 2023. The
-authors published no code. The paper says what either part is for; heads, widths, where the shift enters, the
-zero at the start and the form of the contrastive part are choices made here (docs/methods.md lists them).
+Source: Long et al., "Task-Oriented Multi-Modal Mutual Leaning for Vision-Language Models" (the title is spelled
+so), ICCV 2023, arXiv 2303.17169. The authors published no code. The paper says what either part is for; heads,
+widths, where the shift enters, the zero at the start and the form of the contrastive part are choices made here
+(docs/methods.md lists them).
 """
 
 from __future__ import annotations
