@@ -3,9 +3,11 @@
     run.json               what was done: method, options, data, backbone, scores, timings, versions
     prompts.safetensors    the method's own tensors
     log.jsonl              one JSON record per line
+    predictions.csv        one line per held-out picture: what was said, how sure
     README.md              a model card made from run.json
 
-Each file is replaced at once; run.json comes last and names the hash of the tensors it belongs to.
+All are written beside their places and then renamed; run.json comes last and names the hash of the tensors
+it belongs to.
 """
 
 from __future__ import annotations
@@ -32,9 +34,13 @@ from vlprompt.errors import PictureError, RunError, VlpromptError
 from vlprompt.evaluation import Scores, chunk_size, evaluate, softmax
 from vlprompt.methods.base import Batch, Method
 from vlprompt.model_card import card
+from vlprompt.results.predictions import FILE as PREDICTIONS
+from vlprompt.results.predictions import Said, read_predictions, to_csv
 from vlprompt.results.records import read_log
-from vlprompt.training.checkpoints import write_atomically
+from vlprompt.results.rejection import UNKNOWN, threshold_of
+from vlprompt.training.checkpoints import write_together
 from vlprompt.training.inputs import Encoder, live_batch, to_pixels
+from vlprompt.training.log import ESCAPED
 
 FORMAT = 1
 INFO, TENSORS, LOG, CARD = "run.json", "prompts.safetensors", "log.jsonl", "README.md"
@@ -43,15 +49,21 @@ PRECISIONS = {torch.float32: "float32", torch.bfloat16: "bf16", torch.float16: "
 
 @dataclass(frozen=True)
 class Prediction:
-    """The best classes of one picture with their probabilities, best first; or why it cannot be read."""
+    """The best classes of one picture with their probabilities, best first; or why it cannot be read.
+
+    rejected: the best one is too improbable to be said.
+    """
 
     picture: str
     top: tuple[tuple[str, float], ...] = ()
     error: str | None = None
+    rejected: bool = False
 
     @property
     def label(self) -> str | None:
-        """The most probable class; None if the picture cannot be read."""
+        """The most probable class, "unknown" if the picture was rejected; None if it cannot be read."""
+        if self.rejected:
+            return UNKNOWN
         return self.top[0][0] if self.top else None
 
 
@@ -69,6 +81,7 @@ class Run:
     log: list[dict[str, Any]] = field(default_factory=list, repr=False)
     folder: Path | None = None
     shown: Method | None = None
+    predictions: list[Said] | None = field(default=None, repr=False)  # None: they are in the folder, if at all
 
     @property
     def method(self) -> Method:
@@ -85,6 +98,27 @@ class Run:
         """Scores by name: "test", "val", "zero_shot"; each as `Scores.to_dict` gives it."""
         return self.info.get("scores", {})
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether probabilities are those at the run's temperature."""
+        return bool((self.info.get("calibration") or {}).get("applied"))
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before they become probabilities; 1 if the run is not calibrated."""
+        return float(self.info["calibration"]["temperature"]) if self.calibrated else 1.0
+
+    def calibrate(self, applied: bool = True) -> Run:
+        """Switches the temperature that fit found on the validation pictures on or off; `save` keeps that.
+
+        RunError where fit found none.
+        """
+        if not self.info.get("calibration"):
+            raise RunError("this run has no temperature, because fit had no validation pictures to find it on (or is of an "
+                           "older version): fit again with a val folder (--overwrite)")  # fmt: skip
+        self.info["calibration"]["applied"] = applied
+        return self
+
     def for_classes(self, names: Sequence[str]) -> Run:
         """The same learned tensors with other class names; OptionError where a method cannot do that."""
         shown = self.learned.for_classes(list(names)).eval()
@@ -92,14 +126,18 @@ class Run:
 
     # -- using it --------------------------------------------------------------------------------
 
-    def predict(self, pictures: Picture | Iterable[Picture], top: int = 5) -> list[Prediction]:
+    def predict(self, pictures: Picture | Iterable[Picture], top: int = 5, *,
+                reject: bool | float = False) -> list[Prediction]:
         """The best classes of each picture. pictures: one, or many, as paths, bytes, PIL images or arrays.
 
+        reject: say "unknown" of pictures that are less probable than a threshold chosen on the validation
+        pictures, of which this share (True: 0.95) got an answer; see `vlprompt.results.rejection`.
         A picture that cannot be read gets a Prediction with `error`.
         """
         many = as_list(pictures)
+        least = threshold_of(self.info, reject) if reject is not False else None
         rows, wrong = self._logits(many)
-        probabilities = softmax(rows)
+        probabilities = softmax(rows / self.temperature)
         found = []
         for i, picture in enumerate(many):
             name = str(picture) if isinstance(picture, (str, Path)) else f"picture {i + 1}"
@@ -107,7 +145,8 @@ class Run:
                 found.append(Prediction(name, error=str(wrong[i])))
                 continue
             best = np.argsort(-probabilities[i], kind="stable")[: max(1, top)]
-            found.append(Prediction(name, tuple((self.class_names[c], float(probabilities[i, c])) for c in best)))
+            said = tuple((self.class_names[c], float(probabilities[i, c])) for c in best)
+            found.append(Prediction(name, said, rejected=least is not None and said[0][1] < least))
         return found
 
     def probabilities(self, pictures: Picture | Iterable[Picture]) -> np.ndarray:
@@ -115,7 +154,7 @@ class Run:
         rows, wrong = self._logits(as_list(pictures))
         if wrong:
             raise next(iter(wrong.values()))
-        return softmax(rows)
+        return softmax(rows / self.temperature)
 
     @torch.no_grad()
     def _logits(self, pictures: Sequence[Picture]) -> tuple[np.ndarray, dict[int, PictureError]]:
@@ -194,13 +233,16 @@ class Run:
             "sha256": hashlib.sha256(data).hexdigest(),
             "shapes": {name: list(value.shape) for name, value in state.items()},
         }
-        write_atomically(folder / TENSORS, data)
+        files = {TENSORS: data, CARD: card(self.info).encode()}
         if self.folder != folder or not (folder / LOG).exists():
             lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in self.log)
-            write_atomically(folder / LOG, lines.encode())
-        write_atomically(folder / CARD, card(self.info).encode())
+            files[LOG] = lines.encode(errors=ESCAPED)
+        if self.predictions is None and self.folder is not None and self.folder != folder:
+            self.predictions = read_predictions(self.folder) or None
+        if self.predictions is not None:
+            files[PREDICTIONS] = to_csv(self.predictions)
         text = json.dumps(self.info, indent=1, ensure_ascii=False)
-        write_atomically(folder / INFO, (text + "\n").encode())
+        write_together(folder, files | {INFO: (text + "\n").encode(errors=ESCAPED)})
 
     @classmethod
     def load(cls, folder: str | Path, backbone: Backbone | str | None = None, *, device: str = "auto",
@@ -214,7 +256,8 @@ class Run:
         info = read_info(folder)
         data = _read(folder / TENSORS)
         if hashlib.sha256(data).hexdigest() != info["tensors"]["sha256"]:
-            raise RunError(f"{folder / TENSORS}: damaged, or not of this run: it does not match {INFO}")
+            raise RunError(f"{folder / TENSORS}: damaged, or not of this run: it does not match {INFO}; "
+                           "copy or fetch the run again, or learn it again with --overwrite")
         held = info["backbone"]
         if not isinstance(backbone, Backbone):
             backbone = _load_backbone(folder, info, backbone, device, precision)

@@ -5,6 +5,7 @@ Reading them needs neither torch nor a backbone.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -16,7 +17,8 @@ from vlprompt.errors import DataError, RunError
 def append(path: Path, record: dict[str, Any]) -> None:
     """One record as one line, in one write, so that two processes never mix their lines.
 
-    A last line that a crash cut off is closed first, so that it spoils nothing after it.
+    A last line that a crash cut off is closed first, so that it spoils nothing after it. OSError if not all
+    of the line could be written (full disk).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(record, ensure_ascii=False, default=str).encode() + b"\n"
@@ -27,7 +29,8 @@ def append(path: Path, record: dict[str, Any]) -> None:
             os.lseek(file, size - 1, os.SEEK_SET)
             if os.read(file, 1) != b"\n":
                 line = b"\n" + line
-        os.write(file, line)
+        if os.write(file, line) < len(line):  # a disk that is all but full takes a part
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(file)
     finally:
         os.close(file)
@@ -36,17 +39,10 @@ def append(path: Path, record: dict[str, Any]) -> None:
 def read(path: Path) -> list[dict[str, Any]]:
     """All whole records of a file; DataError if it cannot be read or holds none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: no results can be read from it ({getattr(error, 'strerror', None) or error})") from error
-    records = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and "protocol" in record and "method" in record:
-            records.append(record)
+        found = lines_of(path)
+    except OSError as error:
+        raise DataError(f"{path}: no results can be read from it ({error.strerror or error})") from error
+    records = [record for record in found if "protocol" in record and "method" in record]
     if not records:
         raise DataError(f"{path}: no results in it (JSON lines, as vlprompt protocol writes them)")
     return records
@@ -67,7 +63,7 @@ def read_run(folder: Path) -> dict[str, Any]:
             info[key]
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path}: damaged ({error})") from error
     return info
 
@@ -75,13 +71,19 @@ def read_run(folder: Path) -> dict[str, Any]:
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The records of a log file, [] without one; lines cut off by a crash are left out."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        return [record for record in lines_of(path) if isinstance(record.get("event"), str)]
     except OSError:
         return []
-    records = []
-    for line in lines:
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file, one a line; whatever else it holds is left out. OSError if it cannot be read."""
+    found = []
+    for line in path.read_bytes().split(b"\n"):
         try:
-            records.append(json.loads(line))
-        except ValueError:
+            record = json.loads(line.decode())
+        except (ValueError, RecursionError):  # cut off by a crash, damaged, or nested without end
             continue
-    return records
+        if isinstance(record, dict):
+            found.append(record)
+    return found

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.errors import DataError
+from vlprompt.locks import open_locked
 from vlprompt.results.records import append
 from vlprompt.sweeps.cells import Cell
-from vlprompt.sweeps.locks import open_locked
 
 
 class Ledger:

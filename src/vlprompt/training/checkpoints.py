@@ -6,14 +6,17 @@ tensors, optimiser buffers and two counters are all there is to keep.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -21,25 +24,48 @@ from torch import Tensor, nn
 from vlprompt.training.optimizers import Optimizer
 
 FILE = "checkpoint.safetensors"
+PART = ".part"  # ending of files that are being written
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """The file holds either its old content or all of the new, also after a crash or a power cut."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    write_together(path.parent, {path.name: data})
+
+
+def write_together(folder: Path, files: dict[str, bytes]) -> None:
+    """Files that belong together, the last of which says that they are complete.
+
+    All are written beside their places first. Of several, the old last one goes before the others come, so
+    that a process that is killed leaves the old ones, the new ones, or no last one. OSError leaves the old.
+    """
+    beside = {name: folder / f".{name}.{os.getpid()}{PART}" for name in files}
+    *_, last = files
     try:
-        with open(beside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        for name, data in files.items():
+            with open(beside[name], "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        if len(files) > 1:
+            (folder / last).unlink(missing_ok=True)
+        for name in files:
+            os.replace(beside[name], folder / name)
     finally:
-        beside.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):  # the new name itself has to reach the disk
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        for path in beside.values():
+            path.unlink(missing_ok=True)
+    if hasattr(os, "O_DIRECTORY"):  # the new names themselves have to reach the disk
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(folder)
+            os.fsync(opened)
         finally:
-            os.close(folder)
+            os.close(opened)
+
+
+def remove_parts(folder: Path) -> None:
+    """Removes what killed processes had begun to write; only for one who has the folder alone."""
+    for path in folder.glob(f".*{PART}"):
+        with suppress(OSError):
+            path.unlink()
 
 
 @dataclass
@@ -80,7 +106,9 @@ class Checkpoints:
         about = {"epoch": state.epoch, "step": state.step, "numbers": state.numbers, "settings": self.settings}
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
         try:
-            write_atomically(self.path, save(tensors, metadata={"state": json.dumps(about)}))
+            text = json.dumps(about)
+            held = {"state": text, "check": check_sum(text, tensors)}
+            write_atomically(self.path, save(tensors, metadata=held))
         except OSError as error:
             if self.on_trouble is not None:
                 self.on_trouble(f"no checkpoint can be written to {self.path.parent} ({error.strerror}); going on")
@@ -100,11 +128,23 @@ def read(path: Path) -> tuple[State, str] | None:
     """State and settings of a checkpoint file; None if it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["state"])
+            held = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        if held["check"] != check_sum(held["state"], tensors):
+            return None
+        about = json.loads(held["state"])
         return State(about["epoch"], about["step"], tensors, about["numbers"]), about["settings"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
+
+
+def check_sum(text: str, tensors: dict[str, Tensor]) -> str:
+    """Of a checkpoint's content; the file format itself notices a wrong length, but no wrong value."""
+    found = hashlib.blake2b(text.encode(), digest_size=16)
+    for name, value in sorted(tensors.items()):
+        found.update(f"|{name}|{value.dtype}|{list(value.shape)}|".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return found.hexdigest()
 
 
 def pack(method: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:

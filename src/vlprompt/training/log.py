@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vlprompt.training.checkpoints import State, write_atomically
 
+ESCAPED = "backslashreplace"  # of names of files that are no UTF-8: what JSON writes for them
 MOST_STEPS = 200  # lines for single steps; epochs are all kept
 
 
@@ -16,17 +18,18 @@ class RunLog:
     """Keeps records in memory and, with a file, on disk; a callable for the loop's records.
 
     Progress of encoding is left out, and of many steps every n-th is kept. old: records of an
-    interrupted run that this one goes on from.
+    interrupted run that this one goes on from. complete: whether the file holds all of them.
     """
 
     def __init__(self, path: Path | None = None, old: Sequence[dict[str, Any]] = ()) -> None:
         self.records: list[dict[str, Any]] = list(old)
         self._file = None
         self._every = 1
+        self.complete = path is not None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, "".join(map(_line, old)).encode())
-            self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+            write_atomically(path, "".join(map(_line, old)).encode(errors=ESCAPED))
+            self._file = open(path, "a", encoding="utf-8", errors=ESCAPED)  # noqa: SIM115 (closed by close)
 
     def __call__(self, record: dict[str, Any]) -> None:
         event = record["event"]
@@ -40,11 +43,13 @@ class RunLog:
                 self._file.write(_line(record))
                 self._file.flush()
             except OSError:  # a full disk: the records stay in memory, the run goes on
-                self._file = None
+                self.complete = False
+                self.close()
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what could not be written is tried once more
+                self._file.close()
             self._file = None
 
 
@@ -55,6 +60,9 @@ def _line(record: dict[str, Any]) -> str:
 def was_done(record: dict[str, Any], state: State) -> bool:
     """Whether what a record tells of need not be done again when training goes on from a checkpoint."""
     event, done = record.get("event"), (state.epoch, state.step)
-    if event == "step":
-        return (record["epoch"] - 1, record["step"]) <= done
-    return record["epoch"] <= state.epoch if event == "epoch" else event != "training"
+    if event not in ("step", "epoch"):
+        return event != "training"
+    epoch, step = record.get("epoch"), record.get("step", 0)
+    if not isinstance(epoch, int) or not isinstance(step, int):
+        return False  # a damaged line
+    return (epoch - 1, step) <= done if event == "step" else epoch <= state.epoch

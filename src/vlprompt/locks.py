@@ -1,0 +1,132 @@
+"""Locks that end with the process that holds them, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vlprompt.errors import RunError
+
+T = TypeVar("T")
+WAIT = 3.0  # seconds for another process to leave a run folder: enough for one that is about to end
+
+LOCK = ".lock"  # of a folder
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems without locks
+_PLACE = 1 << 30  # Windows locks bytes, and others may not read them: one far behind the content
+
+
+def open_locked(path: Path, *, wait: bool) -> int | None:
+    """A file, made if need be, open for reading and writing and locked; None if another holds it (no wait)."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    while True:
+        try:
+            held = _lock(file, wait)
+        except OSError:
+            os.close(file)
+            raise
+        if held:
+            return file
+        if not wait:
+            os.close(file)
+            return None
+        time.sleep(0.05)
+
+
+@contextmanager
+def folder_lock(folder: Path, wait: float) -> Iterator[bool]:
+    """Holds a folder, made if need be, for one process at a time; gives whether it is held.
+
+    wait: seconds for another process to let it go; a killed one has at once. The lock's file is removed at
+    the end. Where the file system knows no locks, nothing is held against others and the answer is yes.
+    OSError if the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, end = folder / LOCK, time.monotonic() + wait
+    try:
+        file = _present(path)
+        while file is None and time.monotonic() < end:
+            time.sleep(0.05)
+            file = _present(path)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        yield True
+        return
+    if file is None:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with suppress(OSError):  # Windows removes no open file; it stays, and locks again
+            path.unlink()
+        os.close(file)
+
+
+def alone_in_its_folder(function: Callable[..., T]) -> Callable[..., T]:
+    """For functions with a keyword `out`, a run folder or None: no two processes work in one at a time.
+
+    RunError for the second one, if the first does not end soon. What killed ones had begun to write is removed.
+    """
+
+    @wraps(function)
+    def locked(*args: Any, **more: Any) -> T:
+        with ExitStack() as stack:
+            if more.get("out") is not None:
+                _enter(stack, Path(more["out"]))
+            return function(*args, **more)
+
+    return locked
+
+
+def _enter(stack: ExitStack, folder: Path) -> None:
+    from vlprompt.training.checkpoints import remove_parts
+
+    try:
+        held = stack.enter_context(folder_lock(folder, WAIT))
+    except OSError:  # a folder that cannot be written may hold a finished run; else writing says what is wrong
+        return
+    if not held:
+        raise RunError(f"{folder}: another fit is at work in it: wait for its end, or choose another folder (--out)")
+    remove_parts(folder)
+
+
+def _present(path: Path) -> int | None:
+    """`open_locked`, unless the one who held the lock has removed the file meanwhile."""
+    while True:
+        file = open_locked(path, wait=False)
+        if file is None:
+            return None
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                return file
+        os.close(file)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: int, wait: bool) -> bool:
+        os.lseek(file, _PLACE, os.SEEK_SET)
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _lock(file: int, wait: bool) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        return True
