@@ -97,18 +97,20 @@ def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tenso
     """
     groups, classes, heads, length, size = q.shape
     shared_k, shared_v = state
-    q = q * size**-0.5
-    flat = q.transpose(1, 2).reshape(groups, heads, classes * length, size)
-    to_prefix = (flat @ shared_k.transpose(-1, -2)).unflatten(2, (classes, length)).transpose(1, 2)
-    scores = torch.cat([to_prefix, q @ k.transpose(-1, -2)], dim=-1)  # [G, C, heads, Q, P + L]
+    # heads before classes: then all tokens of a head are one matrix, and nothing is copied twice
+    q, k, v = (part.transpose(1, 2) for part in (q * size**-0.5, k, v))
+    flat = q.reshape(groups, heads, classes * length, size)
+    to_prefix = (flat @ shared_k.transpose(-1, -2)).unflatten(2, (classes, length))
+    own = flat.unflatten(2, (classes, length)) @ k.transpose(-1, -2)
+    scores = torch.cat([to_prefix, own], dim=-1)  # [G, heads, C, Q, P + L]
     if mask is not None:
-        seen = mask if mask.dim() == 2 else mask.unflatten(0, (groups, classes))
+        seen = mask if mask.dim() == 2 else mask.unflatten(0, (groups, classes)).transpose(1, 2)
         scores = scores.masked_fill(~seen, float("-inf"))
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)
     prefix = shared_k.shape[-2]
-    from_prefix = weights[..., :prefix].transpose(1, 2).reshape(groups, heads, classes * length, prefix) @ shared_v
-    out = weights[..., prefix:] @ v + from_prefix.unflatten(2, (classes, length)).transpose(1, 2)
-    return out.transpose(2, 3).flatten(-2)
+    from_prefix = weights[..., :prefix].reshape(groups, heads, classes * length, prefix) @ shared_v
+    out = weights[..., prefix:] @ v + from_prefix.unflatten(2, (classes, length))
+    return out.permute(0, 2, 3, 1, 4).flatten(-2)
 
 
 def causal_mask(length: int, prefix: int, device: torch.device) -> Tensor:
