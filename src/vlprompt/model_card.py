@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 
-def card(info: dict[str, Any]) -> str:
-    """README.md of a run folder, from the content of run.json."""
+def card(info: dict[str, Any], where: str = "path/to/this/folder") -> str:
+    """README.md of a run folder, from the content of run.json. where: what its example loads."""
     data, backbone = info.get("data", {}), info["backbone"]
     names = info["class_names"]
     lines = [
@@ -50,6 +50,33 @@ def card(info: dict[str, Any]) -> str:
         lines += ["", f"Method: {citation}."]
     lines += [
         "", "```python", "from vlprompt import Run", "",
-        'run = Run.load("path/to/this/folder")', 'print(run.predict("picture.jpg"))', "```", "",
+        f'run = Run.load("{where}")', 'print(run.predict("picture.jpg"))', "```", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def hub_metadata(info: dict[str, Any], backbone: str | None, license: str | None = None) -> str:
+    """What the hub reads at the head of a model card, as YAML. backbone: its id on the hub, if it is there."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    data, title = info.get("data", {}), info.get("title") or info["method"]
+    results = []
+    for split in ("test", "val"):
+        score = info.get("scores", {}).get(split)
+        if not score:
+            continue
+        for kind, key, name in (("accuracy", "accuracy", "Accuracy"), ("f1", "macro_f1", "Macro F1")):
+            results.append(EvalResult(
+                task_type="image-classification", dataset_type=_slug(data.get("name", "")) or "own-pictures",
+                dataset_name=data.get("name") or "own pictures", dataset_split=split, metric_type=kind,
+                metric_name=name, metric_value=round(score[key] / 100, 6),
+            ))  # fmt: skip
+    return ModelCardData(
+        library_name="vlprompt", pipeline_tag="image-classification", license=license, base_model=backbone,
+        tags=["clip", "few-shot", "prompt-learning", "vlprompt"], model_name=title if results else None,
+        eval_results=results or None,
+    ).to_yaml() + "\n"  # fmt: skip
+
+
+def _slug(name: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())

@@ -23,6 +23,7 @@ from vlprompt.cli.evaluate import evaluate
 from vlprompt.cli.fit import fit
 from vlprompt.cli.flags import Panel, chosen_methods, command, flag_names, method_panels, unknown_flag
 from vlprompt.cli.guarding import INTERRUPTED, Stop, explain, fail, guarded, usage_line
+from vlprompt.cli.hub import pull, push
 from vlprompt.cli.importing import import_
 from vlprompt.cli.methods import methods
 from vlprompt.cli.plot import plot
@@ -44,6 +45,8 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
     ("protocol", protocol, True, True),
     ("sweep", sweep, False, True),
     ("embed", embed, False, True),
+    ("push", push, False, False),
+    ("pull", pull, False, False),
     ("table", table, False, False),
     ("plot", plot, False, False),
     ("demo", demo, False, False),

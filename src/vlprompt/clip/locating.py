@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-from vlprompt.errors import BackboneError, OptionError, VlpromptError, nearest
+from vlprompt.errors import BackboneError, OptionError, nearest
+from vlprompt.hub import HUB_ID, PREFIX, plain_errors
 
 # OpenAI's own names, and where the hub keeps these weights.
 NAMED = {
@@ -49,7 +46,6 @@ WEIGHTS = {
         "pytorch_model.bin",
     ],
 }
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def locate(source: str | Path, revision: str | None = None) -> Path:
@@ -67,8 +63,8 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
     if path.exists():
         return path
     wanted = NAMED.get(name, name)
-    prefer_open_clip = wanted.startswith("hf-hub:")
-    wanted = wanted.removeprefix("hf-hub:")
+    prefer_open_clip = wanted.startswith(PREFIX)
+    wanted = wanted.removeprefix(PREFIX)
     if not HUB_ID.fullmatch(wanted) or path.suffix in (".pt", ".safetensors", ".bin"):
         raise OptionError(
             f'no backbone "{name}": {nearest(name, ["embedded", *NAMED])}, '
@@ -124,34 +120,3 @@ def fetch(model: str, revision: str | None, prefer_open_clip: bool) -> Path:
             if (folder / name).is_file():
                 return folder
     raise BackboneError(f'"{model}" on the hub has no weights: none of {", ".join(WEIGHTS[layout])} is there')
-
-
-@contextmanager
-def plain_errors(model: str) -> Iterator[None]:
-    """The hub's many exceptions as one line with the mend."""
-    from huggingface_hub import utils
-
-    errors: Any = utils  # where every version since 0.24 has them, though not as declared exports
-
-    try:
-        yield
-    except VlpromptError:
-        raise
-    except errors.GatedRepoError as error:
-        raise BackboneError(
-            f'"{model}" is gated: accept its licence on its page, then log in with "hf auth login"'
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise BackboneError(f'"{model}" has no such revision on the hub') from error
-    except errors.RepositoryNotFoundError as error:
-        raise BackboneError(
-            f'"{model}" is neither a local folder nor a model on the hub (private ones need "hf auth login")'
-        ) from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise BackboneError(
-            f'"{model}" is not in the local cache and the hub cannot be asked (offline): '
-            'connect once, give a local folder, or use "embedded"'
-        ) from error
-    except Exception as error:  # of the HTTP library below, which differs between its versions
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BackboneError(f'cannot fetch "{model}" from the hub: {reason}') from error
