@@ -26,11 +26,13 @@ from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import Split, draw
 from vlprompt.data.task import DEFAULT_TEMPLATE, Task
 from vlprompt.errors import OptionError, RunError
-from vlprompt.evaluation import Scores, evaluate
+from vlprompt.evaluation import Scores, evaluate, logits_of
+from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method, Recipe, set_parameter
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.options import build
 from vlprompt.recipes import load_recipe
+from vlprompt.results.outcome import Outcome
 from vlprompt.results.records import read_log
 from vlprompt.run import INFO, LOG, PRECISIONS, Run, read_info
 from vlprompt.training.checkpoints import FILE as CHECKPOINT
@@ -38,7 +40,7 @@ from vlprompt.training.checkpoints import Checkpoints
 from vlprompt.training.checkpoints import read as read_checkpoint
 from vlprompt.training.estimating import estimate
 from vlprompt.training.inputs import Encoder, FeatureInputs, Inputs, Progress, Views
-from vlprompt.training.log import RunLog, was_done
+from vlprompt.training.log import ESCAPED, RunLog, was_done
 from vlprompt.training.loop import OnEpoch, message, train
 from vlprompt.training.options import TrainOptions
 from vlprompt.training.progress import ProgressBar
@@ -68,12 +70,12 @@ class Plan:
     templates: tuple[str, ...] = ()
 
 
-def make_plan(method: str | None = None, options: dict[str, Any] | None = None,
+def make_plan(method: str | type[Method] | None = None, options: dict[str, Any] | None = None,
               train: dict[str, Any] | TrainOptions | None = None, recipe: str | Path | None = None,
               templates: str | Sequence[str] | None = None) -> Plan:
     """A plan from loose input; what is given explicitly goes before what a recipe says."""
     held = load_recipe(recipe) if recipe is not None else None
-    name = method or (held.method if held else DEFAULT_METHOD)
+    name = methods.name_of(method or (held.method if held else DEFAULT_METHOD))
     options = (held.options if held else {}) | dict(options or {})
     methods.load(name).options(options)  # bad values stop here, before anything is read
     if not isinstance(train, TrainOptions):
@@ -84,7 +86,7 @@ def make_plan(method: str | None = None, options: dict[str, Any] | None = None,
 
 def fit(
     data: str | Path | Dataset,
-    method: str | None = None,
+    method: str | type[Method] | None = None,
     *,
     shots: int = 16,
     backbone: str | Path | Backbone = "embedded",
@@ -99,6 +101,7 @@ def fit(
     precision: str = "float32",
     tokenizer: str | None = None,
     cache: FeatureCache | bool = True,
+    calibrate: bool | None = None,
     resume: bool = True,
     overwrite: bool = False,
     progress: bool = False,
@@ -107,12 +110,14 @@ def fit(
 ) -> Run:
     """Learns the classes of a data set from a few pictures of each.
 
-    data: whatever `open_dataset` opens, or a Dataset. method: default "coop+lamm", or the recipe's.
+    data: whatever `open_dataset` opens, or a Dataset. method: a name or a class; default "coop+lamm", or the recipe's.
     shots: training pictures per class, 0 for all. backbone: what `load_backbone` loads, or a Backbone.
     out: run folder; None keeps the run in memory. An interrupted run of the same settings in `out` goes
     on where it stopped; a finished one is loaded as it is. overwrite: replace what `out` holds.
     options, train: of the method and of the loop (`TrainOptions`), by name. recipe: a published one by
     name, or a file. templates: with one {} each. cache: features on disk; False for none.
+    calibrate: divide logits by the temperature that suits the validation pictures best; None leaves a
+    finished run as it is. It changes probabilities and no answer.
     progress: bars on stderr. on_record: told every record (messages, progress, steps, epochs).
 
     Returns the run with its scores: `run.scores["test"]`, and `["zero_shot"]` beside it.
@@ -122,8 +127,8 @@ def fit(
             return fit(
                 data, method, shots=shots, backbone=backbone, seed=seed, out=out, options=options, train=train,
                 recipe=recipe, templates=templates, classes=classes, device=device, precision=precision,
-                tokenizer=tokenizer, cache=cache, resume=resume, overwrite=overwrite, command=command,
-                on_record=both(bar, on_record),
+                tokenizer=tokenizer, cache=cache, calibrate=calibrate, resume=resume, overwrite=overwrite,
+                command=command, on_record=both(bar, on_record),
             )  # fmt: skip
     plan = make_plan(method, options, train, recipe, templates)
     dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=classes)
@@ -133,11 +138,12 @@ def fit(
 
         backbone = load_backbone(str(backbone), device=device, precision=precision, tokenizer=tokenizer)
     return learn(
-        dataset, split, backbone, plan, out=out, cache=cache, resume=resume, overwrite=overwrite,
-        on_record=on_record, command=command, tokenizer=tokenizer,
+        dataset, split, backbone, plan, out=out, cache=cache, calibrate=calibrate, resume=resume,
+        overwrite=overwrite, on_record=on_record, command=command, tokenizer=tokenizer,
     )  # fmt: skip
 
 
+@alone_in_its_folder
 def learn(
     dataset: Dataset,
     split: Split,
@@ -146,6 +152,7 @@ def learn(
     *,
     out: str | Path | None = None,
     cache: FeatureCache | bool = True,
+    calibrate: bool | None = None,
     resume: bool = True,
     overwrite: bool = False,
     on_record: OnRecord | None = None,
@@ -159,11 +166,17 @@ def learn(
     `extend` for the others. The earlier run stays as it is.
     """
     clock = Clock()
+    if calibrate and not split.val:
+        raise OptionError(f"calibrate: {dataset.name} has no validation pictures to fit a temperature on: give it a "
+                          "val folder, or more pictures of each class")  # fmt: skip
     method, options, info = prepare(dataset, split, backbone, plan, tokenizer, after)
     folder = Path(out) if out is not None else None
     done = finished(folder, info, backbone, resume, overwrite)
     if done is not None:
         both(on_record)(message(f"{folder}: finished already with these settings, nothing is done again"))
+        if calibrate is not None and calibrate != done.calibrated:
+            done.calibrate(calibrate)
+            done.save(folder or "")
         return done
     log = open_log(folder, info["settings"], resume)
     emit = both(log, on_record)
@@ -180,11 +193,13 @@ def learn(
             for name, items in (("test", split.test), ("val", split.val)) if items
         }  # fmt: skip
         clock.lap("encode_s")
-        scores = {}
+        scores: dict[str, Scores] = {}
+        outcome = Outcome(method.task.class_names)
         reported = next(iter(held_out), None)  # test, or val without one
         if reported is not None:
             task = replace(method.task, templates=tuple(info["zero_shot_templates"]))
-            scores["zero_shot"] = evaluate(ZeroShot(backbone, task), held_out[reported].features)
+            logits = logits_of(ZeroShot(backbone, task), held_out[reported].features)
+            scores["zero_shot"] = outcome.zero_shot(held_out[reported].features, logits)
             emit(score_record("zero-shot", reported, scores["zero_shot"]))
         clock.lap("zero_shot_s")
         trained = None
@@ -204,7 +219,7 @@ def learn(
         clock.lap("train_s", trained.seconds if trained else None)
         for name, part in held_out.items():
             tick = Progress(emit, f"scoring {name}", len(part.own))
-            scores[name] = evaluate(method, part.own, on_progress=tick.to)
+            scores[name] = outcome.add(name, part.own, logits_of(method, part.own, on_progress=tick.to))
             emit(score_record(plan.method, name, scores[name]))
         clock.lap("evaluate_s")
         skipped = inputs.skipped + [s for part in held_out.values() for s in part.features.skipped]
@@ -216,13 +231,16 @@ def learn(
             "training": asdict(trained) if trained else None, "timings": clock.laps,
             "parameters": method.trainable_parameters() if method.learns else 0,
             "versions": versions(), "machine": machine(backbone), "command": command,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "memory": peak_memory(backbone.device),
+            **outcome.records(),
         }  # fmt: skip
-        run = Run(method.eval(), backbone, info, log.records)
+        run = Run(method.eval(), backbone, info, log.records, predictions=outcome.predictions(reported))
+        if calibrate:
+            run.calibrate()
     finally:
         log.close()
     if folder is not None:
-        run.folder = folder  # its log is there already
+        run.folder = folder if log.complete else None  # its log is there already
         run.save(folder)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return run
@@ -258,7 +276,8 @@ def prepare(dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, toke
         info["after"] = after.info["settings"]
     drawn = [[(item.path, item.label) for item in items] for items in (split.train, split.val, split.test)]
     decisive = [info | {"train": options.decisive()}, drawn, backbone.device.type]
-    info["settings"] = hashlib.sha256(json.dumps(decisive, ensure_ascii=False).encode()).hexdigest()[:16]
+    info["settings"] = hashlib.sha256(json.dumps(decisive, ensure_ascii=False).encode(errors=ESCAPED)).hexdigest()[:16]
+    info["data"]["origin"] = dataset.origin  # where they lie decides nothing
     return method, options, info
 
 
@@ -411,6 +430,21 @@ def versions() -> dict[str, str]:
         "vlprompt": vlprompt.__version__, "torch": torch.__version__, "numpy": numpy.__version__,
         "pillow": PIL.__version__, "python": platform.python_version(),
     }  # fmt: skip
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """MiB that this process has taken at most since it began, and of the device if it has memory of its own."""
+    found = {}
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        pass
+    else:
+        unit = 2**20 if platform.system() == "Darwin" else 2**10
+        found["process_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+    if device.type == "cuda":
+        found["device_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return found
 
 
 def machine(backbone: Backbone) -> dict[str, Any]:

@@ -74,6 +74,20 @@ class Tokenizer:
         """Number of tokens of a text, without start and end."""
         return len(self._ids(text))
 
+    def whole_words(self) -> dict[int, str]:
+        """Id -> word for tokens that are a whole word of at least two letters; parts of words are left out."""
+        names = self._core.get_vocab(with_added_tokens=False)
+        marked = any(name.endswith("</w>") for name in names)
+        found = {}
+        for name, number in names.items():
+            if marked:
+                word = name.removesuffix("</w>") if name.endswith("</w>") else ""
+            else:  # SentencePiece and byte-level vocabularies mark the beginning
+                word = name[1:] if name[:1] in "\u2581\u0120" else ""
+            if len(word) > 1 and word.isascii() and word.isalpha():
+                found[number] = word
+        return found
+
     def end_position(self, ids: Sequence[int]) -> int:
         """Index of the token where the text feature is read: the first end token."""
         return list(ids).index(self.end_id)

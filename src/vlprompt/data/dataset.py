@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vlprompt.data.pictures import open_picture
 from vlprompt.errors import DataError, PictureError, nearest
@@ -48,7 +48,8 @@ class Dataset:
     name: short name for tables. class_names: the words for prompts, by label. class_keys: the folder names or
     labels they come from. splits: items of "train", "val" and "test"; any of them may be missing. source:
     where the bytes lie. split_origin: "given", or how it was drawn. notices: what a user should know about
-    how the data were read (skipped pictures, guesses, missing classes), one sentence each.
+    how the data were read (skipped pictures, guesses, missing classes), one sentence each. origin: the arguments
+    with which `open_dataset` opens it again; None for pictures that lie in memory.
 
     A data set may be pickled and used after a fork and from threads. As a context manager it closes its
     archive.
@@ -61,6 +62,7 @@ class Dataset:
     source: Readable = field(repr=False)
     split_origin: str = "given"
     notices: tuple[str, ...] = ()
+    origin: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def items(self, split: str) -> list[Item]:
         """The items of one split; DataError when it is not there."""

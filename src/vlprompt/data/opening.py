@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vlprompt.data.archives import is_archive, open_source
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.layouts import is_picture
 from vlprompt.data.listing import ListFolder, find_rows
 from vlprompt.data.naming import Classes, class_names, read_classes, sorted_keys
-from vlprompt.data.sources import Folder, Source
+from vlprompt.data.sources import LARGEST_FILE, Folder, Source
 from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION, draw_splits
 from vlprompt.data.tables import Row, Table, is_split_file, read_table
 from vlprompt.errors import DataError
@@ -48,12 +49,16 @@ def open_dataset(
 
     Raises DataError with the mend; what was skipped or guessed is said in `Dataset.notices`.
     """
+    if domains is not None and not isinstance(domains, str):
+        domains = list(domains)
+    origin = origin_of(path, classes=classes, label_column=label_column, labels=labels, domains=domains, root=root,
+                       split_seed=split_seed, val_fraction=val_fraction, test_fraction=test_fraction)  # fmt: skip
     if root is not None:
         from vlprompt.data.catalog_reading import open_catalog
 
         if any(given is not None for given in (classes, label_column, labels, domains)):
             raise DataError(f"{path}: a data set of the catalog has its own classes, labels and splits; give its folder instead")
-        return open_catalog(os.fspath(path), root)
+        return replace(open_catalog(os.fspath(path), root), origin=origin)
     if isinstance(path, str) and (path == "demo" or path.startswith("demo:")) and not Path(path).exists():
         from vlprompt.data.demo import demo_path
 
@@ -66,6 +71,8 @@ def open_dataset(
     place = Path(path).expanduser()
     if not place.exists():
         raise DataError(f"{place}: there is no such file or folder")
+    if not place.is_dir() and not place.is_file():  # reading a pipe or a device might never end
+        raise DataError(f"{place}: is neither a file nor a folder")
     try:
         source, listed = _source_and_list(place)
     except OSError as error:
@@ -78,9 +85,34 @@ def open_dataset(
     if isinstance(listed, Path):
         labels, listed = listed if labels is None else labels, None
     rows = find_rows(source, listed, labels, label_column, place, notices)
-    return assemble(
+    dataset = assemble(
         name, source, rows, notices, classes, domains, split_seed, val_fraction, test_fraction
     )  # fmt: skip
+    return replace(dataset, origin=origin)
+
+
+def origin_of(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None, **given: Any) -> dict[str, Any]:
+    """The arguments of `open_dataset` as JSON values, those left at their default left out; paths from the root."""
+    usual = {"split_seed": 1, "val_fraction": VAL_FRACTION, "test_fraction": TEST_FRACTION}
+    packaged = isinstance(path, str) and path.split(":")[0] == "demo" and not Path(path).exists()
+    found: dict[str, Any] = {"path": os.fspath(path) if root is not None or packaged else _whole(path)}
+    if root is not None:
+        found["root"] = _whole(root)
+    for name, value in given.items():
+        if value is None or value == usual.get(name):
+            continue
+        if isinstance(value, os.PathLike) or (name == "classes" and isinstance(value, str)):
+            value = _whole(value)
+        elif isinstance(value, Mapping):
+            value = {str(key): str(words) for key, words in value.items()}
+        elif not isinstance(value, (str, int, float)):
+            value = list(map(str, value))
+        found[name] = value
+    return found
+
+
+def _whole(path: str | os.PathLike[str]) -> str:
+    return os.path.abspath(os.path.expanduser(os.fspath(path)))
 
 
 def _source_and_list(place: Path) -> tuple[Source, Table | Path | None]:
@@ -89,6 +121,8 @@ def _source_and_list(place: Path) -> tuple[Source, Table | Path | None]:
         return open_source(place), None
     if is_picture(place.name):
         raise DataError(f"{place}: is one picture; give a folder of class folders, a list or an archive")
+    if place.stat().st_size > LARGEST_FILE:
+        raise DataError(f"{place}: a list of more than {LARGEST_FILE >> 20} MB; is it one?")
     data = place.read_bytes()
     if is_split_file(data):
         return Folder(place.resolve().parent), place

@@ -121,6 +121,11 @@ class Method(nn.Module):
         """
         return self.for_classes([*self.task.class_names, *names])
 
+    def learned_context(self) -> Tensor | None:
+        """The context tokens in the space of word embeddings, [n, D], or [P, n, D] of several prompts; None without."""
+        own = getattr(self, "context", None)
+        return own.detach() if isinstance(own, Tensor) else None
+
     def published_names(self) -> dict[str, str]:
         """Tensor names of the published code's checkpoints -> names of ours."""
         return {}

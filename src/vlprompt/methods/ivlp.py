@@ -85,6 +85,9 @@ class IVLP(Method):
     def prompts(self, image_features: Tensor | None = None) -> Prompts:
         return Prompts(self.words.prompt(), self.visual.prompt() if self.visual is not None else None)
 
+    def learned_context(self) -> Tensor | None:
+        return self.words.context.detach()
+
     def published_names(self) -> dict[str, str]:
         names = {"prompt_learner.ctx": "words.context"}
         for i in range(len(self.words.deep)):

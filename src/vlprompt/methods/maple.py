@@ -56,6 +56,9 @@ class MaPLe(Method):
         )
         return Prompts(text, ImagePrompt(tokens, deep))
 
+    def learned_context(self) -> Tensor | None:
+        return self.words.context.detach()
+
     def published_names(self) -> dict[str, str]:
         names = {"prompt_learner.ctx": "words.context"}
         for i in range(len(self.words.deep)):

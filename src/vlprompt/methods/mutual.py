@@ -68,6 +68,11 @@ class CrossAttention(nn.Module):
         q, k, v = (self._split(part.expand(*lead, -1, -1)) for part in (q, k, v))
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2))
 
+    def weights(self, queries: Tensor, tokens: Tensor) -> Tensor:
+        """How much each query looks at each token, mean over the heads: [..., Q, N], rows sum to 1."""
+        q, k = self._split(self.query(queries * self.scale)), self._split(self.key(tokens * self.scale))
+        return (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=-3)
+
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
 
@@ -114,6 +119,11 @@ class CTPTFT(Method):
     def shift(self, patches: Tensor) -> Tensor:
         """delta_c(x), [B, C, text width] (or [B, C, d] for the text feature). patches: [B, N, d]."""
         return self.prompter(self.label_features()[None], patches)
+
+    @torch.no_grad()
+    def looked_at(self, patches: Tensor) -> Tensor:
+        """How much the prompt of each class looks at each patch of a picture: [B, N, d] -> [B, C, N], sums of 1."""
+        return self.prompter.weights(self.label_features()[None], patches)
 
     def prompts(self, image_features: Tensor | None = None, patches: Tensor | None = None) -> Prompts:
         """Rows are the pairs of picture and class, pictures outermost, if the shift enters the context.

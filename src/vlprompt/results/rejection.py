@@ -1,0 +1,75 @@
+"""When to say "unknown": a least probability, chosen on validation pictures for a stated coverage.
+
+Coverage is the share of pictures of known classes that still get an answer. A picture of no known class tends to
+get a small largest probability (Hendrycks and Gimpel, "A Baseline for Detecting Misclassified and
+Out-of-Distribution Examples", ICLR 2017), so that the threshold that loses few known ones turns away many of these.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from vlprompt.errors import OptionError, RunError
+
+UNKNOWN = "unknown"
+COVERAGE = 0.95  # where nothing is said
+MARGIN = 1e-6  # probabilities of one picture differ so much between batches and machines
+
+
+def threshold_at(confidence: np.ndarray, coverage: float) -> float:
+    """The largest threshold that at least `coverage` of the pictures reach. confidence: [N], 0 to 1."""
+    ordered = np.sort(confidence)[::-1]
+    last = max(1, math.ceil(round(coverage * len(ordered), 9))) - 1
+    return max(0.0, float(ordered[last]) - MARGIN)
+
+
+def thresholds(confidence: np.ndarray) -> list[float]:
+    """Thresholds for a coverage of 1, 2, ... 100 per cent."""
+    return [round(threshold_at(confidence, percent / 100), 7) for percent in range(1, 101)]
+
+
+def rejection_record(plain: np.ndarray, calibrated: np.ndarray) -> dict[str, Any] | None:
+    """What run.json holds about rejection: thresholds without and with temperature; None without pictures.
+
+    plain, calibrated: [N], largest probabilities of the validation pictures.
+    """
+    if not len(plain):
+        return None
+    return {
+        "chosen_on": "val", "count": len(plain),
+        "thresholds": thresholds(plain), "calibrated_thresholds": thresholds(calibrated),
+    }  # fmt: skip
+
+
+def threshold_of(info: dict[str, Any], coverage: bool | float = True) -> float:
+    """The threshold of a run for a coverage (True: 0.95; between per cents: the next larger one).
+
+    OptionError for a coverage that is none; RunError where fit had no validation pictures.
+    """
+    wanted = COVERAGE if coverage is True else float(coverage)
+    if not 0 < wanted <= 1:
+        raise OptionError(f"coverage is {wanted:g}: expected more than 0 and at most 1, such as 0.95")
+    held = info.get("rejection")
+    if not held:
+        raise RunError(
+            "this run has no thresholds for rejection, because fit had no validation pictures to choose them on: "
+            "fit again with a val folder, or with more pictures of each class"
+        )
+    applied = (info.get("calibration") or {}).get("applied")
+    values = held["calibrated_thresholds" if applied else "thresholds"]
+    return float(values[math.ceil(round(100 * wanted, 6)) - 1])
+
+
+def coverage_curve(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(coverage, accuracy), both 0 to 1, [N]: when the k surest pictures get an answer, for k = 1..N.
+
+    Pictures of equal confidence count together: each place has the values of the last of them.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    count = np.arange(1, len(order) + 1)
+    accuracy = np.cumsum(correct[order]) / count
+    last = np.searchsorted(-confidence[order], -confidence[order], side="right") - 1
+    return (count / max(1, len(order)))[last], accuracy[last]
