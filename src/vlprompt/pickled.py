@@ -8,6 +8,7 @@ say where a tensor lies; bytes are read for the tensors that are asked for, and 
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -122,8 +123,8 @@ def open_pickled(path: Path) -> Iterator[Pickled]:
         if name is None:
             raise RunError(f"{path}: a zip file, but not one that torch.save wrote (no data.pkl in it)")
         folder = name.removesuffix("data.pkl")
-        with _damaged(path), archive.open(name) as file:
-            content = _Reader(file).load()
+        with _damaged(path):
+            content = _Reader(io.BytesIO(read_entry(archive, name))).load()
 
         def load(stored: Stored) -> Tensor:
             with _damaged(path):
@@ -142,16 +143,26 @@ def _damaged(path: Path) -> Iterator[None]:
         raise RunError(f"{path}: damaged, cannot be read ({reason})") from error
 
 
+def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """One entry of an archive; ValueError if it unpacks to more than the archive, which torch never packs."""
+    info = archive.getinfo(name)
+    whole = archive.start_dir  # where the list of entries begins
+    if info.file_size > whole:
+        raise ValueError(f"{name} unpacks to {info.file_size} bytes, more than the file holds")
+    return archive.read(info)
+
+
 def _read(archive: zipfile.ZipFile, folder: str, stored: Stored) -> Tensor:
     """One tensor, copied out of its storage; ValueError if it reaches beyond it."""
     if "/" in stored.key:
         raise ValueError(f"no storage {stored.key!r}")
-    data = bytearray(archive.read(f"{folder}data/{stored.key}"))
+    data = bytearray(read_entry(archive, f"{folder}data/{stored.key}"))
     if not prod(stored.shape):
         return torch.empty(stored.shape, dtype=stored.dtype)
     last = stored.offset + sum((n - 1) * s for n, s in zip(stored.shape, stored.stride, strict=True))
     flat = torch.frombuffer(data, dtype=stored.dtype)
-    if min(stored.offset, *stored.stride, 0) < 0 or last >= len(flat):
+    beyond = min(stored.offset, *stored.shape, *stored.stride, 0) < 0 or last >= len(flat)
+    if beyond or prod(stored.shape) > len(flat):  # strides of 0 would repeat values without end
         raise ValueError(f"a tensor of shape {list(stored.shape)} reaches beyond its {len(flat)} stored values")
     return flat.as_strided(stored.shape, stored.stride, stored.offset).clone()
 

@@ -39,11 +39,14 @@ def load_recipe(name: str | Path) -> SavedRecipe:
             raise OptionError(f'no recipe "{name}": {nearest(str(name), recipe_names())}, or a JSON file')
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise OptionError(f"{path}: no recipe can be read from it ({error})") from error
     if not isinstance(held, dict) or not isinstance(held.get("method"), str):
         raise OptionError(f'{path}: a recipe is a JSON object with at least "method"')
     for key in held:
         if key not in _KEYS:
             raise OptionError(f'{path}: no key "{key}" in a recipe: {nearest(key, _KEYS)}')
+    for key in ("options", "train"):
+        if not isinstance(held.get(key, {}), dict):
+            raise OptionError(f'{path}: "{key}" is to be an object, such as {{"epochs": 50}}')
     return SavedRecipe(**{"title": path.stem, **held})

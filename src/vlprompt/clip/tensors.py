@@ -7,7 +7,9 @@ tensors and empty records and refuses everything else, so no module, function or
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -19,7 +21,9 @@ import torch
 from torch import Tensor
 
 from vlprompt.errors import BackboneError
+from vlprompt.pickled import read_entry
 
+MOST_VALUES, DEEPEST = 100_000, 50  # of the modules of a TorchScript archive
 TO_SAFETENSORS = "convert it to safetensors with the program that wrote it"
 
 
@@ -87,9 +91,11 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
         pickled = next((n for n in archive.namelist() if n.endswith("/data.pkl")), None)
         if pickled is None:
             raise BackboneError(f"{path} is a TorchScript archive without data.pkl")
-        with archive.open(pickled) as file:
-            module = _ModuleReader(file, archive, pickled.removesuffix("data.pkl")).load()
-    return dict(_named_tensors(module, ""))
+        data = io.BytesIO(read_entry(archive, pickled))
+        module = _ModuleReader(data, archive, pickled.removesuffix("data.pkl")).load()
+    if not isinstance(module, _Record):
+        raise BackboneError(f"{path} is a TorchScript archive without a module")
+    return dict(_named_tensors(module, "", [0]))
 
 
 class _Record:
@@ -130,7 +136,7 @@ class _ModuleReader(pickle.Unpickler):
         _, dtype, key, _, count = reference
         if not isinstance(dtype, torch.dtype) or "/" in key:
             raise pickle.UnpicklingError(f"storage {reference} is not known")
-        data = bytearray(self._archive.read(f"{self._prefix}data/{key}"))
+        data = bytearray(read_entry(self._archive, f"{self._prefix}data/{key}"))
         return torch.frombuffer(data, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
 
 
@@ -147,6 +153,8 @@ _STORAGES = {
 
 
 def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    if math.prod(size) > storage.numel():  # strides of 0 would repeat values without end
+        raise pickle.UnpicklingError(f"a tensor of shape {list(size)} is more than its {storage.numel()} stored values")
     return torch.as_strided(storage, size, stride, offset)
 
 
@@ -154,9 +162,13 @@ def _first(value: Any, *_: Any) -> Any:
     return value
 
 
-def _named_tensors(module: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+def _named_tensors(module: Any, prefix: str, seen: list[int]) -> Iterator[tuple[str, Tensor]]:
+    """seen: one number, of values looked at; modules that hold each other could be walked without end."""
     for name, value in vars(module).items():
+        seen[0] += 1
+        if seen[0] > MOST_VALUES or prefix.count(".") > DEEPEST:
+            raise pickle.UnpicklingError("modules that hold each other without end")
         if isinstance(value, Tensor):
-            yield prefix + name, value
+            yield f"{prefix}{name}", value
         elif isinstance(value, _Record):
-            yield from _named_tensors(value, f"{prefix}{name}.")
+            yield from _named_tensors(value, f"{prefix}{name}.", seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -10,7 +11,6 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +19,7 @@ from vlprompt.errors import DataError
 
 LARGEST_RATIO = 1_000  # unpacked to packed bytes of one entry larger than a megabyte
 LARGEST_STREAM = 64 * 2**30  # bytes, a compressed tar unpacked
-LARGEST_STREAM_RATIO = 100  # the same, against the size of the archive
+LARGEST_STREAM_RATIO = 100  # the same, against the size of the archive; and all entries of a zip
 
 
 class Zip(Source):
@@ -28,6 +28,7 @@ class Zip(Source):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._names: dict[str, str] = {}  # only of entries that are written oddly, such as ./cat//1.jpg
+        total, packed = 0, path.stat().st_size
         for info in self._opened().infolist():
             if info.is_dir():
                 self._add_folder(info.filename)
@@ -41,6 +42,9 @@ class Zip(Source):
                 raise DataError(
                     f"{path}: refused, because {info.filename} unpacks to {info.file_size >> 20} MB"
                 )
+            total += info.file_size
+            if total > LARGEST_STREAM_RATIO * packed + 2**26:
+                raise DataError(f"{path}: refused, because it unpacks to more than {total >> 20} MB")
             name = self._add(info.filename, info.file_size)
             if name and name != info.filename:
                 self._names[name] = info.filename
@@ -49,7 +53,7 @@ class Zip(Source):
     def _open(self) -> zipfile.ZipFile:
         try:
             return zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        except Exception as error:  # damaged archives raise whatever they happen to hit
             raise DataError(f"{self.path}: not a complete zip archive ({error})") from error
 
     def _read(self, name: str) -> bytes:
@@ -76,9 +80,9 @@ class Tar(Source):
                         self.skipped["link" if info.issym() or info.islnk() else "special file"] += 1
                         continue
                     self._places[self._add(info.name, info.size)] = info.offset_data
-        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
+        except DataError:
+            raise
+        except Exception as error:
             raise DataError(f"{path}: not a complete tar archive ({error})") from error
         self.files = dict(sorted(self.files.items()))
 
@@ -106,9 +110,9 @@ class Tar(Source):
                             f"{self.path}: refused, because it unpacks to more than {most >> 20} MB"
                         )
                     out.write(block)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError, DataError) as error:
+        except Exception as error:
             out.close()
-            if isinstance(error, DataError):
+            if isinstance(error, DataError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
                 raise
             raise DataError(f"{self.path}: not a complete archive ({error})") from error
         out.seek(0)

@@ -1,7 +1,7 @@
 """FeatureCache: features of frozen towers on disk, so that a picture is encoded once.
 
-One SQLite file, safe for several processes. Every entry carries a checksum; what does not match is dropped
-and computed again. A cache that cannot be opened or written (read-only folder, full disk) costs time, never a
+One SQLite file, safe for several processes. Every entry carries a checksum; what does not match is not used,
+but computed again. A cache that cannot be opened or written (read-only folder, full disk) costs time, never a
 run: one warning, then the work goes on without it.
 """
 
@@ -110,7 +110,7 @@ class FeatureCache:
                     f"SELECT key, dtype, shape, value, check_sum FROM features WHERE key IN ({_marks(chunk)})"
                 )
                 for key, dtype, shape, value, check in connection.execute(query, chunk):
-                    if check == _check_sum(key, dtype, shape, value):
+                    if isinstance(value, bytes) and check == _check_sum(key, dtype, shape, value):
                         sides = [int(side) for side in shape.split(",") if side]
                         found[key] = np.frombuffer(value, dtype=np.dtype(dtype)).reshape(sides).copy()
                     else:
@@ -162,8 +162,10 @@ class FeatureCache:
         def select(connection: sqlite3.Connection) -> None:
             for chunk in _chunks([place[0] for place in asked]):
                 query = f"SELECT place, size, changed, hash FROM contents WHERE place IN ({_marks(chunk)})"
-                for place, size, changed, content in connection.execute(query, chunk):
-                    self._contents[place, size, changed] = content
+                for place, size, changed, held in connection.execute(query, chunk):
+                    content, _, check = str(held).partition(" ")
+                    if check == _check_place(place, size, changed, content):
+                        self._contents[place, size, changed] = content
 
         if asked:
             self._store.do(select)
@@ -176,7 +178,7 @@ class FeatureCache:
                     content = dataset.content_hash(item)
                     if where is not None:
                         self._contents[where] = content
-                        fresh.append((*where, content))
+                        fresh.append((*where, f"{content} {_check_place(*where, content)}"))
                 result.append(content)
         finally:
             if fresh:
@@ -256,6 +258,11 @@ def _check_sum(key: str, dtype: str, shape: str, value: bytes) -> bytes:
     start = hashlib.blake2b(f"{key}|{dtype}|{shape}|".encode(), digest_size=8)
     start.update(value)
     return start.digest()
+
+
+def _check_place(place: str, size: int, changed: int, content: str) -> str:
+    text = f"{place}|{size}|{changed}|{content}"
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
 
 
 def _chunks(keys: list[str]) -> Iterator[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +24,12 @@ class ListFolder(Folder):
 
     def find(self, name: str) -> bool:
         try:
-            self.files[name] = (self.path / name).stat().st_size
+            found = (self.path / name).stat()
         except (OSError, ValueError):
             return False
-        return True
+        if stat.S_ISREG(found.st_mode):
+            self.files[name] = found.st_size
+        return name in self.files
 
 
 def find_rows(

@@ -86,6 +86,10 @@ def _check(names: Mapping[str, str]) -> None:
     for key, name in names.items():
         if not name:
             raise DataError(f'class "{key}" has an empty name; give it one with classes.txt or --classes')
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # from file names and labels that are no Unicode
+            raise DataError(f"class {key!a} has a name that is no text; give it one with classes.txt or --classes") from None
         other = seen.setdefault(name.casefold(), key)
         if other != key:
             raise DataError(
@@ -107,7 +111,10 @@ def read_classes(data: bytes, keys: Sequence[str], name: str) -> dict[str, str] 
     ]
     known = set(keys)
     for delimiter in ("\t", ","):
-        rows = [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if row]
+        try:
+            rows = [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if row]
+        except csv.Error as error:
+            raise DataError(f"{name}: not readable as a list of classes ({error})") from error
         pairs = {row[0].strip(): row[1].strip() for row in rows if len(row) == 2}
         if known & pairs.keys() and len(pairs) >= len(lines) - 1:
             return {key: value for key, value in pairs.items() if key in known}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
+import stat
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
@@ -25,20 +25,20 @@ EXTENSIONS = frozenset(
 )
 MOST_PIXELS = 89_478_485  # Pillow's own limit, beyond which it warns of a decompression bomb
 _ORIENTATION = 0x0112
-# what Pillow's decoders are known to raise on damaged files
-_BROKEN = (
-    OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, MemoryError, OverflowError,
-    struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
-)  # fmt: skip
+# Pillow knows more, some of which start other programs (EPS) or are hardly used and tested
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "TGA", "PCX")
+LARGEST_FILE = 512 * 2**20  # bytes
 
 
-def open_picture(picture: Picture, *, name: str = "", turn: bool = True) -> Image.Image:
+def open_picture(
+    picture: Picture, *, name: str = "", turn: bool = True, most_pixels: int = MOST_PIXELS
+) -> Image.Image:
     """The picture as an RGB image of its own size.
 
     picture: a path, the bytes of a file, a PIL image, or an array [height, width(, 1, 3 or 4)] of uint8,
     uint16, bool or floats in [0, 1]. name: how error messages call it. turn: apply the EXIF orientation tag
     (cameras write it; CLIP's published pipeline ignores it, and pictures without the tag are left exactly as
-    decoded).
+    decoded). most_pixels: a limit below MOST_PIXELS for files and PIL images.
 
     Transparent pixels are put on white, 16-bit values are scaled to 8 bits, of an animation the first frame
     is taken, CMYK and palettes are converted. Raises PictureError for what is broken, cut off, empty or
@@ -48,29 +48,49 @@ def open_picture(picture: Picture, *, name: str = "", turn: bool = True) -> Imag
     if isinstance(picture, np.ndarray):
         return to_rgb(_from_array(picture, name))
     if isinstance(picture, Image.Image):
-        return _decoded(picture, name, turn)
+        return _decoded(picture, name, turn, most_pixels)
     if isinstance(picture, (str, os.PathLike)):
-        try:
-            picture = Path(picture).read_bytes()
-        except OSError as error:
-            raise PictureError(f"{name}: cannot be read ({error.strerror or error})") from error
+        picture = _content(Path(picture), name)
     if not isinstance(picture, (bytes, bytearray, memoryview)):
         kind = type(picture).__name__
         raise PictureError(f"{name}: a {kind} is no picture; give a path, bytes, a PIL image or an array")
     if len(picture) == 0:
         raise PictureError(f"{name}: the file is empty")
     try:
-        opened = Image.open(io.BytesIO(picture))
-    except _BROKEN as error:
+        opened = Image.open(io.BytesIO(picture), formats=_formats())
+    except Exception as error:
         raise PictureError(f"{name}: {_reason(error)}") from error
     with opened:
-        return _decoded(opened, name, turn)
+        return _decoded(opened, name, turn, most_pixels)
 
 
-def _decoded(image: Image.Image, name: str, turn: bool) -> Image.Image:
+@lru_cache(maxsize=1)
+def _formats() -> list[str]:
+    """Those of FORMATS that this Pillow reads."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _content(path: Path, name: str) -> bytes:
+    """The bytes of a file; PictureError for what is none, or is too large."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device might never end
+            raise PictureError(f"{name}: is no file")
+        if found.st_size > LARGEST_FILE:
+            raise PictureError(f"{name}: larger than {LARGEST_FILE >> 20} MB")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        if isinstance(error, PictureError):
+            raise
+        raise PictureError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def _decoded(image: Image.Image, name: str, turn: bool, most_pixels: int) -> Image.Image:
     width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise PictureError(f"{name}: {width} x {height} pixels are more than {MOST_PIXELS // 10**6} million")
+    most = min(most_pixels, MOST_PIXELS)
+    if width * height > most:
+        raise PictureError(f"{name}: {width} x {height} pixels are more than {most // 10**6} million")
     if width * height == 0:
         raise PictureError(f"{name}: {width} x {height} pixels")
     try:
@@ -78,18 +98,19 @@ def _decoded(image: Image.Image, name: str, turn: bool) -> Image.Image:
         if turn and _turned(image):
             image = ImageOps.exif_transpose(image)
         return to_rgb(image)
-    except _BROKEN as error:
+    except Exception as error:
         raise PictureError(f"{name}: {_reason(error)}") from error
 
 
 def _turned(image: Image.Image) -> bool:
     try:
         return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
-    except _BROKEN:  # a damaged tag does not make the pixels unusable
+    except Exception:  # a damaged tag does not make the pixels unusable
         return False
 
 
 def _reason(error: BaseException) -> str:
+    """Pillow's decoders raise whatever a damaged file makes them hit."""
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"more than {MOST_PIXELS // 10**6} million pixels"
     if isinstance(error, UnidentifiedImageError):

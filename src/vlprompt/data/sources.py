@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import stat
 import threading
-import zipfile
-import zlib
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -50,14 +48,9 @@ class Source:
             raise DataError(f"{self.path}: there is no {name} in it")
         try:
             return self._read(name)
-        except (
-            OSError,
-            EOFError,
-            zlib.error,
-            zipfile.BadZipFile,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
+        except DataError:
+            raise
+        except Exception as error:  # damaged archives raise whatever they happen to hit
             raise DataError(f"{self.path}: {name} cannot be read ({error})") from error
 
     def identity(self, name: str) -> tuple[str, int, int]:
@@ -106,7 +99,7 @@ class Source:
             )
         if len(self.files) >= MOST_FILES:
             raise DataError(f"{self.path}: refused, because it holds more than {MOST_FILES} files")
-        if hidden(path):
+        if hidden(path) or not parts:
             self.skipped["hidden"] += 1
             return ""
         self.files["/".join(parts)] = size
@@ -169,7 +162,10 @@ class Folder(Source):
     def read(self, name: str) -> bytes:
         path = self.path / name  # an absolute name, as CSV files may hold, stays absolute
         try:
-            if path.stat().st_size > LARGEST_FILE:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device might never end
+                raise DataError(f"{path}: is no file")
+            if found.st_size > LARGEST_FILE:
                 raise DataError(f"{path}: larger than {LARGEST_FILE >> 20} MB")
             return path.read_bytes()
         except OSError as error:

@@ -53,7 +53,7 @@ class Store:
                     connection.execute("BEGIN IMMEDIATE")
                     return action(connection)
             except sqlite3.DatabaseError as error:
-                if type(error) is sqlite3.DatabaseError:  # subclasses: full, locked, read-only
+                if _damaged(error):
                     self._replace(error)
                 elif writing:
                     warn(f"the feature cache {self.path} cannot be written ({error}); going on without")
@@ -99,11 +99,10 @@ class Store:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._connection, self._process = self._open(self.path), os.getpid()
                 return self._connection
-            except (OSError, sqlite3.OperationalError) as error:
+            except (OSError, sqlite3.DatabaseError) as error:
                 reason = error
-                break
-            except sqlite3.DatabaseError as error:
-                reason = error
+                if isinstance(error, OSError) or not _damaged(error):
+                    break
                 self._replace(error)
         if read_only := self._open_read_only():
             return read_only
@@ -159,6 +158,12 @@ class Store:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.RLock())
+
+
+def _damaged(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file itself is the trouble; subclasses mostly stand for full disks, locks and read-only files."""
+    told = ("no such", "no column", "unsupported file format", "malformed", "not decode", "too big", "corrupt")
+    return type(error) is sqlite3.DatabaseError or any(words in str(error) for words in told)
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

@@ -142,15 +142,17 @@ def _json_lines(text: str, name: str) -> Table:
             parsed = json.loads(text)
         else:
             parsed = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except ValueError as error:
+        if not all(isinstance(row, dict) for row in parsed):
+            raise DataError(f'{name}: every line must be an object such as {{"path": "a.jpg", "label": "cat"}}')
+        columns = tuple(dict.fromkeys(str(key) for row in parsed for key in row))
+        rows = [
+            {str(key): "" if value is None else str(value).strip() for key, value in row.items()}
+            for row in parsed
+        ]
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{name}: not readable as JSON Lines ({error}); write one object a line") from error
-    if not all(isinstance(row, dict) for row in parsed):
-        raise DataError(f'{name}: every line must be an object such as {{"path": "a.jpg", "label": "cat"}}')
-    columns = tuple(dict.fromkeys(str(key) for row in parsed for key in row))
-    rows = [
-        {str(key): "" if value is None else str(value).strip() for key, value in row.items()}
-        for row in parsed
-    ]
     return Table(name, columns, rows)
 
 
@@ -160,7 +162,7 @@ def is_split_file(data: bytes) -> bool:
         return False
     try:
         parts = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(parts, dict) and bool(parts) and all(str(key) in SPLITS for key in parts)
 
@@ -178,7 +180,7 @@ def read_split_file(data: bytes, name: str, files: Collection[str]) -> list[Row]
             for part, entries in parts.items()
             for path, label, words in entries
         ]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(
             f'{name}: not a split file {{"train": [[path, label, class name], ...], ...}}'
         ) from error

@@ -39,6 +39,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+MOST_RUNS = 100_000
 GRID = ("methods", "data", "shots", "seeds")
 KEYS = (
     *GRID, "protocols", "backbone", "tokenizer", "precision", "device", "cache", "runs", "out", "templates",
@@ -64,12 +65,14 @@ def read_sweep(path: str | Path) -> Sweep:
         held = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise OptionError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"{path}: no TOML ({error})") from error
     try:
         return make_sweep(held)
     except OptionError as error:
         raise OptionError(f"{path}: {error}") from error
+    except (TypeError, AttributeError) as error:  # a value of a kind that nothing above looks at
+        raise OptionError(f"{path}: a value is of a wrong kind ({error})") from error
 
 
 def make_sweep(held: dict[str, Any]) -> Sweep:
@@ -102,6 +105,8 @@ def make_sweep(held: dict[str, Any]) -> Sweep:
         arguments = {key: value for key, value in own.items() if key not in GRID}
         methods, data = texts(grid, "methods"), texts(grid, "data")
         shots, seeds = numbers(grid, "shots", [16]), numbers(grid, "seeds", [1, 2, 3])
+        if (count := len(methods) * len(data) * len(shots) * len(seeds)) > MOST_RUNS:
+            raise OptionError(f"{name}: a grid of {count} runs (at most {MOST_RUNS}): make it several")
         aims = arguments.pop("targets", None)
         if aims is None and protocol == "cross_dataset":
             aims = data
@@ -109,8 +114,8 @@ def make_sweep(held: dict[str, Any]) -> Sweep:
             used.add(method)
             table_ = table(of_methods.get(method, {}), f"method.{method}")
             check_keys(table_, OF_METHOD, f"method.{method}.")
-            train = held.get("train", {}) | table_.get("train", {})
-            options, recipe = table_.get("options", {}), table_.get("recipe")
+            train = held.get("train", {}) | table(table_.get("train", {}), f"method.{method}.train")
+            options, recipe = table(table_.get("options", {}), f"method.{method}.options"), table_.get("recipe")
             make_plan(method, options, train, recipe)
             for spec in map(specs, data):
                 targets = tuple(s for s in map(specs, aims or ()) if s != spec)
