@@ -30,6 +30,7 @@ from vlprompt.cli.plot import plot
 from vlprompt.cli.predict import predict
 from vlprompt.cli.protocols import protocol, table
 from vlprompt.cli.report import report
+from vlprompt.cli.studio import studio
 from vlprompt.cli.sweep import sweep
 from vlprompt.errors import OptionError, nearest
 
@@ -39,6 +40,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
     ("eval", evaluate, False, False),
     ("predict", predict, False, False),
     ("report", report, False, False),
+    ("studio", studio, False, False),
     ("methods", methods, False, False),
     ("data", data, False, False),
     ("import", import_, False, False),

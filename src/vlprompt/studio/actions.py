@@ -1,0 +1,201 @@
+"""What the page's buttons do. Each takes the tab's session from the request and returns what is shown anew."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from vlprompt.errors import DataError, VlpromptError
+from vlprompt.studio import bringing, drawing, teaching
+from vlprompt.studio.packing import reopen
+from vlprompt.studio.sessions import Session
+from vlprompt.studio.studio import Studio
+from vlprompt.studio.teaching import Choice
+from vlprompt.studio.trainings import Job
+
+TICK = 0.4  # seconds between looks at a training
+CURVE_TICK = 2.0  # the same, for drawing its curve anew
+MOST_SAID = 3  # remarks shown at once
+
+# The rendered page is drawn anew when this changes; its value is of no interest.
+Shelf = float
+
+
+def shelf() -> Shelf:
+    return time.monotonic()
+
+
+def told(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors that people can mend, as a message on the page in place of an answer."""
+
+    @wraps(function)
+    def call(*args: Any, **more: Any) -> Any:
+        try:
+            return function(*args, **more)
+        except VlpromptError as error:
+            raise _shown(error) from None
+
+    return call
+
+
+def _shown(error: VlpromptError) -> gr.Error:
+    text = " ".join(str(error).split())
+    return gr.Error(text[:1].upper() + text[1:], duration=12, print_exception=False)
+
+
+def say(remarks: Sequence[str]) -> None:
+    """A few remarks, such as pictures that were refused."""
+    shown = list(dict.fromkeys(remarks))
+    for text in shown[:MOST_SAID]:
+        gr.Warning(text, duration=8)
+    if len(shown) > MOST_SAID:
+        gr.Warning(f"and {len(shown) - MOST_SAID} more remarks of this kind", duration=8)
+
+
+class Actions:
+    """The buttons of one studio's page."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def _session(self, request: gr.Request) -> Session:
+        return self.studio.session(request.session_hash)
+
+    def arrive(self, request: gr.Request) -> tuple[str, Shelf]:
+        """The page was opened. -> session, shelf"""
+        return self._session(request).key, shelf()
+
+    def leave(self, request: gr.Request) -> None:
+        """The tab was closed."""
+        self.studio.sessions.end(request.session_hash)
+
+    # -- classes -----------------------------------------------------------------------------------
+
+    def add_class(self, name: str, request: gr.Request) -> tuple[Any, Shelf]:
+        """-> name field, shelf"""
+        self._session(request).add_class(name)
+        return "", shelf()
+
+    def add_by_name(self, name: str, backbone: str, request: gr.Request) -> tuple[Any, Shelf, str]:
+        """A class that is known by its name alone. -> name field, shelf, answers"""
+        session = self._session(request)
+        shown = session.add_class(name)
+        try:
+            teaching.answering(session)
+        except VlpromptError as error:  # a method that cannot do that
+            session.remove_class(shown.number)
+            raise error
+        return "", shelf(), self.answers(session, backbone)
+
+    def remover(self, number: int) -> Callable[..., tuple[Shelf, str]]:
+        """For the class of that number: removes it. -> shelf, answers"""
+
+        def remove(backbone: str, request: gr.Request) -> tuple[Shelf, str]:
+            session = self._session(request)
+            session.remove_class(number)
+            return shelf(), self.answers(session, backbone)
+
+        return remove
+
+    def taker(self, number: int) -> Callable[..., Shelf]:
+        """For the class of that number: takes pictures that were dropped on it."""
+
+        def take(files: list[str] | None, request: gr.Request) -> Shelf:
+            session = self._session(request)
+            pictures = self.studio.take(files or [])
+            say(session.add_pictures(session.find(number), pictures))
+            return shelf()
+
+        return take
+
+    def add_examples(self, request: gr.Request) -> Shelf:
+        say(bringing.bring_examples(self._session(request)))
+        return shelf()
+
+    def add_archive(self, file: str | None, request: gr.Request) -> Shelf:
+        session = self._session(request)
+        path = self.studio.arrived(file or "")
+        try:
+            say(bringing.bring_archive(session, path))
+        finally:
+            self.studio.discard(path)
+        return shelf()
+
+    def add_folder(self, path: str, request: gr.Request) -> Shelf:
+        say(bringing.bring_folder(self._session(request), path.strip(), self.studio.allowed))
+        return shelf()
+
+    # -- learning ----------------------------------------------------------------------------------
+
+    def new_button(self, request: gr.Request) -> Any:
+        """The button for new classes is there when there are some, and the method can learn them alone."""
+        session = self._session(request)
+        useful = session.run is not None and teaching.keeps_apart(session.run) and teaching.new_classes(session)
+        return gr.Button(visible=bool(useful))
+
+    def learn(self, choice: Choice, new_only: bool, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """-> state, curve, outcome, shelf, answers, download; again and again until it is over"""
+        same = gr.skip()
+        lesson = teaching.learn_new if new_only else teaching.learn_all
+        try:
+            session = self._session(request)
+            job = self.studio.trainings.submit(
+                session.key, lambda job: lesson(session, self.studio.backbones, choice, job.report)
+            )
+        except VlpromptError as error:
+            raise _shown(error) from None
+        session.job = job
+        yield drawing.progress(job, self.studio.trainings.ahead(job)), "", "", same, same, same
+        yield from self._watch(job)
+        if job.state != "done":
+            yield drawing.progress(job, 0), same, same, same, same, same
+            return
+        run = job.result
+        yield (drawing.progress(job, 0), drawing.curve(job.records), drawing.outcome(run.info), shelf(),
+               self.answers(session, choice.backbone), drawing.download_link(session))  # fmt: skip
+
+    def _watch(self, job: Job) -> Iterator[tuple[Any, ...]]:
+        """The state every now and then, and the curve more seldom."""
+        same, drawn = gr.skip(), time.monotonic()
+        while not job.wait(TICK):
+            curve: Any = same
+            if time.monotonic() - drawn > CURVE_TICK and len(job.records) >= drawing.FEWEST_POINTS:
+                curve, drawn = drawing.curve(list(job.records)), time.monotonic()
+            yield drawing.progress(job, self.studio.trainings.ahead(job)), curve, same, same, same, same
+
+    def stop(self, request: gr.Request) -> None:
+        self.studio.trainings.stop(self._session(request).key)
+
+    # -- using it ----------------------------------------------------------------------------------
+
+    def try_pictures(self, files: Sequence[str] | None, backbone: str, request: gr.Request) -> str:
+        session = self._session(request)
+        say(session.try_pictures(self.studio.take(files or [])))
+        return drawing.bars(teaching.answers(session, self.studio.backbones, backbone))
+
+    def answers(self, session: Session, backbone: str) -> str:
+        """The answers about the pictures last asked about, for the classes as they are now."""
+        try:
+            return drawing.bars(teaching.answers(session, self.studio.backbones, backbone))
+        except VlpromptError as error:
+            return drawing.Html(f"<p class=soft>{drawing.html(error)}</p>") if session.tried else ""
+
+    def check(self, request: gr.Request) -> str:
+        return drawing.checked(teaching.check(self._session(request), self.studio.backbones))
+
+    def reopen(self, file: str | None, request: gr.Request) -> tuple[Shelf, str, str, str]:
+        """-> shelf, outcome, answers, download"""
+        session = self._session(request)
+        path = self.studio.arrived(file or "")
+        if session.job is not None and not session.job.over:
+            raise DataError("it is learning: wait until that is done, or stop it")
+        try:
+            run = reopen(session, Path(path), self.studio.backbones)
+        finally:
+            self.studio.discard(path)
+        return shelf(), drawing.outcome(run.info), self.answers(session, session.backbone), drawing.download_link(session)

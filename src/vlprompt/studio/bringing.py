@@ -1,0 +1,79 @@
+"""Many classes at once: from a zip or tar archive, a permitted folder, or the pictures of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.opening import open_dataset
+from vlprompt.errors import DataError, PictureError
+from vlprompt.studio.limits import confined
+from vlprompt.studio.sessions import Session, Shown
+
+EXAMPLES = ("bird", "flower", "fruit", "land vehicle", "musical instrument", "vegetable")
+EXAMPLE_PICTURES = 12  # of each class
+
+
+def bring_examples(session: Session) -> list[str]:
+    """A few classes of the demo pictures."""
+    with open_dataset("demo") as dataset:
+        train = dataset.items("train")
+        chosen = []
+        for name in EXAMPLES:
+            own = [item for item in train if dataset.class_names[item.label] == name]
+            chosen += own[:: max(1, len(own) // EXAMPLE_PICTURES)][:EXAMPLE_PICTURES]
+        return _bring(session, dataset, chosen)
+
+
+def bring_archive(session: Session, path: Path) -> list[str]:
+    """Classes and pictures of an archive of class folders; says what was left out."""
+    with open_dataset(path) as dataset:
+        return _bring(session, dataset, dataset.all_items)
+
+
+def bring_folder(session: Session, path: str, allowed: Sequence[Path]) -> list[str]:
+    """The same from a folder on this machine, if the studio was started with leave to read it."""
+    if not allowed:
+        raise DataError("folders of this machine are closed: start the studio with --allow-folder DIR to open one")
+    for folder in allowed:
+        try:
+            real = confined(path, folder)
+        except DataError:
+            continue
+        if not real.is_dir():
+            raise DataError(f"{path}: there is no such folder")
+        with open_dataset(real) as dataset:
+            return _bring(session, dataset, dataset.all_items, within=folder)
+    names = ", ".join(map(str, allowed))
+    raise DataError(f"{path}: only folders below {names} may be read")
+
+
+def _bring(session: Session, dataset: Dataset, items: Sequence[Item], within: Path | None = None) -> list[str]:
+    """Copies pictures into the session. within: no picture may lie elsewhere, as lists and links can say."""
+    notes = list(dataset.notices)
+    by_label: dict[int, list[Item]] = {}
+    for item in items:
+        by_label.setdefault(item.label, []).append(item)
+    for label, own in sorted(by_label.items()):
+        shown = _class_of(session, dataset.class_names[label])
+        for item in own:
+            name = item.path.rsplit("/", 1)[-1]
+            try:
+                if within is not None:
+                    confined(dataset.source.path / item.path, within)  # type: ignore[attr-defined]
+                if dataset.source.files.get(item.path, 0) > session.limits.picture_bytes:
+                    raise PictureError(f"{name}: larger than a picture may be")
+                notes += session.add_pictures(shown, [(name, dataset.read(item))])
+            except PictureError as error:
+                notes.append(str(error))
+    return notes
+
+
+def _class_of(session: Session, name: str) -> Shown:
+    """The class of that name, made if need be."""
+    words = session.limits.check_name(name)
+    for shown in session.classes:
+        if shown.name.casefold() == words.casefold():
+            return shown
+    return session.add_class(words)

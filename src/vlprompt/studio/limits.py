@@ -1,0 +1,56 @@
+"""What the studio takes from a browser, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlprompt.data.naming import prettify
+from vlprompt.data.pictures import open_picture
+from vlprompt.errors import DataError, PictureError
+
+MB = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """picture_bytes, pixels: of one picture. upload_bytes: of one file of any kind, such as an archive.
+
+    pictures, bytes, classes, tried: of one session (an open tab); tried: pictures asked about at once.
+    sessions: open at a time. epochs: of one training. waiting: trainings in the queue.
+    """
+
+    picture_bytes: int = 20 * MB
+    pixels: int = 50_000_000
+    upload_bytes: int = 300 * MB
+    pictures: int = 3_000
+    bytes: int = 1_000 * MB
+    classes: int = 100
+    tried: int = 12
+    sessions: int = 20
+    epochs: int = 500
+    waiting: int = 20
+    name_length: int = 80
+
+    def check_picture(self, data: bytes, name: str) -> None:
+        """PictureError unless the bytes are a whole picture of a permitted size; it is decoded to see that."""
+        if len(data) > self.picture_bytes:
+            raise PictureError(f"{name}: {len(data) / MB:.0f} MB, and at most {self.picture_bytes // MB} MB are taken")
+        open_picture(data, name=name, most_pixels=self.pixels)
+
+    def check_name(self, name: str) -> str:
+        """The name of a class as it is kept; DataError if it cannot be one."""
+        words = "".join(c if c.isprintable() else " " for c in prettify(name)).strip()
+        if not words:
+            raise DataError("give the class a name first, in plain words: what do its pictures show?")
+        if len(words) > self.name_length:
+            raise DataError(f"this name has {len(words)} letters; use at most {self.name_length}")
+        return words
+
+
+def confined(path: str | Path, folder: Path) -> Path:
+    """The real path; DataError when it lies outside the folder, also through links and `..`."""
+    real, inside = Path(path).expanduser().resolve(), folder.resolve()
+    if real != inside and inside not in real.parents:
+        raise DataError(f"{path}: outside of {folder}")
+    return real

@@ -1,0 +1,238 @@
+"""What is learned in a session, and what it says about pictures; nothing here knows of the page.
+
+The list of classes is the page's: those with pictures can be learned, the others are known by their name alone.
+What was learned is `session.run`; `answering` fits it to the list as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vlprompt.data.cache import FeatureCache
+from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.sampling import Split
+from vlprompt.data.sources import Folder
+from vlprompt.data.splitting import draw_splits
+from vlprompt.data.task import Task
+from vlprompt.errors import DataError, OptionError
+from vlprompt.evaluation import Scores, scores_of
+from vlprompt.fitting import ZERO_SHOT_TEMPLATES, Plan, learn, make_plan
+from vlprompt.methods.base import Method
+from vlprompt.methods.zeroshot import ZeroShot
+from vlprompt.run import Run
+from vlprompt.studio.backbones import Backbones
+from vlprompt.studio.sessions import Session
+
+if TYPE_CHECKING:
+    from vlprompt.clip.backbone import Backbone
+
+ASIDE = 0.25  # of a class's pictures, kept to test with
+FEWEST_ASIDE = 4  # pictures of a class of which some are kept
+SEED = 1
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is chosen at the page. aside: keep some pictures of each class to test with."""
+
+    method: str
+    backbone: str
+    options: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+    aside: bool = True
+
+
+def keeps_apart(run: Run) -> bool:
+    """Whether the method can learn further classes without touching those it knows."""
+    return type(run.learned).extend is not Method.extend
+
+
+def new_classes(session: Session) -> list[str]:
+    """Classes with pictures that the session's run has not learned."""
+    known = session.run.learned.task.class_names if session.run is not None else ()
+    return [shown.name for shown in session.classes if shown.pictures and shown.name not in known]
+
+
+def learn_all(session: Session, backbones: Backbones, choice: Choice, report: Report) -> Run:
+    """Learns every class that has pictures, from scratch. DataError when fewer than two have."""
+    if session.run is not None:
+        bare = {shown.name for shown in session.classes if not shown.pictures}
+        lost = [name for name in session.run.learned.task.class_names if name in bare]
+        if lost:
+            raise DataError(
+                f"{', '.join(lost[:5])}: learned earlier, and there are no pictures here to learn them from again. "
+                "Learn only the new classes, or remove these"
+            )
+    names = tuple(shown.name for shown in session.classes if shown.pictures)
+    if len(names) < 2:
+        raise DataError("at least two classes need pictures: how else is one told from another?")
+    plan = make_plan(choice.method, choice.options, choice.train)
+    dataset, split = _lesson(session, names, names, choice.aside)
+    run = _learn(session, backbones.get(choice.backbone), plan, dataset, split, report)
+    session.backbone, session.studied = choice.backbone, {item.path for item in split.train}
+    session.run = run
+    return run
+
+
+def learn_new(session: Session, backbones: Backbones, choice: Choice, report: Report) -> Run:
+    """Learns the classes that came since, with the run's own method and settings; the others stay as they are."""
+    before = session.run
+    if before is None:
+        raise DataError("nothing was learned yet: learn all classes first")
+    new = new_classes(session)
+    if not new:
+        raise DataError("there is no new class with pictures: make one and drop pictures on it")
+    if not keeps_apart(before):
+        raise OptionError(f"{before.info['title']} cannot learn new classes alone: learn all classes again")
+    info = before.info
+    given = tuple(info["templates"])
+    templates = () if given == Task(()).templates else given
+    plan = make_plan(info["method"], info["options"], info.get("train") or {}, templates=templates)
+    dataset, split = _lesson(session, (*before.learned.task.class_names, *new), new, choice.aside)
+    run = _learn(session, before.backbone, plan, dataset, split, report, before)
+    session.studied |= {item.path for item in split.train}
+    session.run = run
+    return run
+
+
+def _learn(session: Session, backbone: Backbone, plan: Plan, dataset: Dataset, split: Split, report: Report,
+           after: Run | None = None) -> Run:
+    cache = FeatureCache(session.folder / "features")  # in the session's folder, and gone with it
+    try:
+        return learn(dataset, split, backbone, plan, out=session.new_folder("run"), cache=cache, on_record=report,
+                     command="vlprompt studio", after=after)  # fmt: skip
+    finally:
+        cache.close()
+
+
+def _lesson(session: Session, names: Sequence[str], learned: Sequence[str], aside: bool) -> tuple[Dataset, Split]:
+    """The session's pictures as a data set, and what of it is for training: of the classes in `learned`.
+
+    Tested are the pictures that are kept aside, and those of earlier classes that were not learned from.
+    """
+    number = {name: label for label, name in enumerate(names)}
+    train: list[Item] = []
+    test: list[Item] = []
+    for shown in session.classes:
+        if shown.name not in number:
+            continue
+        items = [Item(path, number[shown.name]) for path in shown.pictures]
+        if shown.name not in learned:
+            test += [item for item in items if item.path not in session.studied]
+        elif aside and len(items) >= FEWEST_ASIDE:
+            parts = draw_splits(items, seed=SEED, val_fraction=0.0, test_fraction=ASIDE)
+            train += parts["train"]
+            test += parts["test"]
+        else:
+            train += items
+    splits = {"train": train} | ({"test": test} if test else {})
+    dataset = Dataset("studio", tuple(names), tuple(names), splits, Folder(session.folder))
+    return dataset, Split(tuple(names), train, [], test, 0, SEED)
+
+
+# -- answers ---------------------------------------------------------------------------------------
+
+
+def answering(session: Session) -> Run | None:
+    """The session's run for the classes of its list; None before anything was learned, or without classes.
+
+    OptionError where the method cannot take a class by its name alone.
+    """
+    run, names = session.run, session.names
+    if run is None or not names:
+        return None
+    if names == run.class_names:
+        return run
+    if names == run.learned.task.class_names:
+        return Run(run.learned, run.backbone, run.info, run.log)
+    return run.for_classes(names)
+
+
+def names_alone(session: Session, backbones: Backbones, backbone: str) -> Run:
+    """Zero-shot: what the names of the classes say by themselves. backbone: used before anything is learned."""
+    run = session.run
+    tower = run.backbone if run is not None else backbones.get(backbone)
+    templates = (run.info.get("zero_shot_templates") if run is not None else None) or ZERO_SHOT_TEMPLATES
+    method = ZeroShot(tower, Task(session.names, tuple(templates))).eval()
+    return Run(method, tower, {})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One picture. names: the classes; zero_shot and learned: their probabilities; learned is None before anything
+    was learned."""
+
+    picture: str
+    path: Any
+    names: tuple[str, ...]
+    zero_shot: np.ndarray
+    learned: np.ndarray | None
+
+
+def answers(session: Session, backbones: Backbones, backbone: str) -> list[Answer]:
+    """What is said about the pictures that are asked about. DataError when there are fewer than two classes."""
+    if len(session.classes) < 2:
+        raise DataError("make at least two classes first; their names are enough for a first guess")
+    tried = session.tried
+    if not tried:
+        return []
+    paths = [path for _, path in tried]
+    alone = names_alone(session, backbones, backbone)
+    run = answering(session)
+    zero_shot = alone.probabilities(paths)
+    learned = run.probabilities(paths) if run is not None else None
+    return [
+        Answer(name, path, session.names, zero_shot[i], learned[i] if learned is not None else None)
+        for i, (name, path) in enumerate(tried)
+    ]
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A picture of class `true` that is taken for `said`, with the probability of that."""
+
+    path: Any
+    true: str
+    said: str
+    sure: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """Scores on the same pictures. fresh: they were not learned from."""
+
+    zero_shot: Scores
+    learned: Scores
+    wrong: tuple[Wrong, ...]
+    fresh: bool
+
+
+def check(session: Session, backbones: Backbones) -> Check:
+    """How good the session's run is on the pictures kept aside, or, where there are none, on all."""
+    run = answering(session)
+    if run is None:
+        raise DataError("nothing was learned yet: press Learn first")
+    every = [(path, label) for label, shown in enumerate(session.classes) for path in shown.pictures]
+    chosen = [pair for pair in every if pair[0] not in session.studied]
+    fresh = bool(chosen)
+    chosen = chosen or every
+    if not chosen:
+        raise DataError("there are no pictures here to check with: drop some on the classes first")
+    paths = [session.path(path) for path, _ in chosen]
+    labels = np.array([label for _, label in chosen])
+    names = session.names
+    learned = run.probabilities(paths)
+    zero_shot = names_alone(session, backbones, session.backbone).probabilities(paths)
+    said = learned.argmax(1)
+    wrong = [
+        Wrong(paths[i], names[labels[i]], names[said[i]], float(learned[i, said[i]]))
+        for i in np.nonzero(said != labels)[0]
+    ]
+    wrong.sort(key=lambda one: -one.sure)
+    return Check(scores_of(zero_shot.argmax(1), labels, names), scores_of(said, labels, names), tuple(wrong), fresh)
