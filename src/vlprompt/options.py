@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
@@ -42,13 +43,17 @@ def check(field: dataclasses.Field[Any], kind: Any, value: Any) -> Any:
         if not isinstance(value, bool):
             raise OptionError(f"{name} is {value!r}: expected true or false")
     elif kind is int:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or int(value) != value:
+        whole = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value) and value.is_integer())
+        if isinstance(value, bool) or not whole:
             raise OptionError(f"{name} is {value!r}: expected a whole number")
         value = int(value)
     elif kind is float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise OptionError(f"{name} is {value!r}: expected a number")
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise OptionError(f"{name} is {str(value)[:20]}...: expected a smaller number") from None
     elif kind is str and not isinstance(value, str):
         raise OptionError(f"{name} is {value!r}: expected text")
     low, high, choices = meta.get("low"), meta.get("high"), meta.get("choices")

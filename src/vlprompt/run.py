@@ -38,6 +38,7 @@ from vlprompt.results.predictions import FILE as PREDICTIONS
 from vlprompt.results.predictions import Said, read_predictions, to_csv
 from vlprompt.results.records import read_log
 from vlprompt.results.rejection import UNKNOWN, threshold_of
+from vlprompt.sharing import locate_run
 from vlprompt.training.checkpoints import write_together
 from vlprompt.training.inputs import Encoder, live_batch, to_pixels
 from vlprompt.training.log import ESCAPED
@@ -246,13 +247,14 @@ class Run:
 
     @classmethod
     def load(cls, folder: str | Path, backbone: Backbone | str | None = None, *, device: str = "auto",
-             precision: str | None = None) -> Run:
+             precision: str | None = None, revision: str | None = None) -> Run:
         """A saved run, ready to predict.
 
-        backbone: the backbone, or where it now lies, if not where the run says. Raises RunError for a
+        folder: or the id of a run on the Hugging Face hub (see `sharing.locate_run`); revision: its branch, tag or
+        commit. backbone: the backbone, or where it now lies, if not where the run says. Raises RunError for a
         missing or damaged run and for another backbone than the one that the prompts were learned on.
         """
-        folder = Path(folder)
+        folder = locate_run(folder, revision)
         info = read_info(folder)
         data = _read(folder / TENSORS)
         if hashlib.sha256(data).hexdigest() != info["tensors"]["sha256"]:
@@ -267,9 +269,11 @@ class Run:
                 f'not on "{backbone.name}" ({backbone.fingerprint[:12]}): give that one'
             )
         task = Task(tuple(info["class_names"]), tuple(info["templates"]), info["task_shots"])
-        method = methods.load(info["method"]).build(backbone, task, info["options"])
         try:
+            method = methods.load(info["method"]).build(backbone, task, info["options"])
             method.load_state_dict(load_tensors(data))
+        except VlpromptError:
+            raise
         except Exception as error:
             raise RunError(f"{folder / TENSORS}: does not fit method {info['method']} ({_first_line(error)})") from error
         run = cls(method.eval(), backbone, info, read_log(folder / LOG), folder)
@@ -315,13 +319,31 @@ def read_info(folder: str | Path) -> dict[str, Any]:
         raise RunError(f"{folder}: no {INFO} in it, so this is no finished run{hint if interrupted else ''}")
     try:
         info = json.loads(_read(path))
-        for key in ("method", "options", "class_names", "templates", "task_shots", "backbone", "tensors"):
-            info[key]
-    except (ValueError, KeyError, TypeError) as error:
+        newer = isinstance(info.get("format", 0), (int, float)) and info.get("format", 0) > FORMAT
+        wrong = None if newer else _wrong(info)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{path}: damaged ({_first_line(error)})") from error
-    if info.get("format", 0) > FORMAT:
+    if newer:
         raise RunError(f"{path}: written by a newer vlprompt (format {info['format']}): update vlprompt")
+    if wrong:
+        raise RunError(f"{path}: damaged ({wrong})")
     return info
+
+
+def _wrong(info: dict[str, Any]) -> str | None:
+    """What in run.json is not of the kind that loading needs; KeyError for what is missing."""
+    kinds = {"method": str, "options": dict, "class_names": list, "templates": list, "task_shots": int,
+             "backbone": dict, "tensors": dict}  # fmt: skip
+    for key, kind in kinds.items():
+        if not isinstance(info[key], kind):
+            return f"{key} is a {type(info[key]).__name__}, not a {kind.__name__}"
+    held = info["backbone"]
+    listed = [info["class_names"], info["templates"], info.get("shown_classes") or ["none"],
+              [held["source"], held["fingerprint"], held["precision"], held.get("tokenizer") or "none"],
+              [info["tensors"]["sha256"]]]  # fmt: skip
+    if not all(isinstance(texts, list) and texts and all(isinstance(t, str) for t in texts) for texts in listed):
+        return "names, templates and what is said of the backbone are to be texts"
+    return None
 
 
 def _read(path: Path) -> bytes:

@@ -35,7 +35,7 @@ from vlprompt.training.seeds import generator
 
 @dataclass(frozen=True)
 class Options(OptionSet):
-    prompts: int = option(32, "prompts: a quarter has the name in front, a quarter in the middle, half at the end", low=1)
+    prompts: int = option(32, "prompts: a quarter has the name in front, a quarter in the middle, half at the end", low=1, high=1024)
     context_tokens: int = option(16, "learned tokens of each", low=1, high=64)
     prompt_batch: int = option(4, "prompts of one step", low=1)
     orthogonality: float = option(0.1, "lambda: weight of keeping the contexts apart", low=0)
