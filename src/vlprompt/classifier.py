@@ -17,6 +17,7 @@ from vlprompt.errors import OptionError, RunError, nearest
 
 if TYPE_CHECKING:
     from vlprompt.clip.backbone import Backbone
+    from vlprompt.methods.base import Method
     from vlprompt.run import Run
 
 try:  # scikit-learn is optional: with it, this is one of its estimators
@@ -51,8 +52,8 @@ class _Parameters:
 class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     """Learns classes from a few pictures of each by learning prompts for a CLIP-like backbone.
 
-    method: see `vlprompt methods`. backbone: what `load_backbone` loads, or a Backbone. shots: training
-    pictures per class, 0 for all that are given. options, train: of the method and of the loop, by name.
+    method: see `vlprompt methods`; or a class of your own. backbone: what `load_backbone` loads, or a Backbone.
+    shots: training pictures per class, 0 for all that are given. options, train: of the method and of the loop, by name.
     classes: names for the labels (a list in label order, or a dict), when the labels themselves say little.
     cache: keep features on disk. verbose: progress on stderr.
 
@@ -60,8 +61,8 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     zero_shot_score_ and score_ (accuracy from 0 to 1 on held-out pictures, when there are any; else None).
     """
 
-    def __init__(self, method: str = "coop+lamm", backbone: Any = "embedded", shots: int = 16, seed: int = 1,
-                 options: dict[str, Any] | None = None, train: dict[str, Any] | None = None,
+    def __init__(self, method: str | type[Method] = "coop+lamm", backbone: Any = "embedded", shots: int = 16,
+                 seed: int = 1, options: dict[str, Any] | None = None, train: dict[str, Any] | None = None,
                  templates: Any = None, classes: Any = None, device: str = "auto", precision: str = "float32",
                  cache: bool = True, verbose: bool = False) -> None:
         self.method = method

@@ -2,7 +2,8 @@
 
 The two parts of one paper share a file: `ctp`, `tft` and `ctp+tft` are in `mutual.py`.
 A dotted path (`my_package.my_method`, or `my_package.my_method+lamm`) loads someone else's file by
-the same rule: a module that ends in `METHOD = TheClass`.
+the same rule: a module that ends in `METHOD = TheClass`, or the class in it (`my_package.my_method.TheClass`).
+In Python the class itself will do: `fit(..., method=TheClass)`.
 """
 
 from __future__ import annotations
@@ -44,20 +45,54 @@ def _plain_names() -> list[str]:
     return sorted([*files, *_FILES], key=lambda n: (_ORDER.index(n) if n in _ORDER else len(_ORDER), n))
 
 
+def name_of(method: str | type[Method]) -> str:
+    """The name that `load` finds a method by: a name stays as it is, a class becomes its dotted path."""
+    if isinstance(method, str):
+        return method
+    if not isinstance(method, type) or not hasattr(method, "for_classes"):
+        raise OptionError(f"method is {method!r}: expected a name, or a subclass of vlprompt.methods.base.Method")
+    path = f"{method.__module__}.{method.__qualname__}"
+    if "<locals>" in path:
+        raise OptionError(
+            f"method class {method.__name__} is defined inside a function: move it to the top level of a file, "
+            "where a saved run finds it again"
+        )
+    return path
+
+
 def method_class(name: str) -> type[Method]:
     """The class of one method file, by its name or dotted path."""
     if "." in name:
-        try:
-            module = importlib.import_module(name)
-        except ImportError as error:
-            raise OptionError(f'method "{name}" cannot be imported: {error}') from error
-        if not hasattr(module, "METHOD"):
-            raise OptionError(f'method file "{name}" has no METHOD: end it with METHOD = YourClass')
-        return module.METHOD
+        return _from_path(name)
     if name not in _plain_names():
         raise OptionError(f'no method "{name}": {nearest(name, names())}')
     module = importlib.import_module(f"{__name__}.{_FILES.get(name, name)}")
     return module.METHODS[name] if name in _FILES else module.METHOD
+
+
+def _from_path(path: str) -> type[Method]:
+    """What a dotted path means: a module's METHOD, or a class in a module."""
+    parent, _, last = path.rpartition(".")
+    try:
+        module = importlib.import_module(path)
+    except ImportError as error:
+        if not isinstance(error, ModuleNotFoundError) or error.name != path:  # the file is there and fails
+            raise OptionError(f'method "{path}" cannot be imported: {error}') from error
+        found = getattr(importlib.import_module(parent), last, None)
+        if found is None:
+            raise OptionError(f'method "{path}" cannot be imported: {parent} has no {last}') from error
+        return _checked(found, path)
+    if not hasattr(module, "METHOD"):
+        raise OptionError(f'method file "{path}" has no METHOD: end it with METHOD = YourClass')
+    return _checked(module.METHOD, path)
+
+
+def _checked(found: Any, path: str) -> type[Method]:
+    from vlprompt.methods.base import Method
+
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise OptionError(f'method "{path}" is no subclass of vlprompt.methods.base.Method')
+    return found
 
 
 @dataclass(frozen=True)
@@ -100,8 +135,9 @@ class MethodSpec:
         return self.wrapper(backbone, task, sets[1], generator, base=base)  # type: ignore[call-arg]
 
 
-def load(name: str) -> MethodSpec:
-    """`zeroshot`, `coop`, `lamm`, `maple+lamm`, `my_package.my_method`, ..."""
+def load(method: str | type[Method]) -> MethodSpec:
+    """`zeroshot`, `coop`, `lamm`, `maple+lamm`, `my_package.my_method`, ..., or a class of one's own."""
+    name = name_of(method)
     short = name.strip().lower() if "." not in name else name.strip()
     base, _, last = short.rpartition("+")
     if last == WRAPPER and base not in ("", *_NO_LABELS) and not base.endswith(f"+{WRAPPER}"):

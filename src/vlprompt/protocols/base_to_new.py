@@ -36,7 +36,7 @@ def harmonic_mean(base: float, new: float) -> float:
 
 def base_to_new(
     data: str | Path | Dataset,
-    method: str | None = None,
+    method: str | type[Method] | None = None,
     backbone: str | Path | Backbone = "embedded",
     *,
     shots: int = 16,

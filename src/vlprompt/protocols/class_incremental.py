@@ -49,7 +49,7 @@ WITNESSES = 4  # pictures that text features are compared on, for methods whose 
 
 def class_incremental(
     data: str | Path | Dataset,
-    method: str | None = None,
+    method: str | type[Method] | None = None,
     backbone: str | Path | Backbone = "embedded",
     *,
     sessions: int | Sequence[Sequence[str]] = 4,

@@ -22,7 +22,8 @@ _SETUP = {"classes": None, "device": "auto", "precision": "float32", "tokenizer"
 _REST = ("cache", "resume", "overwrite", "on_record", "command")
 
 
-def plan_and_rest(method: str | None, more: dict[str, Any]) -> tuple[Plan, dict[str, Any], dict[str, Any]]:
+def plan_and_rest(method: str | type[Method] | None, more: dict[str, Any]
+                  ) -> tuple[Plan, dict[str, Any], dict[str, Any]]:
     """Keyword arguments of `fit` as a plan, how to open data and backbone, and what `learn` takes."""
     for name in more:
         if name not in (*_PLAN, *_SETUP, *_REST):

@@ -19,6 +19,7 @@ from vlprompt.data.task import Task
 from vlprompt.errors import OptionError, nearest
 from vlprompt.evaluation import evaluate
 from vlprompt.fitting import HeldOut, learn
+from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.protocols.base_to_new import other
 from vlprompt.protocols.common import (
@@ -38,7 +39,7 @@ Data = str | Path | Dataset
 
 def cross_dataset(
     data: Data,
-    method: str | None = None,
+    method: str | type[Method] | None = None,
     backbone: str | Path | Backbone = "embedded",
     *,
     targets: Mapping[str, Data] | Sequence[Data] = (),

@@ -40,7 +40,7 @@ VALUES = ("average",)
 
 def domain_generalization(
     data: Data,
-    method: str | None = None,
+    method: str | type[Method] | None = None,
     backbone: str | Path | Backbone = "embedded",
     *,
     source: str | None = None,

@@ -13,6 +13,7 @@ from vlprompt.clip.backbone import Backbone
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.sampling import draw
 from vlprompt.fitting import learn
+from vlprompt.methods.base import Method
 from vlprompt.protocols.common import base_record, open_both, plan_and_rest, run_folder, test_needed
 
 NAME = "few_shot"
@@ -21,7 +22,7 @@ VALUES = ("accuracy", "macro_f1", "zero_shot")
 
 def few_shot(
     data: str | Path | Dataset,
-    method: str | None = None,
+    method: str | type[Method] | None = None,
     backbone: str | Path | Backbone = "embedded",
     *,
     shots: int = 16,
