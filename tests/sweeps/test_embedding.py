@@ -49,7 +49,7 @@ def test_what_is_there_is_not_done_again(collection, tmp_path):
     kept = (out / "part-00000.parquet").stat().st_mtime_ns
     again = embed(paths, out, loading, shard=4)
     assert again.done == 4 and (out / "part-00000.parquet").stat().st_mtime_ns == kept
-    with pytest.raises(RunError, match="differ in pictures, paths"):
+    with pytest.raises(RunError, match="differs in pictures, paths"):
         embed(paths[1:], out, loading, shard=4)
     assert embed(paths[1:], out, loading, shard=4, overwrite=True).done == 8
     with pytest.raises(OptionError, match="float16 or float32"):

@@ -23,10 +23,7 @@ def evaluate(
     label_column: shared.LabelColumn = None,
     labels: shared.Labels = None,
     domain: shared.Domain = None,
-    backbone: Annotated[str | None, typer.Option(
-        "--backbone", "-b", rich_help_panel=shared.WHERE, metavar="PATH", show_default=False,
-        help="where the backbone now lies, if it has moved",
-    )] = None,
+    backbone: shared.Moved = None,
     device: shared.Device = "auto",
     no_cache: shared.NoCache = False,
 ) -> None:  # fmt: skip

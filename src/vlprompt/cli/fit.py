@@ -7,16 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from vlprompt.cli import completing, shared
+from vlprompt.cli import shared
 from vlprompt.cli.console import note, progress, say, show, switches
 
 
 def fit(
     data: shared.Data,
-    method: Annotated[str | None, typer.Option(
-        "--method", "-m", metavar="NAME", show_default=False, autocompletion=completing.method,
-        help="coop+lamm if not given; see vlprompt methods, and vlprompt fit --method NAME --help for its options",
-    )] = None,
+    method: shared.Method = None,
     shots: shared.Shots = 16,
     out: Annotated[Path | None, typer.Option(
         "--out", "-o", metavar="FOLDER", show_default=False,
@@ -25,6 +22,11 @@ def fit(
     recipe: shared.Recipe = None,
     seed: Annotated[int, typer.Option("--seed", "-s", help="of the choice of pictures, their order, first values")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a finished run of other settings")] = False,
+    calibrate: Annotated[bool | None, typer.Option(
+        "--calibrate/--no-calibrate", show_default=False,
+        help="make probabilities mean what they say: one temperature, fitted on the validation pictures; it changes no "
+        "answer, and may be given for a finished run too",
+    )] = None,
     no_resume: Annotated[bool, typer.Option(
         "--no-resume", help="begin again where an interrupted run could go on",
     )] = False,
@@ -69,7 +71,7 @@ def fit(
         run = learn(
             dataset, plan.method, shots=shots, backbone=backbone, seed=seed, out=folder, options=plan.options,
             train=plan.train, templates=list(plan.templates), device=device, precision=precision,
-            tokenizer=tokenizer, cache=not no_cache, resume=not no_resume, overwrite=overwrite,
+            tokenizer=tokenizer, cache=not no_cache, calibrate=calibrate, resume=not no_resume, overwrite=overwrite,
             on_record=receive, command=shared.typed_command(),
         )  # fmt: skip
     show(run_table(run.info))

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import csv
-import glob
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlprompt.cli import shared
-from vlprompt.cli.console import note, out
+from vlprompt.cli.console import note
+from vlprompt.cli.console import out as console
 from vlprompt.cli.guarding import Stop, fail
-from vlprompt.errors import DataError, OptionError
+from vlprompt.cli.shards import pictures, say_done, tell_shard
+from vlprompt.errors import OptionError
+from vlprompt.predicting import COLUMNS, csv_rows, record_of
 
 if TYPE_CHECKING:
     from vlprompt.run import Prediction
@@ -25,29 +26,67 @@ CHUNK = 256  # pictures between two lines of progress
 
 def predict(
     run: shared.RunFolder,
-    images: Annotated[list[str], typer.Argument(
-        metavar="IMAGE...", show_default=False, help="pictures, folders of pictures, or patterns such as '*.jpg'",
-    )],
+    images: shared.Images,
     top: Annotated[int, typer.Option("--top", min=1, help="classes per picture")] = 5,
     json_: Annotated[bool, typer.Option("--json", help="one JSON object a line on stdout")] = False,
     csv_: Annotated[bool, typer.Option("--csv", help="CSV on stdout: path, rank, class, probability")] = False,
-    backbone: Annotated[str | None, typer.Option(
-        "--backbone", "-b", metavar="PATH", show_default=False, help="where the backbone now lies, if it has moved",
+    reject: Annotated[bool, typer.Option(
+        "--reject", help='say "unknown" of pictures that are likely of no known class: less probable than a threshold '
+        "that fit chose on the validation pictures, so that 95 in 100 of them got an answer",
+    )] = False,
+    coverage: Annotated[float | None, typer.Option(
+        "--coverage", metavar="X", show_default=False, help="the same with this share of known pictures answered (0 to 1)",
     )] = None,
+    out: Annotated[Path | None, typer.Option(
+        "--out", "-o", metavar="FOLDER", show_default=False,
+        help="for large collections: files of many pictures, each written once; parquet, or with --json or --csv those",
+    )] = None,
+    shard: shared.ShardSize = 4096,
+    overwrite: shared.OverwriteShards = False,
+    ray: shared.Ray = None,
+    cpus: shared.Cpus = 1,
+    gpus: shared.Gpus = 0,
+    backbone: shared.Moved = None,
     device: shared.Device = "auto",
 ) -> None:  # fmt: skip
     """The most probable classes of each picture.
 
     A picture that cannot be read is named on stderr, and the others are done;
-    the exit code is 1 only if none could be read.
+    the exit code is 1 only if none could be read. With --out, files that are
+    there are not done again, so an interrupted command goes on when it is
+    given again.
 
     \b
     vlprompt predict runs/x cat.jpg dog.jpg
     vlprompt predict runs/x holiday/ --top 1 --csv > found.csv
+    vlprompt predict runs/x holiday/ --reject          "unknown" where it is not sure
+    vlprompt predict runs/x holiday/ --coverage 0.8    more often
+    vlprompt predict runs/x archive/ --out found/
+    vlprompt predict runs/x archive/ --out found/ --ray auto --gpus 1
     """
     if json_ and csv_:
         raise OptionError("--json and --csv exclude each other")
+    if ray is not None and out is None:
+        raise OptionError("--ray writes files: give their folder with --out")
+    wanted: bool | float = reject if coverage is None else coverage
+    if coverage is not None and not 0 < coverage <= 1:
+        raise OptionError(f"--coverage is {coverage:g}: expected more than 0 and at most 1, such as 0.95")
+    if wanted is not False:
+        from vlprompt.results.records import read_run
+        from vlprompt.results.rejection import threshold_of
+
+        threshold_of(read_run(run), wanted)  # a run without thresholds stops here, before torch is loaded
     paths = pictures(images)
+    if out is not None:
+        from vlprompt.predicting import predict as write_all
+
+        note(f"{len(paths)} pictures; loading torch and the backbone")
+        kind = "jsonl" if json_ else "csv" if csv_ else "parquet"
+        say_done(write_all(
+            run, paths, out, top=top, kind=kind, reject=wanted, backbone=backbone, device=device, shard=shard, overwrite=overwrite,
+            ray=ray, cpus=cpus, gpus=gpus, on_shard=tell_shard,
+        ))  # fmt: skip
+        return
     note(f"{len(paths)} pictures; loading torch and the backbone")
     from vlprompt.run import Run
 
@@ -55,7 +94,7 @@ def predict(
     write = _Writer(json_, csv_, len(paths), top)
     read = 0
     for start in range(0, len(paths), CHUNK):
-        for found in loaded.predict(paths[start : start + CHUNK], top=top):
+        for found in loaded.predict(paths[start : start + CHUNK], top=top, reject=wanted):
             if found.error is not None:
                 fail(found.error if found.picture in found.error else f"{found.picture}: {found.error}")
             else:
@@ -69,58 +108,36 @@ def predict(
         raise Stop(1)
 
 
-def pictures(words: Sequence[str]) -> list[str]:
-    """Files that the words mean: themselves, what lies in folders, and what patterns match; in order, once each."""
-    from vlprompt.data.layouts import is_picture
-
-    found: dict[str, None] = {}
-    for word in words:
-        path = Path(word).expanduser()
-        if path.is_dir():
-            inside = [str(p) for p in sorted(path.rglob("*")) if p.is_file() and is_picture(p.name)]
-            if not inside:
-                raise DataError(f"{word}: no pictures in this folder")
-            found.update(dict.fromkeys(inside))
-        elif not path.exists() and glob.has_magic(word):
-            matched = sorted(glob.glob(str(path), recursive=True))
-            if not matched:
-                raise DataError(f"{word}: no file matches this pattern")
-            found.update(dict.fromkeys(p for p in matched if Path(p).is_file()))
-        else:
-            found[str(path)] = None
-    return list(found)
-
-
 class _Writer:
     """Writes predictions one by one, as text, JSON lines or CSV."""
 
     def __init__(self, as_json: bool, as_csv: bool, count: int, top: int) -> None:
         self.as_json, self.as_csv, self.count, self.top = as_json, as_csv, count, top
-        self.console = out()
+        self.console = console()
         if as_csv:
             self.rows = csv.writer(sys.stdout, lineterminator="\n")
-            self.rows.writerow(["path", "rank", "class", "probability", "error"])
+            self.rows.writerow(COLUMNS)
 
     def __call__(self, found: Prediction) -> None:
         if self.as_json:
-            top = [{"class": name, "probability": round(p, 6)} for name, p in found.top]
-            record = {"path": found.picture, "top": top, "error": found.error}
-            print(json.dumps(record, ensure_ascii=False), flush=True)
+            print(json.dumps(record_of(found), ensure_ascii=False), flush=True)
         elif self.as_csv:
-            for rank, (name, p) in enumerate(found.top, start=1):
-                self.rows.writerow([found.picture, rank, name, f"{p:.6f}", ""])
-            if found.error is not None:
-                self.rows.writerow([found.picture, "", "", "", found.error])
+            self.rows.writerows(csv_rows(found))
         elif found.error is None:
             self._text(found)
 
     def _text(self, found: Prediction) -> None:
         from rich.markup import escape
 
+        name, p = found.top[0]
+        if self.top == 1 and found.rejected:
+            self.console.print(f"{escape(found.picture)}  [bold]{found.label}[/]  (nearest: {escape(name)} {100 * p:.1f} %)",
+                               soft_wrap=True)  # fmt: skip
+            return
         if self.top == 1:
-            name, p = found.top[0]
             self.console.print(f"{escape(found.picture)}  [bold]{escape(name)}[/]  {100 * p:.1f} %", soft_wrap=True)
             return
-        self.console.print(f"[bold]{escape(found.picture)}[/]", soft_wrap=True)
+        said = f"  {found.label}; nearest:" if found.rejected else ""
+        self.console.print(f"[bold]{escape(found.picture)}[/]{said}", soft_wrap=True)
         for name, p in found.top:
             self.console.print(f"  {100 * p:5.1f} %  {'█' * round(24 * p):<24}  {escape(name)}", soft_wrap=True)

@@ -20,10 +20,7 @@ def protocol(
         "domain_generalization or class_incremental", autocompletion=completing.protocol,
     )],
     data: shared.Data,
-    method: Annotated[str | None, typer.Option(
-        "--method", "-m", metavar="NAME,...", show_default=False, autocompletion=completing.method,
-        help="coop+lamm if not given; several with commas between. Options go to the methods that have them",
-    )] = None,
+    method: shared.Method = None,
     shots: shared.Shots = 16,
     seeds: Annotated[str, typer.Option("--seeds", metavar="N,...", help="one training for each")] = "1,2,3",
     out: Annotated[Path, typer.Option(

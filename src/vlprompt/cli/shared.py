@@ -13,7 +13,7 @@ from vlprompt.cli.console import note
 if TYPE_CHECKING:
     from vlprompt.data.dataset import Dataset
 
-DATA, WHERE = "Pictures and classes", "Backbone and machine"
+DATA, WHERE, CLUSTER = "Pictures and classes", "Backbone and machine", "Cluster"
 
 Data = Annotated[str, typer.Argument(
     metavar="PATH", show_default=False,
@@ -62,6 +62,35 @@ Recipe = Annotated[str | None, typer.Option(
 )]  # fmt: skip
 NoCache = Annotated[bool, typer.Option(
     "--no-cache", rich_help_panel=WHERE, help="do not keep image features on disk (see vlprompt cache)",
+)]  # fmt: skip
+Method = Annotated[str | None, typer.Option(
+    "--method", "-m", metavar="NAME", show_default=False, autocompletion=completing.method,
+    help="coop+lamm if not given; see vlprompt methods, and --method NAME --help for its options. vlprompt protocol "
+    "takes several with commas between; options go to those that have them",
+)]  # fmt: skip
+Moved = Annotated[str | None, typer.Option(
+    "--backbone", "-b", rich_help_panel=WHERE, metavar="PATH", show_default=False,
+    help="where the backbone now lies, if it has moved",
+)]  # fmt: skip
+Images = Annotated[list[str], typer.Argument(
+    metavar="PATHS...", show_default=False, help="pictures, folders of pictures, or patterns such as '*.jpg'",
+)]  # fmt: skip
+ShardSize = Annotated[int, typer.Option("--shard", min=1, help="pictures in a file")]
+OverwriteShards = Annotated[bool, typer.Option("--overwrite", help="replace what the folder holds")]
+Ray = Annotated[str | None, typer.Option(
+    "--ray", rich_help_panel=CLUSTER, metavar="ADDRESS", show_default=False,
+    help="spread the work over a Ray cluster whose nodes see the same disk: host:port of its head, or auto for the "
+    "one of this machine",
+)]  # fmt: skip
+Cpus = Annotated[float, typer.Option(
+    "--cpus", rich_help_panel=CLUSTER, min=0, help="CPUs that a worker or run takes of the cluster",
+)]  # fmt: skip
+Gpus = Annotated[float, typer.Option(
+    "--gpus", rich_help_panel=CLUSTER, min=0, help="GPUs that a worker or run takes; 0.25: four share one",
+)]  # fmt: skip
+Root = Annotated[str | None, typer.Option(
+    "--root", rich_help_panel=DATA, metavar="DIR", show_default=False,
+    help="folder of benchmark data sets as CoOp lays them out; PATH is then a name of vlprompt data list",
 )]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table")]
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vlprompt.cli import shared
 from vlprompt.cli.console import note, say, show, switches
 from vlprompt.cli.guarding import Stop, fail
 
@@ -19,12 +20,9 @@ def sweep(
     )] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="runs at a time on this machine, each a process")] = 1,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="do failed runs again")] = False,
-    ray: Annotated[str | None, typer.Option(
-        "--ray", metavar="ADDRESS", show_default=False,
-        help="spread the runs over a Ray cluster: host:port of its head, or auto for the one of this machine",
-    )] = None,
-    cpus: Annotated[float, typer.Option("--cpus", min=0, help="CPUs that a run takes of the cluster")] = 1,
-    gpus: Annotated[float, typer.Option("--gpus", min=0, help="GPUs that a run takes; 0.25: four runs share one")] = 0,
+    ray: shared.Ray = None,
+    cpus: shared.Cpus = 1,
+    gpus: shared.Gpus = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list the runs and what is known of them")] = False,
 ) -> None:  # fmt: skip
     """Run a grid: methods x data sets x shots x seeds x protocols.

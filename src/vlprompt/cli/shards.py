@@ -1,0 +1,51 @@
+"""What the commands for large collections share: which pictures are meant, and what is said meanwhile."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlprompt.cli.console import note, say
+from vlprompt.errors import DataError
+
+if TYPE_CHECKING:
+    from vlprompt.sharding import Done, Shard
+
+
+def pictures(words: Sequence[str]) -> list[str]:
+    """Files that the words mean: themselves, what lies in folders, and what patterns match; in order, once each."""
+    from vlprompt.data.layouts import is_picture
+
+    found: dict[str, None] = {}
+    for word in words:
+        path = Path(word).expanduser()
+        if path.is_dir():
+            inside = [str(p) for p in sorted(path.rglob("*")) if p.is_file() and is_picture(p.name)]
+            if not inside:
+                raise DataError(f"{word}: no pictures in this folder")
+            found.update(dict.fromkeys(inside))
+        elif not path.exists() and glob.has_magic(word):
+            matched = sorted(glob.glob(str(path), recursive=True))
+            if not matched:
+                raise DataError(f"{word}: no file matches this pattern")
+            found.update(dict.fromkeys(p for p in matched if Path(p).is_file()))
+        else:
+            found[str(path)] = None
+    return list(found)
+
+
+def tell_shard(part: Shard, left: int) -> None:
+    """A line for every shard, while others are to come."""
+    errors = f", {part.errors} unreadable" if part.errors else ""
+    note(f"{Path(part.path).name}: {len(part.pictures)} pictures{errors}; {left} files left")
+
+
+def say_done(found: Done) -> None:
+    """What came of it, and how fast."""
+    from vlprompt.training.progress import duration
+
+    speed = f", {found.done / found.seconds:.0f} pictures/s" if found.done and found.seconds else ""
+    say(f"{found.folder}: {found.pictures} pictures in {found.shards} files; {found.done} done now, "
+        f"{found.errors} of them unreadable, {duration(found.seconds)}{speed}")  # fmt: skip
