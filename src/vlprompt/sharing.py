@@ -26,6 +26,7 @@ from vlprompt.results.records import read_run
 
 INFO, TENSORS, CARD, LOG = "run.json", "prompts.safetensors", "README.md", "log.jsonl"
 LOGIN = 'set HF_TOKEN or log in with "hf auth login"'
+_ABSOLUTE = re.compile(r"[/\\~]|[A-Za-z]:[/\\]")
 _DETAIL = re.compile(r" \(|: |; |, for example ")  # behind these, notices name files
 
 
@@ -169,11 +170,22 @@ def shareable(info: dict[str, Any]) -> dict[str, Any]:
         backbone["source"] = Path(backbone["source"]).name
     if backbone.get("tokenizer"):
         backbone["tokenizer"] = Path(backbone["tokenizer"]).name
-    if "name" in told.get("data", {}):
-        told["data"]["name"] = Path(told["data"]["name"]).name
+    told.get("data", {}).pop("opened", None)  # where the pictures lie
     plain = [_DETAIL.split(text)[0] for text in told.get("notices", [])]
     told["notices"] = [text for text in plain if "/" not in text and "\\" not in text]
-    return told
+    named = ("class_names", "shown_classes", "labels", "templates", "zero_shot_templates")
+    return {key: value if key in named else _without_paths(value) for key, value in told.items()}
+
+
+def _without_paths(value: Any) -> Any:
+    """The same JSON value with the last part of whatever is an absolute path, on this system or another."""
+    if isinstance(value, dict):
+        return {key: _without_paths(held) for key, held in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(held) for held in value]
+    if isinstance(value, str) and _ABSOLUTE.match(value):
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    return value
 
 
 def _hub_id(source: str) -> str | None:

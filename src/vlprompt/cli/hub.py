@@ -37,6 +37,7 @@ def push(
     """
     from vlprompt.sharing import push as send
 
+    _hub_is_still()
     note(f"sending {run} to {repo_id}")
     url = send(run, repo_id, private=private, revision=revision, overwrite=overwrite, with_log=with_log,
                license=license)  # fmt: skip
@@ -62,5 +63,13 @@ def pull(
     """
     from vlprompt.sharing import pull as fetch
 
+    _hub_is_still()
     note(f"fetching {repo_id}")
     say(f"{fetch(repo_id, folder, revision=revision, overwrite=overwrite)}")
+
+
+def _hub_is_still() -> None:
+    """huggingface_hub warns at each of its attempts; what comes of them is said once, here."""
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()

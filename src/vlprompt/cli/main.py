@@ -30,6 +30,8 @@ from vlprompt.cli.plot import plot
 from vlprompt.cli.predict import predict
 from vlprompt.cli.protocols import protocol, table
 from vlprompt.cli.report import report
+from vlprompt.cli.serve import PANELS as SERVER
+from vlprompt.cli.serve import serve
 from vlprompt.cli.studio import studio
 from vlprompt.cli.sweep import sweep
 from vlprompt.errors import OptionError, nearest
@@ -47,6 +49,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
     ("protocol", protocol, True, True),
     ("sweep", sweep, False, True),
     ("embed", embed, False, True),
+    ("serve", serve, False, False),
     ("push", push, False, False),
     ("pull", pull, False, False),
     ("table", table, False, False),
@@ -99,7 +102,7 @@ def _run(words: list[str]) -> int:
         word = getattr(error, "option_name", None)
         if word is not None and asked and "No such option" in error.format_message():
             function = {name: f for name, f, *_ in COMMANDS}[asked]
-            fail(str(unknown_flag(word, panels, flag_names(function), chosen)) + f" (see vlprompt {asked} --help)")
+            fail(str(unknown_flag(word, [*panels, *own_panels(asked)], flag_names(function), chosen)) + f" (see vlprompt {asked} --help)")
         else:
             fail(usage_line(error, asked))
         return 2
@@ -136,6 +139,11 @@ def training_flags(words: Sequence[str]) -> list[Panel]:
     return [Panel("Training", TrainOptions, "train")]
 
 
+def own_panels(name: str) -> Sequence[Panel]:
+    """Flags that one command takes from an option dataclass and no other does."""
+    return SERVER if name == "serve" else ()
+
+
 def build(panels: Sequence[Panel]) -> typer.Typer:
     """All commands; panels: flags of those that learn."""
     app = typer.Typer(
@@ -146,7 +154,7 @@ def build(panels: Sequence[Panel]) -> typer.Typer:
     )  # fmt: skip
     app.callback()(_globals)
     for name, function, learns, resumable in COMMANDS:
-        app.command(name)(command(function, panels if learns else (), resumable=resumable))
+        app.command(name)(command(function, panels if learns else own_panels(name), resumable=resumable))
     return app
 
 

@@ -1,0 +1,161 @@
+"""Starts the server, says when it is ready, and stops it in order.
+
+LitServe starts a process for HTTP and one or more that predict. This process checks the run first, so that a mistake
+is one line here and not a trace of a worker, and afterwards waits for Ctrl-C or SIGTERM: then no new connections are
+taken, requests under way are answered, and all processes end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from vlprompt.errors import MissingExtra, OptionError, RunError
+from vlprompt.serving.options import ServeOptions
+
+GRACE = 30  # seconds that requests under way have when the server stops
+
+
+def serve(run: str | Path, options: ServeOptions | None = None, *, backbone: str | None = None, device: str = "auto",
+          precision: str | None = None, on_ready: Callable[[str], None] | None = None) -> None:
+    """Answers HTTP requests until Ctrl-C or SIGTERM; in the main thread.
+
+    run: a run folder, or the id of one on the hub. backbone, device, precision: as `Run.load` takes them.
+    on_ready: told the address, once requests are answered.
+    """
+    options = options or ServeOptions()
+    try:
+        from litserve import LitServer
+
+        from vlprompt.serving.api import PromptAPI
+    except ImportError as error:
+        raise MissingExtra("LitServe", "serve", "vlprompt serve") from error
+    from vlprompt.serving.requests import Reader
+
+    check_port(options)
+    facts, preprocessing = describe(run, options, backbone, device)
+    api = PromptAPI(str(run), backbone, device, precision, options)
+    server = LitServer(
+        api, accelerator="cpu", workers_per_device=options.workers, timeout=options.timeout, model_metadata=facts,
+        disable_openapi_url=True,  # its page loads scripts from elsewhere
+    )  # fmt: skip
+    server.app.state.reader = Reader(options, preprocessing)
+    stopping = Stopping(server)
+    threading.Thread(target=watch, args=(options, stopping, on_ready), daemon=True).start()
+    try:
+        server.run(
+            host=options.host, port=options.port, num_api_servers=1, log_level="warning", generate_client_file=False,
+            access_log=False,
+        )  # fmt: skip
+    except RuntimeError as error:
+        raise RunError(f"{run}: the run could not be loaded by the process that predicts; its message is above") from error
+    except KeyboardInterrupt:  # before it was ready
+        pass
+    finally:
+        stopping.restore()
+        for worker in getattr(server, "inference_workers", []):
+            worker.kill()  # those that are left: they answer nobody any more
+
+
+def describe(run: str | Path, options: ServeOptions, backbone: str | None, device: str) -> tuple[dict[str, Any], Any]:
+    """What GET /info says of the run, and its preprocessing; raises what `Run.load` raises.
+
+    The run is loaded for that and forgotten again; its fingerprint needs all weights of the backbone.
+    """
+    from vlprompt.clip.loading import choose_device
+    from vlprompt.run import Run
+    from vlprompt.serving.api import coverage_of
+
+    choose_device(device)
+    loaded = Run.load(run, backbone, device="cpu", precision="float32")
+    info, own = loaded.info, loaded.backbone
+    coverage = coverage_of(info, options)
+    facts: dict[str, Any] = {
+        "method": info["method"], "classes": list(loaded.class_names),
+        "backbone": {"name": Path(own.name).name if Path(own.name).is_absolute() else own.name,
+                     "fingerprint": own.fingerprint},
+        "unknown": None if coverage is False else {"coverage": coverage},
+        "limits": {name: asdict(options)[name] for name in ("max_bytes", "max_pixels", "max_waiting", "timeout")},
+        "batching": {"max_batch_size": options.max_batch_size, "batch_timeout": options.batch_timeout},
+    }  # fmt: skip
+    return facts, own.preprocessing
+
+
+def check_port(options: ServeOptions) -> None:
+    """OptionError if somebody else listens there."""
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((options.host, options.port))
+        except OSError as error:
+            raise OptionError(f"port {options.port} cannot be used ({error.strerror}): choose another (--port)") from error
+
+
+def address(options: ServeOptions) -> str:
+    """Where this machine reaches the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)
+    return f"http://{host}:{options.port}"
+
+
+class Stopping:
+    """What Ctrl-C and SIGTERM do: before the server is ready they end it at once, afterwards in order.
+
+    LitServe waits in this process for an event that lives in another one. It cannot be set inside a signal
+    handler, which may interrupt just that conversation, so that a thread sets it.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.ready = False
+        self.asked = threading.Event()
+        self._owner = os.getpid()
+        server.uvicorn_graceful_timeout = GRACE
+        signals = (signal.SIGINT, signal.SIGTERM)
+        self._before = {number: signal.signal(number, self._caught) for number in signals}
+        threading.Thread(target=self._stop, daemon=True).start()
+
+    def restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    def _caught(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:  # forked processes are stopped by this one, each at its time
+            return
+        if self.ready:
+            self.asked.set()
+        else:
+            raise KeyboardInterrupt
+
+    def _stop(self) -> None:
+        self.asked.wait()
+        self.server._shutdown_event.set()
+
+
+def watch(options: ServeOptions, stopping: Stopping, on_ready: Callable[[str], None] | None) -> None:
+    """Waits until the server answers, and says so."""
+    where = address(options)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while True:
+        try:
+            with opener.open(f"{where}/health", timeout=5):
+                break
+        except urllib.error.HTTPError as error:
+            if error.code not in (502, 503):
+                break  # it answers, if only to those with a key
+        except OSError:
+            pass
+        time.sleep(0.1)
+    stopping.ready = True
+    if on_ready is not None:
+        on_ready(where)

@@ -1,0 +1,194 @@
+"""A real server: the same answers as in Python, clear refusals, and an end in order."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from conftest import Server, free_port, started
+from PIL import Image
+
+from vlprompt import PromptClassifier, Run
+
+
+def png(size: tuple[int, int] = (40, 48), mode: str = "RGB") -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, size, 120).save(file, "PNG") if mode == "L" else Image.new(mode, size, (200, 40, 30)).save(file, "PNG")
+    return file.getvalue()
+
+
+def row(answer: dict[str, object], names: list[str]) -> list[float]:
+    found = {entry["class"]: entry["probability"] for entry in answer["top"]}  # type: ignore[index, attr-defined]
+    return [found[name] for name in names]
+
+
+def one_line(answer: httpx.Response, status: int, words: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert list(answer.json()) == ["detail"] and words in answer.json()["detail"] and "\n" not in answer.text
+
+
+def test_the_same_probabilities_as_in_python_however_a_picture_comes(client: httpx.Client, run: Path, pictures: Path) -> None:
+    classifier = PromptClassifier.load(run, device="cpu")
+    names = list(classifier.class_names_)
+    files = sorted(pictures.glob("test/*/*.png"))
+    expected = classifier.predict_proba(files)
+    for i, path in enumerate(files[:4]):
+        data = path.read_bytes()
+        text = base64.b64encode(data).decode()
+        answers = [
+            client.post("/predict?top=99", content=data),
+            client.post("/predict?top=99", content=data, headers={"Content-Type": "image/png"}),
+            client.post("/predict", files={"file": (path.name, data, "image/png")}, data={"top": "99"}),
+            client.post("/predict", json={"image": text, "top": 99}),
+            client.post("/predict", json={"image": f"data:image/png;base64,{text}", "top": 99}),
+        ]
+        for answer in answers:
+            assert answer.status_code == 200, answer.text
+            assert np.allclose(row(answer.json(), names), expected[i], atol=1e-6, rtol=0)
+
+
+def test_many_at_once_get_each_their_own_answer(server: Server, run: Path, pictures: Path) -> None:
+    classifier = PromptClassifier.load(run, device="cpu")
+    names = list(classifier.class_names_)
+    files = sorted(pictures.glob("test/*/*.png"))
+    expected = classifier.predict_proba(files)
+    bad = b"no picture"
+
+    def ask(i: int) -> httpx.Response:
+        with server.client() as own:
+            return own.post("/predict?top=99", content=bad if i % 5 == 4 else files[i % len(files)].read_bytes())
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, range(64)))
+    for i, answer in enumerate(answers):
+        if i % 5 == 4:
+            one_line(answer, 400, "not a picture")
+        else:
+            assert answer.status_code == 200
+            assert np.allclose(row(answer.json(), names), expected[i % len(files)], atol=1e-6, rtol=0)
+
+
+def test_top_and_unknown(client: httpx.Client, run: Path, pictures: Path) -> None:
+    files = sorted(pictures.glob("test/*/*.png"))
+    expected = Run.load(run, device="cpu").predict(files, top=2, reject=0.95)
+    for path, one in zip(files, expected, strict=True):
+        answer = client.post("/predict?top=2", content=path.read_bytes()).json()
+        assert answer["label"] == one.label and answer["unknown"] == one.rejected
+        assert [entry["class"] for entry in answer["top"]] == [name for name, _ in one.top]
+    assert len(client.post("/predict", content=png()).json()["top"]) == 4
+    for top in ("0", "-1", "many", "1.5", ""):
+        one_line(client.post("/predict", params={"top": top}, content=png()), 400, "top")
+    one_line(client.post("/predict", json={"image": base64.b64encode(png()).decode(), "top": [1]}), 400, "top")
+
+
+def test_bodies_that_are_no_pictures(client: httpx.Client) -> None:
+    whole = png()
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG")
+    jpeg = file.getvalue()
+    for data in (b"\0", b"GIF89a", whole[:30], whole[: len(whole) // 2], jpeg[: len(jpeg) // 2], b"\x89PNG\r\n\x1a\n" + bytes(200)):
+        one_line(client.post("/predict", content=data), 400, "the picture")
+        one_line(client.post("/predict", files={"file": data}), 400, "the picture")
+    one_line(client.post("/predict", content=b""), 400, "no body")
+    for text in ("{", "[]", "[" * 100_000, '{"image": 3}', '{"picture": "x"}'):
+        one_line(client.post("/predict", content=text, headers={"Content-Type": "application/json"}), 400, "JSON")
+    one_line(client.post("/predict", json={"image": "???"}), 400, "base64")
+    one_line(client.post("/predict", json={"image": ""}), 400, "empty")
+    one_line(client.post("/predict", files={"top": (None, "3")}), 400, "no file")
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    for body in (b"nothing", b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\ncut off"):
+        one_line(client.post("/predict", content=body, headers=form), 400, "form")
+    one_line(client.post("/predict", content=whole, headers={"Content-Type": "multipart/form-data"}), 400, "form")
+    assert client.post("/predict", content=whole).status_code == 200
+
+
+def test_limits(client: httpx.Client, server: Server) -> None:
+    one_line(client.post("/predict", content=bytes(300_000)), 413, "200000 bytes")
+    one_line(client.post("/predict", content=iter([bytes(100_000)] * 4)), 413, "200000 bytes")
+    one_line(client.post("/predict", content=png((1001, 1000), "L")), 413, "1001000 pixels")
+    with pytest.raises(httpx.HTTPError):  # more than is read to be polite
+        answer = client.post("/predict", content=iter([bytes(100_000)] * 100))
+        assert answer.status_code == 413
+        raise httpx.HTTPError("answered in time")
+    # a body that never ends, and one whose sender goes away
+    place = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((place[0], int(place[1]))) as half:
+        half.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+    assert client.get("/health").status_code == 200
+
+
+def test_health_and_info(client: httpx.Client, run: Path) -> None:
+    info = json.loads((run / "run.json").read_text())
+    assert client.get("/health").text == "ok"
+    told = client.get("/info").json()["model"]
+    assert told["classes"] == info["class_names"] and told["method"] == "coop"
+    assert told["backbone"]["fingerprint"] == info["backbone"]["fingerprint"]
+    assert told["unknown"] == {"coverage": 0.95} and told["limits"]["max_pixels"] == 1_000_000
+    assert str(run.parent) not in json.dumps(told) and info["backbone"]["source"] not in json.dumps(told)
+    assert client.get("/predict").status_code == 405 and client.get("/docs").status_code == 404
+
+
+def test_requests_under_way_are_answered_before_the_end(run: Path) -> None:
+    # a batch waits two seconds for its second picture; the signal comes meanwhile
+    with started(run, "--batch-timeout", "2", "--reject", "0") as server:
+        found: list[httpx.Response] = []
+
+        def ask() -> None:
+            with server.client() as own:
+                found.append(own.post("/predict?top=1", content=png()))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        time.sleep(0.7)
+        code, err = server.stop(signal.SIGTERM)
+        asking.join(30)
+        assert [answer.status_code for answer in found] == [200]
+        assert "unknown" not in found[0].json() and len(found[0].json()["top"]) == 1
+        assert code == 0 and "Traceback" not in err
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"{server.url}/health", trust_env=False)
+
+
+def test_too_many_at_once_are_told_to_come_back_and_ctrl_c_stops(run: Path) -> None:
+    words = ("--batch-timeout", "1", "--max-waiting", "2", "--max-batch-size", "8", "--quiet")
+    with started(run, *words) as server, ThreadPoolExecutor(6) as pool:
+
+        def ask(_: int) -> httpx.Response:
+            with server.client() as own:
+                return own.post("/predict", content=png())
+
+        codes = [answer.status_code for answer in pool.map(ask, range(6))]
+        assert sorted(set(codes)) == [200, 503] and codes.count(200) >= 2
+        assert server.stop(signal.SIGINT) == (0, "")
+
+
+def test_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from vlprompt.cli.main import main
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for words, code, said in (
+            ([str(tmp_path), "--port", str(free_port())], 1, "no run.json in it"),
+            ([str(run), "--port", port], 2, f"port {port} cannot be used"),
+            ([str(run), "--port", "80"], 2, "port is 80"),
+            ([str(run), "--host", "example.org"], 2, "host is"),
+            ([str(run), "--device", "cpus"], 2, 'no device "cpus"'),
+            ([str(run), "--prot", "8000"], 2, "did you mean --port?"),
+        ):
+            capsys.readouterr()
+            assert main(["--quiet", "serve", *words]) == code
+            err = capsys.readouterr().err
+            assert said in err and err.count("\n") == 1, err
