@@ -1,0 +1,124 @@
+"""What the killed processes do. They are forked from a server that has imported torch once.
+
+A process dies of SIGKILL in front of its n-th event: a file opened, renamed or removed, a flush to the disk, a
+record of the training. So moments are drawn from a seed, and most lie around writes, where it matters.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from support import tiny_backbone
+
+from vlprompt.clip.backbone import Backbone
+from vlprompt.data.cache import FeatureCache
+from vlprompt.fitting import fit
+
+EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.truncate")
+TRAIN = {"epochs": 3, "batch": 6, "views": 2, "warmup_epochs": 0, "save_seconds": 0}
+BATCHES = 30  # of the cache
+
+
+@lru_cache(maxsize=1)
+def backbone() -> Backbone:
+    return tiny_backbone()
+
+
+class Death:
+    """Counts events and kills the process at one of them. at: 0 for never."""
+
+    def __init__(self, folder: Path, at: int = 0) -> None:
+        self.folder, self.at, self.count = str(folder), at, 0
+        flush = os.fsync
+
+        def fsync(file: int) -> None:
+            self.tick()
+            flush(file)
+
+        os.fsync = fsync
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in EVENTS and str(arguments[0]).startswith(self.folder):
+            self.tick()
+
+    def tick(self, record: Any = None) -> None:
+        self.count += 1
+        if self.count == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fit_and_die(pipe: Any, at: int, data: Path, method: str, out: Path, more: dict[str, Any]) -> None:
+    """A training in a folder; sends how many events it had, if it survives."""
+    torch.set_num_threads(1)
+    death = Death(out.parent, at)
+    fit(data, method, backbone=backbone(), out=out, shots=3, train=TRAIN, on_record=death.tick,
+        **({"cache": False} | more))  # fmt: skip
+    pipe.send(death.count)
+
+
+def sweep_and_die(pipe: Any, at: int, grid: dict[str, Any], folder: Path) -> None:
+    from vlprompt.sweeps.sweep import sweep
+
+    torch.set_num_threads(1)
+    death = Death(folder, at)
+    sweep(grid, tell=lambda event, job, record: death.tick())
+    pipe.send(death.count)
+
+
+def hold(pipe: Any, data: Path, out: Path) -> None:
+    """A training that stops in its second step until it is killed."""
+
+    def wait(record: dict[str, Any]) -> None:
+        if record["event"] == "step" and record["step"] == 2:
+            pipe.send("training")
+            signal.pause()
+
+    fit(data, "coop", backbone=backbone(), out=out, shots=3, train=TRAIN, cache=False, on_record=wait)
+
+
+def write_cache(pipe: Any, folder: Path, start: int) -> None:
+    """Batch after batch, and a word after each."""
+    cache = FeatureCache(folder)
+    for batch in range(start, start + BATCHES):
+        cache.put_many([(f"{batch}-{number}", value_of(batch, number)) for number in range(20)])
+        pipe.send(batch)
+
+
+def value_of(batch: int, number: int) -> np.ndarray:
+    return np.full(100, batch * 1000 + number, np.float32)
+
+
+class Children:
+    """Starts jobs in processes of their own."""
+
+    def __init__(self) -> None:
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["fault_jobs"])
+
+    def start(self, job: Any, *arguments: Any) -> tuple[Any, Any]:
+        """The process, and the pipe that it sends to."""
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=job, args=(theirs, *arguments))
+        process.start()
+        theirs.close()
+        return process, ours
+
+    def run(self, job: Any, *arguments: Any) -> int | None:
+        """Number of events of a job that came to its end; None if it was killed."""
+        process, pipe = self.start(job, *arguments)
+        process.join(600)
+        assert process.exitcode in (0, -signal.SIGKILL), process.exitcode
+        return pipe.recv() if process.exitcode == 0 else None
+
+
+if multiprocessing.current_process().name == "MainProcess" and "pytest" not in sys.modules:
+    backbone()  # in the server, so that every child has it
