@@ -1,6 +1,7 @@
 # make demo    sets everything up in .venv and runs the main job on the built-in pictures
 # make test    sets everything up in .venv and runs all tests
 # make check   ruff, mypy and the tests
+# make docs    the documentation site, in site/
 #
 # PYTHON=python3.12 picks another interpreter, VENV=/some/folder another environment,
 # OUT=runs/x another folder for the demo. Without a GPU on Linux x86-64, this saves 3 GB:
@@ -13,7 +14,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test lint types check docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -29,6 +30,10 @@ types: $(VENV)/.installed-test
 	$(BIN)/python -m mypy
 
 check: lint types test
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python docs/make_tables.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # The environment is made again only when the interpreter's folder is missing, and filled again only
 # when the files that say what belongs into it have changed.
@@ -53,5 +58,10 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(INSTALL) --no-deps open_clip_torch
 	@touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@echo "installing what the documentation needs"
+	$(INSTALL) -e '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,7 +1,9 @@
-"""Writes the tables of options and recipes into docs/methods.md from what the code declares.
+"""Writes the tables of options, facts and recipes into docs/methods.md and docs/methods/ from what the code declares.
 
     python docs/make_tables.py            rewrites the parts between <!-- table: NAME --> and <!-- end -->
     python docs/make_tables.py --check    exits with 1 if they are not up to date
+
+NAME is a method (its options), `facts` and a method, `training`, `recipes` or `small recipes`.
 """
 
 from __future__ import annotations
@@ -11,17 +13,27 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-PAGE = Path(__file__).with_name("methods.md")
+HERE = Path(__file__).parent
+PAGES = (HERE / "methods.md", *sorted((HERE / "methods").glob("*.md")))
 PART = re.compile(r"(<!-- table: ([\w+ ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+FED = {
+    "features": "encoded once by the frozen image tower, features kept",
+    "patches": "encoded once by the frozen image tower, features and patch tokens kept",
+    "pixels": "run through the image tower in every step",
+}
 
 
 def options_table(kind: type) -> Iterator[str]:
     """Markdown rows of one option dataclass."""
     from vlprompt.options import field_table
 
+    rows = field_table(kind)
+    if not rows:
+        yield "No options."
+        return
     yield "| option | default | what it does |"
     yield "|---|---|---|"
-    for row in field_table(kind):
+    for row in rows:
         yield f"| `{row['name']}` | {shown(row['default'])} | {cell(row['help'])}{limits(row)} |"
 
 
@@ -47,6 +59,24 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def facts_table(name: str) -> Iterator[str]:
+    """What a method's class says of itself, as rows."""
+    from vlprompt import methods
+
+    kind = methods.method_class(name)
+    steps = kind.learns and kind.trains
+    recipe = kind.recipe
+    settings = f"{recipe.optimizer}, lr {recipe.lr:g}, {recipe.epochs} epochs of batch {recipe.batch}"
+    yield f"| `--method {name}` | |"
+    yield "|---|---|"
+    yield f"| recomputed in every step | {kind.per_step} |"
+    yield f"| training pictures are | {FED[kind.needs] if kind.learns else 'not needed'} |"
+    yield f"| takes new class names | {'yes' if kind.new_names else 'no'} |"
+    yield f"| begins as zero-shot | {'yes' if kind.zero_shot_start else 'no'} |"
+    yield f"| default training | {settings if steps else 'none'} |"
+    yield f"| source | {kind.paper} |"
+
+
 def recipes_table(small: bool) -> Iterator[str]:
     """Markdown rows of the published recipes, or of those for small backbones."""
     from vlprompt.recipes import load_recipe, recipe_names
@@ -61,7 +91,7 @@ def recipes_table(small: bool) -> Iterator[str]:
 
 
 def table(name: str) -> str:
-    """The table that a marker asks for: training, recipes, or the name of a method."""
+    """The table that a marker asks for."""
     from vlprompt import methods
     from vlprompt.training.options import TrainOptions
 
@@ -69,6 +99,8 @@ def table(name: str) -> str:
         rows = recipes_table(name.startswith("small"))
     elif name == "training":
         rows = options_table(TrainOptions)
+    elif name.startswith("facts "):
+        rows = facts_table(name.removeprefix("facts "))
     else:
         rows = options_table(methods.method_class(name).Options)
     return "\n".join(rows) + "\n"
@@ -80,14 +112,18 @@ def updated(page: str) -> str:
 
 
 def main() -> int:
-    old = PAGE.read_text(encoding="utf-8")
-    new = updated(old)
-    if "--check" in sys.argv[1:]:
-        if new != old:
-            print(f"{PAGE.name} is not up to date: run python docs/make_tables.py", file=sys.stderr)
-        return int(new != old)
-    PAGE.write_text(new, encoding="utf-8")
-    return 0
+    check, code = "--check" in sys.argv[1:], 0
+    for page in PAGES:
+        old = page.read_text(encoding="utf-8")
+        new = updated(old)
+        if new == old:
+            continue
+        if check:
+            print(f"{page.relative_to(HERE)} is not up to date: run python docs/make_tables.py", file=sys.stderr)
+            code = 1
+        else:
+            page.write_text(new, encoding="utf-8")
+    return code
 
 
 if __name__ == "__main__":
