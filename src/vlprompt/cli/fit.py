@@ -35,6 +35,7 @@ def fit(
     label_column: shared.LabelColumn = None,
     labels: shared.Labels = None,
     domain: shared.Domain = None,
+    root: shared.Root = None,
     backbone: shared.Backbone = "embedded",
     tokenizer: shared.Tokenizer = None,
     device: shared.Device = "auto",
@@ -53,13 +54,14 @@ def fit(
     vlprompt fit photos.zip --method maple --shots 4
     vlprompt fit list.csv --label-column fine --method coop --epochs 100
     vlprompt fit demo --method lamm --out runs/emoji
+    vlprompt fit oxford_pets --root datasets/ --recipe maple
     vlprompt fit --method maple --help        what MaPLe can be told
     """
     from vlprompt.errors import OptionError
 
     if shots < 0:
         raise OptionError(f"--shots is {shots}: expected 0 (all pictures) or more")
-    dataset = shared.open_data(data, classes=classes, label_column=label_column, labels=labels, domain=domain)
+    dataset = shared.open_data(data, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root)
     note("loading torch and the backbone")
     from vlprompt.fitting import fit as learn
     from vlprompt.fitting import make_plan

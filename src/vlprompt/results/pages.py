@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -81,8 +82,11 @@ def signed(change: float) -> str:
 
 
 def figure(svg: str, caption: str, *, square: bool = False) -> Html:
-    kind = " class=square" if square else ""
-    return Html(f"<figure{kind}>{svg}<figcaption>{html(caption)}</figcaption></figure>")
+    """square: as wide as its letters are to be as large as the page's, and not as wide as the page."""
+    found = re.search(r'viewBox="\S+ \S+ (\S+)', svg) if square else None
+    width = f' style="max-width:{1.6 * float(found[1]):.0f}px"' if found else ""
+    below = f"<figcaption>{html(caption)}</figcaption>" if caption else ""
+    return Html(f"<figure{width}>{svg}{below}</figure>")
 
 
 def notes(items: Sequence[Any]) -> Html:

@@ -190,5 +190,7 @@ def to_svg(figure: Figure, name: str, label: str) -> str:
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     for colour, variable in VARIABLES.items():
         svg = re.sub(re.escape(colour), variable, svg, flags=re.I)
+    # any other colour goes a little towards the ink, so that it stands out on light and on dark paper
+    svg = re.sub(r"((?:fill|stroke): ?)(#[0-9a-f]{6})", r"\1color-mix(in srgb, \2 70%, var(--ink))", svg, flags=re.I)
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{label}">', svg, count=1)
     return svg.strip()
