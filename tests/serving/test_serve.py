@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import signal
 import socket
 import threading
@@ -171,6 +172,19 @@ def test_too_many_at_once_are_told_to_come_back_and_ctrl_c_stops(run: Path) -> N
         codes = [answer.status_code for answer in pool.map(ask, range(6))]
         assert sorted(set(codes)) == [200, 503] and codes.count(200) >= 2
         assert server.stop(signal.SIGINT) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the process that predicts in /proc")
+def test_the_server_ends_with_the_process_that_predicts(run: Path) -> None:
+    with started(run, "--quiet") as server:
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+        (worker,) = (pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(int(worker), signal.SIGKILL)
+        _, err = server.process.communicate(timeout=120)
+        assert server.process.returncode == 1 and "a process that predicts has died" in err.splitlines()[-1]
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"{server.url}/health", trust_env=False)
 
 
 def test_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,9 @@ def serve(run: str | Path, options: ServeOptions | None = None, *, backbone: str
         )  # fmt: skip
     except RuntimeError as error:
         raise RunError(f"{run}: the run could not be loaded by the process that predicts; its message is above") from error
+    except (EOFError, OSError) as error:  # LitServe has ended its processes, and with them what it waits for
+        if not stopping.asked.is_set():
+            raise RunError("a process that predicts has died (killed, or out of memory), so the server stops") from error
     except KeyboardInterrupt:  # before it was ready
         pass
     finally:
