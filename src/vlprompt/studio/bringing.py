@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.opening import open_dataset
+from vlprompt.data.sources import Source
 from vlprompt.errors import DataError, PictureError
 from vlprompt.studio.limits import confined
 from vlprompt.studio.sessions import Session, Shown
@@ -59,15 +60,25 @@ def _bring(session: Session, dataset: Dataset, items: Sequence[Item], within: Pa
         shown = _class_of(session, dataset.class_names[label])
         for item in own:
             name = item.path.rsplit("/", 1)[-1]
+            if within is not None and not _is_within(dataset, item, within):
+                notes.append(f"{name}: lies outside of {within}")
+                continue
             try:
-                if within is not None:
-                    confined(dataset.source.path / item.path, within)  # type: ignore[attr-defined]
                 if dataset.source.files.get(item.path, 0) > session.limits.picture_bytes:
                     raise PictureError(f"{name}: larger than a picture may be")
                 notes += session.add_pictures(shown, [(name, dataset.read(item))])
             except PictureError as error:
                 notes.append(str(error))
     return notes
+
+
+def _is_within(dataset: Dataset, item: Item, folder: Path) -> bool:
+    """Whether a picture of a data set that was read from a folder really lies in it."""
+    source = dataset.source
+    try:
+        return isinstance(source, Source) and bool(confined(source.path / item.path, folder))
+    except DataError:
+        return False
 
 
 def _class_of(session: Session, name: str) -> Shown:

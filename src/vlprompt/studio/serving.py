@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -129,6 +131,13 @@ def server(studio: Studio, port: int | None = None) -> Iterator[tuple[Any, socke
 
 def serve(studio: Studio, port: int | None = None, ready: Callable[[str], None] = lambda address: None) -> None:
     """Serves until interrupted. ready: told the address; the browser may come a moment later."""
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: what is temporary goes
+        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
+            signal.signal(getattr(signal, name), _end)
     with server(studio, port) as (serving, bound, address):
         ready(address)
         serving.run(sockets=[bound])
+
+
+def _end(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)

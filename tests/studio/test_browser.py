@@ -1,0 +1,245 @@
+"""The studio as a person uses it: a real Chromium makes classes, learns, asks, adds, downloads and opens again.
+
+Screenshots go to the folder that VLPROMPT_SCREENSHOTS names, or to the test's own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import until
+
+from vlprompt.data.opening import open_dataset
+
+pytest.importorskip("gradio", reason="the studio needs Gradio")
+sync_api = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
+]
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+PATIENCE = 120_000  # milliseconds for one thing to appear; a busy machine is slow
+
+
+@dataclass(frozen=True)
+class Served:
+    address: str
+    temporary: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def sessions(self) -> list[Path]:
+        return sorted(self.temporary.glob("vlprompt-studio-*/sessions/*"))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """`vlprompt studio`, a process of its own."""
+    temporary = Path(tempfile.mkdtemp(dir=tmp_path))
+    said = tmp_path / "said.txt"
+    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    with said.open("w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vlprompt", "studio", "--port", "0", "--no-open"],
+            stdout=subprocess.PIPE, stderr=err, text=True, env=environment,
+        )  # fmt: skip
+        assert process.stdout is not None
+        try:
+            found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+            assert found, said.read_text()
+            yield Served(found[0], temporary, process)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            process.stdout.close()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> dict[str, list[Path]]:
+    """Demo pictures of three classes as files."""
+    found: dict[str, list[Path]] = {}
+    with open_dataset("demo:google") as dataset:
+        for name in ("fruit", "flower", "bird"):
+            items = [item for item in dataset.items("train") if dataset.class_names[item.label] == name][:6]
+            found[name] = []
+            for i, item in enumerate(items):
+                path = tmp_path / f"{name}-{i}.webp"
+                path.write_bytes(dataset.read(item))
+                found[name].append(path)
+    return found
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    folder = Path(os.environ.get("VLPROMPT_SCREENSHOTS") or tmp_path / "screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class Person:
+    """What a person does at a page."""
+
+    def __init__(self, page, shots: Path) -> None:
+        self.page, self.shots = page, shots
+        self.log: list[str] = []
+        self.complaints: list[str] = []
+        page.set_default_timeout(PATIENCE)
+        page.on("request", lambda request: self.log.append(request.url))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
+
+    def see(self, text: str, inside: str = "body"):
+        found = self.page.locator(inside).get_by_text(text, exact=False).locator("visible=true").first
+        found.wait_for()
+        return found
+
+    def press(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name).click()
+
+    def card(self, name: str):
+        return self.page.locator(".class-card", has_text=name)
+
+    def drop(self, name: str, files: list[Path]) -> None:
+        self.card(name).locator("input[type=file]").set_input_files([str(file) for file in files])
+        self.card(name).get_by_text(f"{len(files)} pictures").wait_for()
+
+    def make(self, name: str) -> None:
+        self.page.locator("#class-name").locator("input, textarea").fill(name)
+        self.press("Add class")
+        self.card(name).wait_for()
+
+    def shoot(self, name: str) -> None:
+        self.page.wait_for_timeout(500)
+        self.page.screenshot(path=str(self.shots / f"{name}.png"))
+
+
+def test_from_first_picture_to_a_run_that_opens_again(served, pictures, shots, tmp_path):
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        me = Person(browser.new_page(viewport={"width": 1280, "height": 900}), shots)
+        me.page.goto(served.address)
+        me.see("Start here.")
+        me.shoot("1-start")
+
+        for name in ("fruit", "flower"):
+            me.make(name)
+            me.drop(name, pictures[name])
+        not_one = tmp_path / "virus.png"
+        not_one.write_bytes(b"no picture at all")
+        me.card("fruit").locator("input[type=file]").set_input_files(str(not_one))
+        me.see("not a picture that Pillow can read")
+        me.card("fruit").get_by_text("6 pictures").wait_for()
+        closed_to_others(served)
+
+        me.page.locator("#option-epochs input[type=number]").fill("8")
+        me.page.locator("#option-epochs input[type=number]").press("Tab")
+        me.press("Learn")
+        me.see("after learning", "#outcome")
+        me.see("names alone", "#outcome")
+        me.page.locator("#curve svg").wait_for()
+        me.card("flower").get_by_text("learned").wait_for()
+        me.shoot("2-learned")
+
+        me.tab("3 · Try it")
+        me.page.locator("#try-drop input[type=file]").set_input_files([str(pictures["fruit"][0]), str(pictures["flower"][1])])
+        me.see("after learning", "#answers")
+        heads = me.page.locator("#answers .answer p b")
+        assert heads.all_inner_texts() == ["fruit", "flower"]
+        assert me.page.locator("#answers .bar.taught").count() == me.page.locator("#answers .bar.alone").count() == 4
+        me.page.locator("#extra-name").locator("input, textarea").fill("bird")
+        me.press("Add class by name")
+        me.card("bird").get_by_text("known by its name alone").wait_for()
+        me.see("bird", "#answers")
+        me.shoot("3-tried")
+
+        me.drop("bird", pictures["bird"])
+        me.tab("2 · Learn")
+        me.press("Learn new ones only")
+        me.card("bird").get_by_text("learned").wait_for()
+        me.tab("How good is it?")
+        me.press("Check it")
+        me.see("What is taken for what", "#checked")
+        me.shoot("4-checked")
+
+        me.tab("Keep it")
+        me.shoot("5-keep")
+        with me.page.expect_download() as download:
+            me.page.get_by_role("link", name="Download what was learned").click()
+        run = tmp_path / download.value.suggested_filename
+        download.value.save_as(run)
+        with zipfile.ZipFile(run) as archive:
+            assert sorted(archive.namelist()) == [
+                f"run/{name}" for name in ("README.md", "log.jsonl", "prompts.safetensors", "run.json")
+            ]
+        [mine] = served.sessions
+        me.page.close()
+        until(lambda: not mine.exists())
+
+        you = Person(browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="dark"), shots)
+        you.page.goto(served.address)
+        you.see("Start here.")
+        you.tab("Keep it")
+        you.page.locator("#reopen input[type=file]").set_input_files(str(run))
+        for name in ("fruit", "flower", "bird"):
+            you.card(name).get_by_text("learned earlier").wait_for()
+        you.tab("3 · Try it")
+        you.page.locator("#try-drop input[type=file]").set_input_files(str(pictures["bird"][2]))
+        you.see("after learning", "#answers")
+        assert you.page.locator("#answers .answer p b").inner_text() == "bird"
+        you.shoot("6-opened-again")
+        browser.close()
+
+    for person in (me, you):
+        assert len(person.log) > 20
+        elsewhere = [url for url in person.log if not url.startswith((f"{served.address}/", "data:", "blob:"))]
+        assert elsewhere == []
+        assert person.complaints == []
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(60) == 128 + signal.SIGTERM
+    assert list(served.temporary.iterdir()) == []
+
+
+def closed_to_others(served: Served) -> None:
+    """No file of the session or the machine is served, and no other name is answered to."""
+    [mine] = served.sessions
+    files = [path for path in mine.rglob("*") if path.is_file()]
+    assert len(files) == 12  # and nothing that was refused
+    uploads = [path for path in (mine.parent.parent / "uploads").rglob("*") if path.is_file()]
+    assert uploads == []
+    for path in (files[0], "/etc/passwd", Path(__file__)):
+        assert status(f"{served.address}/gradio_api/file={path}") in (403, 404)
+    assert status(f"{served.address}/studio/run/guess.zip") == 404
+    assert status(f"{served.address}/", {"Host": "evil.example"}) == 400
+    assert status(f"{served.address}/") == 200
+
+
+def status(address: str, headers: dict[str, str] | None = None) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers or {}), timeout=120) as answer:
+            if answer.status == 200:
+                assert "default-src 'self'" in answer.headers["content-security-policy"]
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code

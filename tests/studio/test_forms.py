@@ -1,0 +1,40 @@
+"""The form shows every option of every method once, and gives back values that the method takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from vlprompt import methods
+from vlprompt.errors import OptionError
+from vlprompt.fitting import make_plan
+from vlprompt.studio import forms
+from vlprompt.studio.limits import Limits
+
+
+@pytest.mark.parametrize("method", [name for _, name in forms.method_choices()])
+@pytest.mark.parametrize("small", [True, False])
+def test_start_values_are_a_plan(method, small):
+    rows = forms.rows(method, Limits(), small)
+    options, train = forms.read(rows, [row.value for row in rows])
+    plan = make_plan(method, options, train)
+    assert set(options) == {field for one in methods.load(method).kinds for field in one.__dataclass_fields__}
+    assert sum(row.first for row in rows) == (1 if methods.load(method).outermost.trains else 0)
+    assert not train or 0 < plan.train.epochs <= 50
+
+
+def test_every_method_that_learns_is_offered_and_the_default_comes_first():
+    names = [name for _, name in forms.method_choices()]
+    assert names[0] == forms.DEFAULT_METHOD
+    assert set(names) == set(methods.names()) - {"zeroshot"}
+
+
+def test_values_that_are_none_or_too_many():
+    rows = forms.rows("coop", Limits(epochs=100))
+    values = [row.value for row in rows]
+    place = next(i for i, row in enumerate(rows) if row.name == "epochs")
+    values[place] = 101
+    with pytest.raises(OptionError, match="at most 100"):
+        forms.read(rows, values)
+    values[place] = None
+    with pytest.raises(OptionError, match="give a value"):
+        forms.read(rows, values)
