@@ -7,6 +7,7 @@
     ├── BackboneError   weights, tokenizers, layouts
     ├── RunError        saved runs: missing, damaged, of another backbone
     ├── TrainingError   a loss that is not finite, nothing to train on
+    ├── ExportError     a method that cannot be exported, or a file that differs
     └── MissingExtra    an optional dependency that is not installed
 """
 
@@ -46,6 +47,10 @@ class RunError(VlpromptError):
 
 class TrainingError(VlpromptError, RuntimeError):
     """Training that cannot go on, such as a loss that is not finite."""
+
+
+class ExportError(VlpromptError, RuntimeError):
+    """A run that cannot become a file, or whose file computes something else."""
 
 
 class MissingExtra(VlpromptError, ImportError):

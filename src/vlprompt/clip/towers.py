@@ -163,7 +163,7 @@ class ImageTower(nn.Module):
         """Class token and patches with positions, before `ln_pre`: [B, 3, H, W] -> [B, 1 + patches, width]."""
         patches = self.patch_embedding(pixels.to(self.patch_embedding.weight.dtype)).float()
         patches = patches.flatten(2).transpose(1, 2)
-        class_token = self.class_embedding.float().expand(len(pixels), 1, -1)
+        class_token = self.class_embedding.float().expand(pixels.shape[0], 1, -1)
         return torch.cat([class_token, patches], dim=1) + self.positional_embedding.float()
 
     def read_out(self, x: Tensor) -> Tensor:

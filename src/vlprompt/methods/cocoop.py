@@ -51,7 +51,7 @@ class CoCoOp(Method):
         shift = self.expand(F.relu(self.reduce(image_features)))  # [B, text width]
         context = self.context + shift[:, None]
         frozen = self._frozen
-        start = frozen.prefix[:, :1].expand(len(context), -1, -1)
+        start = frozen.prefix[:, :1].expand(context.shape[0], -1, -1)
         return Prompts(TextPrompt(
             torch.cat([start, context], dim=1), frozen.suffix, frozen.lengths,
             label_start=frozen.label_start, label_counts=frozen.label_counts,

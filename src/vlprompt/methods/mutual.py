@@ -144,12 +144,12 @@ class CTPTFT(Method):
         prompt = self.prompts(image, patches).text
         features = self.interpreter.text(prompt if edit is None else edit(prompt))[0]
         classes = len(self.task.class_names)
-        pictures = len(image) if self.per_image_text else 1
+        pictures = image.shape[0] if self.per_image_text else 1
         text = features.unflatten(0, (-1, pictures, classes))  # [rows added by edit, 1 or B, C, d]
         if self.class_aware and not self.per_image_text:
             assert patches is not None
             text = F.normalize(text + self.shift(patches), dim=-1)
-            pictures = len(image)
+            pictures = image.shape[0]
         seen = image.unflatten(0, (pictures, -1))  # [1, B, d] where all pictures share the text, else [B, 1, d]
         if self.text_guided:
             seen = F.normalize(seen + self.tuner(seen, text), dim=-1)  # [rows added by edit, .., .., d]

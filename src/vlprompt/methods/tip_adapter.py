@@ -45,6 +45,7 @@ class TipAdapter(Method):
     recipe = Recipe(epochs=10)  # views of each training picture; no steps
     trains = False
     zero_shot_start = True
+    says_template = True
     per_step = "nothing: no steps"
     learn_keys: ClassVar[bool] = False
     labels: Tensor
@@ -79,7 +80,9 @@ class TipAdapter(Method):
             assert batch.pixels is not None
             image = self.interpreter.image(batch.pixels)
         text = self._zero_shot.text_features()
-        parts = image.split(max(1, COSINES // max(1, len(self.keys))))
+        # an exported program takes any number of pictures at once
+        at_once = max(1, COSINES // max(1, len(self.keys)))
+        parts = [image] if torch.compiler.is_compiling() else image.split(at_once)
         votes = torch.cat([self.vote(part @ self.keys.t(), self.alpha, self.beta) for part in parts])
         return Output(self.logits(image, text) + votes, image, text)
 
@@ -87,7 +90,7 @@ class TipAdapter(Method):
         """[B, N] cosines with the keys -> [B, C]."""
         known = self.labels >= 0
         votes = torch.exp(-beta * (1 - alike)) * known
-        heard = votes.new_zeros(len(votes), len(self.task.class_names))
+        heard = votes.new_zeros(votes.shape[0], len(self.task.class_names))
         return alpha * heard.index_add(1, self.labels.clamp(min=0), votes)
 
     @torch.no_grad()

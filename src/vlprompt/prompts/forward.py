@@ -281,11 +281,11 @@ def image_features(tower: ImageTower, prompt: ImagePrompt, pixels: Tensor) -> Te
     """Unit-length features of pictures with visual prompts; the last block at the class token only."""
     with torch.no_grad():
         x = tower.ln_pre(tower.embed(pixels))
-    x = torch.cat([x, tower.ln_pre(prompt.tokens).expand(len(x), -1, -1)], dim=1)
+    x = torch.cat([x, tower.ln_pre(prompt.tokens).expand(x.shape[0], -1, -1)], dim=1)
     last = len(tower.blocks) - 1
     for i, block in enumerate(tower.blocks):
         if 1 <= i <= len(prompt.deep):
-            deep = prompt.deep[i - 1].expand(len(x), -1, -1)
+            deep = prompt.deep[i - 1].expand(x.shape[0], -1, -1)
             x = torch.cat([x[:, : x.shape[1] - deep.shape[1]], deep], dim=1)
         if i < last:
             x = block(x)

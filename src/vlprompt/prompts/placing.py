@@ -49,7 +49,7 @@ class Placing:
     def rows(self, context: Tensor) -> TextPrompt:
         """One context per row, [R, n, D] with R a multiple of C; the rows repeat the classes in their order."""
         tail = self.frozen.suffix[:, self.n :]
-        repeats = len(context) // len(tail)
+        repeats = context.shape[0] // len(tail)
         pool = torch.cat([context, tail.repeat(repeats, 1, 1)], dim=1)
         suffix = pool if self.position == "end" else self._arranged(pool, repeats, 0)
         return self._prompt(self.frozen.prefix, suffix, repeats, 0)
@@ -60,7 +60,8 @@ class Placing:
 
     def _prompt(self, prefix: Tensor, suffix: Tensor, repeats: int, shared: int) -> TextPrompt:
         frozen = self.frozen
+        times = 1 if isinstance(repeats, torch.SymInt) else repeats  # an exported program's rows are not counted
         return replace(
-            frozen, prefix=prefix, suffix=suffix, lengths=tuple(n - shared for n in frozen.lengths) * repeats,
-            label_start=self.ahead - shared, label_counts=frozen.label_counts * repeats,
+            frozen, prefix=prefix, suffix=suffix, lengths=tuple(n - shared for n in frozen.lengths) * times,
+            label_start=self.ahead - shared, label_counts=frozen.label_counts * times,
         )

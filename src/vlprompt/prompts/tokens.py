@@ -35,11 +35,11 @@ class TextPrompt:
 
     @property
     def groups(self) -> int:
-        return len(self.prefix)
+        return self.prefix.shape[0]
 
     @property
     def classes(self) -> int:
-        return len(self.suffix)
+        return self.suffix.shape[0]
 
     def tensors(self) -> list[Tensor]:
         return [self.prefix, self.suffix, *self.deep]

@@ -1,0 +1,1 @@
+"""Runs as files that other programs run: ONNX, or a program of torch.export."""
