@@ -10,6 +10,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ class Plan:
     """What to learn and how, beside data, backbone and seed.
 
     method: a name that `methods.load` knows. options: of the method. train: of the loop.
-    templates: () for the default; the first is the method's, the mean of all is the zero-shot reference.
+    templates: () for the default; the first is the method's, the mean of all is the zero-shot reference. A data set
+        of the catalog brings its own for zero-shot and what builds on it; prompts start from "a photo of a {}.".
     """
 
     method: str = DEFAULT_METHOD
@@ -250,7 +252,8 @@ def prepare(dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, toke
             after: Run | None = None) -> tuple[Method, TrainOptions, dict[str, Any]]:
     """The method with its initial values, the resolved training options, and what is known before training."""
     spec = methods.load(plan.method)
-    task = Task(split.class_names, plan.templates or (DEFAULT_TEMPLATE,), shots_of(split))
+    spoken = plan.templates or (dataset.templates if spec.outermost.says_template else ())
+    task = Task(split.class_names, spoken or (DEFAULT_TEMPLATE,), shots_of(split))
     if after is None:
         method = spec.build(backbone, task, plan.options, generator(split.seed, "initial values"))
     else:
@@ -262,7 +265,7 @@ def prepare(dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, toke
         "options": {k: v for s in spec.options(plan.options) for k, v in asdict(s).items()},
         "train": asdict(options) if method.learns and method.trains else None, "seed": split.seed, "shots": split.shots,
         "task_shots": task.shots, "class_names": list(task.class_names), "templates": list(task.templates),
-        "zero_shot_templates": list(plan.templates or ZERO_SHOT_TEMPLATES),
+        "zero_shot_templates": list(plan.templates or dataset.templates or ZERO_SHOT_TEMPLATES),
         "backbone": {
             "source": backbone.name, "fingerprint": backbone.fingerprint,
             "precision": PRECISIONS.get(backbone.dtype, str(backbone.dtype)), "tokenizer": tokenizer,
@@ -304,7 +307,8 @@ def finished(folder: Path | None, info: dict[str, Any], backbone: Backbone, resu
         if read_info(folder).get("settings") != info["settings"]:
             raise RunError(f"{folder}: holds a finished run with other settings: {mend}")
         run = Run.load(folder, backbone)
-        (folder / CHECKPOINT).unlink(missing_ok=True)  # left by a crash behind the last write
+        with suppress(OSError):  # a folder that may only be read
+            (folder / CHECKPOINT).unlink(missing_ok=True)  # left by a crash behind the last write
         return run
     held = read_checkpoint(folder / CHECKPOINT)
     if held is not None and resume and held[1] != info["settings"]:
