@@ -17,6 +17,7 @@ from vlprompt.errors import OptionError, RunError, nearest
 
 if TYPE_CHECKING:
     from vlprompt.clip.backbone import Backbone
+    from vlprompt.data.dataset import Dataset
     from vlprompt.methods.base import Method
     from vlprompt.run import Run
 
@@ -33,7 +34,7 @@ class _Parameters:
 
     _NAMES = (
         "method", "backbone", "shots", "seed", "options", "train", "templates", "classes", "device", "precision",
-        "cache", "verbose",
+        "cache", "verbose", "calibrate", "validation_fraction",
     )  # fmt: skip
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -55,7 +56,10 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     method: see `vlprompt methods`; or a class of your own. backbone: what `load_backbone` loads, or a Backbone.
     shots: training pictures per class, 0 for all that are given. options, train: of the method and of the loop, by name.
     classes: names for the labels (a list in label order, or a dict), when the labels themselves say little.
-    cache: keep features on disk. verbose: progress on stderr.
+    cache: keep features on disk. verbose: progress on stderr. calibrate: divide logits by the temperature that suits
+    validation pictures best, so that probabilities mean what they say. validation_fraction: part of every class of
+    labelled pictures that is kept from training for this and for `predict(reject=...)`; None: 0.2 to calibrate, else 0.
+    A folder has validation pictures of its own, or gets them.
 
     After fit: classes_ (labels, sorted), class_names_ (what the prompts say for each), run_,
     zero_shot_score_ and score_ (accuracy from 0 to 1 on held-out pictures, when there are any; else None).
@@ -64,7 +68,8 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     def __init__(self, method: str | type[Method] = "coop+lamm", backbone: Any = "embedded", shots: int = 16,
                  seed: int = 1, options: dict[str, Any] | None = None, train: dict[str, Any] | None = None,
                  templates: Any = None, classes: Any = None, device: str = "auto", precision: str = "float32",
-                 cache: bool = True, verbose: bool = False) -> None:
+                 cache: bool = True, verbose: bool = False, calibrate: bool = False,
+                 validation_fraction: float | None = None) -> None:
         self.method = method
         self.backbone = backbone
         self.shots = shots
@@ -77,6 +82,8 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         self.precision = precision
         self.cache = cache
         self.verbose = verbose
+        self.calibrate = calibrate
+        self.validation_fraction = validation_fraction
 
     # -- learning --------------------------------------------------------------------------------
 
@@ -91,13 +98,25 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
             labels = None
         else:
             labels = np.asarray(y)
-            data = from_pictures(list(X), list(labels), classes=self.classes)
+            data = self._with_validation(from_pictures(list(X), list(labels), classes=self.classes))
         run = fit(
             data, self.method, shots=self.shots, backbone=self.backbone, seed=self.seed, options=self.options,
             train=self.train, templates=self.templates, classes=self.classes if y is None else None,
             device=self.device, precision=self.precision, cache=self.cache, progress=self.verbose,
+            calibrate=self.calibrate,
         )  # fmt: skip
         return self._take(run, labels, getattr(data, "class_keys", None))
+
+    def _with_validation(self, data: Dataset) -> Dataset:
+        from dataclasses import replace
+
+        from vlprompt.data.splitting import VAL_FRACTION, hold_out
+
+        fraction = self.validation_fraction
+        if fraction is None:
+            fraction = VAL_FRACTION if self.calibrate else 0.0
+        kept, held = hold_out(data.items("train"), fraction, seed=self.seed)
+        return replace(data, splits={"train": kept, "val": held}) if held else data
 
     def _take(self, run: Run, labels: np.ndarray | None, keys: Sequence[str] | None) -> PromptClassifier:
         self.run_ = run
@@ -144,10 +163,34 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         """[N, C] probabilities; columns in the order of classes_."""
         return self._run().probabilities(X)[:, self._columns]
 
-    def predict(self, X: Any) -> np.ndarray:
-        """[N] labels, of the kind that was given to fit."""
-        found = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[found]
+    def predict(self, X: Any, *, reject: bool | float = False) -> np.ndarray:
+        """[N] labels, of the kind that was given to fit.
+
+        reject: answer only where the most probable class reaches a threshold that was chosen on the validation
+        pictures, so that this share of them (True: 0.95) got an answer. Other pictures get "unknown", or -1 where
+        labels are numbers. RunError where fit had no validation pictures.
+        """
+        probabilities = self.predict_proba(X)
+        found = self.classes_[probabilities.argmax(axis=1)]
+        if reject is False:
+            return found
+        from vlprompt.results.rejection import UNKNOWN, threshold_of
+
+        unsure = probabilities.max(axis=1) < threshold_of(self._run().info, reject)
+        number = self.classes_.dtype.kind in "iuf"
+        if number and -1 in self.classes_:
+            raise OptionError("one of the labels is -1, which stands for unknown: use predict_proba, or other labels")
+        if self.classes_.dtype.kind == "b":
+            found = found.astype(object)
+        return np.where(unsure, -1 if number else UNKNOWN, found)
+
+    def image_features(self, X: Any) -> np.ndarray:
+        """[N, d] unit-length features of pictures, with the visual prompts that were learned."""
+        return self._run().image_features(X)
+
+    def text_features(self, X: Any = None) -> np.ndarray:
+        """[C, d] features of the classes, in the order of classes_; [N, C, d] where they depend on the pictures X."""
+        return self._run().text_features(X)[..., self._columns, :]
 
     def score(self, X: Any, y: Sequence[Any] | np.ndarray | None = None, sample_weight: Any = None) -> float:
         """Accuracy from 0 to 1. Without y: X is a folder, list or archive, whose test split is taken."""

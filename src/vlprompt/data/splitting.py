@@ -44,6 +44,24 @@ def draw_splits(
     return {key: found for key, found in ordered.items() if found}
 
 
+def hold_out(items: Iterable[Item], fraction: float, *, seed: int = 1) -> tuple[list[Item], list[Item]]:
+    """(kept, held out): a part of every class with two pictures or more, chosen as in `draw_splits`.
+
+    Every class keeps one. Both keep the order of the items. OptionError for an impossible fraction.
+    """
+    if not 0 <= fraction < 1:
+        raise OptionError(f"validation_fraction is {fraction}: expected a part of the pictures, from 0 to below 1")
+    groups: dict[int, list[Item]] = {}
+    items = list(items)
+    for item in items:
+        groups.setdefault(item.label, []).append(item)
+    held: set[Item] = set()
+    for group in groups.values():
+        count = min(max(1, round(fraction * len(group))), len(group) - 1) if fraction else 0
+        held.update(sorted(group, key=lambda item: _place(seed, item.path))[:count])
+    return [item for item in items if item not in held], [item for item in items if item in held]
+
+
 def _place(seed: int, path: str) -> bytes:
     text = f"{seed}|{path}".encode(errors="surrogateescape")  # file names may be other than UTF-8
     return hashlib.blake2b(text, digest_size=16).digest()

@@ -162,7 +162,7 @@ def calibration_number(evidence: Evidence) -> Html:
     elif evidence.calibrated:
         more = f"({held['ece'].get(evidence.reported, [0])[0]:.1f} without temperature)"
     else:
-        more = f"({ece(*arrays(evidence.said, True)):.1f} with --calibrate)"
+        more = f"({ece(*arrays(evidence.said, True)):.1f} if calibrated)"
     return pages.number(f"{error:.1f}", "points of calibration error", more=more)
 
 
