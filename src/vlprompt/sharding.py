@@ -155,12 +155,13 @@ def spread(shards: Sequence[Shard], work: Work, address: str, cpus: float, gpus:
     if not shards:
         return
     rows = [{"path": shard.path, "pictures": json.dumps(shard.pictures)} for shard in shards]
+    ray_data.DataContext.get_current().enable_progress_bars = False  # shards are told about by the caller
     held = ray_data.from_items(rows, override_num_blocks=len(rows))
     found = ray.cluster_resources()
     slots = int(found.get("GPU", 0) / gpus if gpus else found.get("CPU", 1) / max(cpus, 0.01))
     done = held.map_batches(
         Worker, fn_constructor_kwargs={"work": work.located()}, batch_size=1, num_cpus=cpus, num_gpus=gpus,
-        concurrency=(1, min(max(1, slots), len(rows))),
+        compute=ray_data.ActorPoolStrategy(min_size=1, max_size=min(max(1, slots), len(rows))),
     )  # fmt: skip
     for row in done.iter_rows():
         yield Shard(str(row["path"]), tuple(json.loads(row["pictures"])), int(row["errors"]))

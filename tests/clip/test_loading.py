@@ -135,6 +135,9 @@ def test_precision_and_device(saved: Path) -> None:
 def test_unknown_sources(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match='did you mean "ViT-B/16"'):
         load_backbone("ViT-B16")
+    for name in ("ViT-B/61", "vit-b/16", "ViTB/16"):  # these look like ids of the hub
+        with pytest.raises(OptionError, match=f'no backbone "{name}": did you mean "ViT-B/16"'):
+            load_backbone(name)
     with pytest.raises(OptionError, match="no backbone"):
         load_backbone(tmp_path / "weights.pt")
     with pytest.raises(BackboneError, match="neither config.json"):

@@ -31,9 +31,8 @@ def make(tmp_path: Path) -> Maker:
 
 @pytest.fixture
 def shared_sets() -> Path:
-    """Larger data sets outside the repository: VLPROMPT_SHARED, or `shared` beside the repository."""
-    beside = Path(__file__).parents[2].parent / "shared"
-    folder = Path(os.environ.get("VLPROMPT_SHARED", beside)) / "data" / "evaluate"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
+    """Larger data sets outside the repository: the folder of archives that VLPROMPT_EVALUATE names."""
+    folder = Path(os.environ.get("VLPROMPT_EVALUATE", ""))
+    if not os.environ.get("VLPROMPT_EVALUATE") or not folder.is_dir():
+        pytest.skip("VLPROMPT_EVALUATE names no folder of data sets")
     return folder

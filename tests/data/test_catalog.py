@@ -2,61 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
+from benchmark_trees import CLASSNAMES, PICTURES, SPLITS, tree, write
 from making import png, zipped
 
+from vlprompt.data import catalog
 from vlprompt.data.catalog import ENTRIES, find
 from vlprompt.data.catalog_checking import check
 from vlprompt.data.catalog_reading import open_catalog
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError
 
-SPLITS = ("train", "val", "test")
-# two classes of each data set that has a split file: path of a picture below its folder, name in the split file
-PICTURES = {
-    "caltech101": ("Faces/image_{:04d}.jpg face", "car_side/image_{:04d}.jpg car_side"),
-    "oxford_pets": ("Abyssinian_{}.jpg abyssinian", "great_pyrenees_{}.jpg great_pyrenees"),
-    "stanford_cars": ("cars_train/{:05d}.jpg 2012 Tesla Model S", "cars_test/{:05d}.jpg 2000 AM General Hummer SUV"),
-    "oxford_flowers": ("image_{:05d}.jpg pink primrose", "image_9{:04d}.jpg hard-leaved pocket orchid"),
-    "food101": ("apple_pie/{}.jpg apple_pie", "baby_back_ribs/{}.jpg baby_back_ribs"),
-    "sun397": ("a/abbey/sun_{}.jpg abbey", "a/apse/indoor/sun_{}.jpg indoor apse"),
-    "dtd": ("banded/banded_{:04d}.jpg banded", "zigzagged/zigzagged_{:04d}.jpg zigzagged"),
-    "eurosat": ("AnnualCrop/AnnualCrop_{}.jpg Annual Crop Land", "SeaLake/SeaLake_{}.jpg Sea or Lake"),
-    "ucf101": ("Apply_Eye_Makeup/v_{}.jpg Apply_Eye_Makeup", "Archery/v_{}.jpg Archery"),
-}
 NAMES = {
     "caltech101": ("face", "car side"), "sun397": ("abbey", "indoor apse"), "eurosat": ("Annual Crop Land", "Sea or Lake"),
     "oxford_pets": ("abyssinian", "great pyrenees"), "ucf101": ("Apply Eye Makeup", "Archery"),
 }  # fmt: skip
-CLASSNAMES = "n01440764 tench\nn01443537 goldfish\nn03773504 missile\nn04008634 missile\n"
-
-
-def write(root: Path, files: dict[str, bytes | str]) -> Path:
-    for name, data in files.items():
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data.encode() if isinstance(data, str) else data)
-    return root
-
-
-def tree(name: str) -> dict[str, bytes | str]:
-    """Files of a data set with a split file, two pictures of each class in every split."""
-    entry = find(name)
-    folder = "" if name == "stanford_cars" else entry.pictures.path
-    split: dict[str, list[list[object]]] = {part: [] for part in SPLITS}
-    files: dict[str, bytes | str] = {}
-    for label, told in enumerate(PICTURES[name]):
-        path, _, words = told.partition(" ")
-        for number in range(6):
-            file = path.format(number)
-            files[folder + file] = png(file, format="JPEG")
-            split[SPLITS[number // 2]].append([file, label, words])
-    assert entry.split is not None
-    files[entry.split.path] = json.dumps(split)
-    return files
 
 
 def counts(dataset) -> dict[str, int]:
@@ -80,7 +42,9 @@ def test_layout_of_the_data_instructions(tmp_path, name):
     entry = find(name)
     write(tmp_path / entry.folder, tree(name))
     dataset = open_catalog(name, tmp_path)
-    assert dataset.name == name and dataset.split_origin == "given"
+    assert dataset.name == name and dataset.templates == (entry.template,)
+    assert dataset.split_kind == "given"  # so few pictures are not the papers' split
+    assert any(f"that of the papers {sum(entry.counts.values())}" in notice for notice in dataset.notices)
     assert counts(dataset) == {"train": 4, "val": 4, "test": 4}
     told = tuple(text.partition(" ")[2].replace("_", " ") for text in PICTURES[name])
     assert dataset.class_names == NAMES.get(name, told)
@@ -91,6 +55,37 @@ def test_layout_of_the_data_instructions(tmp_path, name):
     report = check(name, tmp_path)
     assert report.usable and not report.complete and report.found["classes"] == 2
     assert any(f"expected {entry.test}" in line for line in report.lines())
+
+
+@pytest.fixture
+def as_small(monkeypatch):
+    """Makes the papers' splits of some data sets those of the small trees."""
+
+    def change(**given):
+        small = tuple(replace(e, **given[e.name]) if e.name in given else e for e in ENTRIES)
+        monkeypatch.setattr(catalog, "ENTRIES", small)
+
+    return change
+
+
+def test_whose_split_it_is(tmp_path, as_small):
+    as_small(caltech101={"train": 4, "val": 4, "test": 4}, eurosat={"train": 4, "val": 4, "test": 4}, fgvc_aircraft={"train": 2, "val": 2, "test": 2})
+    place = write(tmp_path / "caltech-101", tree("caltech101"))
+    assert open_catalog("caltech101", tmp_path).split_origin == "papers: split_zhou_Caltech101.json"
+    for path in (place, place / "split_zhou_Caltech101.json"):  # told by the file, without the catalog's name
+        assert open_dataset(path).split_kind == "papers"
+    (place / "101_ObjectCategories" / "Faces" / "image_0000.jpg").unlink()
+    assert open_catalog("caltech101", tmp_path).split_kind == "incomplete"
+    assert open_dataset(place).split_kind == "given"
+    write(tmp_path / "eurosat", {p: d for p, d in tree("eurosat").items() if "split_zhou" not in p})
+    assert open_catalog("eurosat", tmp_path).split_kind == "drawn"
+    write(tmp_path / "fgvc_aircraft", AIRCRAFT)
+    assert open_catalog("fgvc_aircraft", tmp_path).split_kind == "papers"  # its own lists are what papers use
+    write(tmp_path / "food-101", {
+        **{f"images/{c}/{i}.jpg": png(f"{c}{i}") for c in ("apple_pie", "sushi") for i in range(2)},
+        "meta/train.txt": "apple_pie/0\nsushi/0\n", "meta/test.txt": "apple_pie/1\nsushi/1\n",
+    })  # fmt: skip
+    assert open_catalog("food101", tmp_path).split_origin == "given: the official split"
 
 
 @pytest.mark.parametrize("name", ["caltech101", "dtd", "eurosat"])

@@ -75,6 +75,31 @@ def test_published_only_for_the_same_protocol_data_and_shots():
     assert any("own splits" in note for note in sheet.notes)
 
 
+def test_on_another_split_no_difference_is_taken():
+    kinds = {"caltech101": "papers", "dtd": "drawn", "eurosat": None}
+    records = [base_new(80.0, 70.0, data=name) | ({"split": kind} if kind else {}) for name, kind in kinds.items()]
+    lines, sheet = lines_of(records, "maple")
+    assert lines["caltech101", 16, "coop"].difference("base") == pytest.approx(80 - 98.0)
+    assert lines["eurosat", 16, "coop"].difference("base") is not None  # not said: as before, with a note
+    for method in ("coop", "zero-shot"):
+        assert lines["dtd", 16, method].published and lines["dtd", 16, method].difference("base") is None
+    assert lines["average of 3", 16, "coop"].other_split
+    assert any("†" in note and "drawn at random" in note for note in sheet.notes)
+    assert any("do not say which split" in note for note in sheet.notes)
+    text = formatted([sheet], "md")
+    assert "79.44 †" in text and "98.00 (-18.00)" in text
+    rows = {row["data"]: row for row in csv.DictReader(io.StringIO(formatted([sheet], "csv"))) if row["method"] == "coop"}
+    assert (rows["dtd"]["base_published"], rows["dtd"]["base_difference"]) == ("79.44", "")
+    assert "79.44 $^\\dagger$" in formatted([sheet], "latex")
+
+
+def test_the_split_of_a_target_counts_too():
+    values = dict.fromkeys(("source", "caltech101", "dtd", "eurosat", "average"), 50.0)
+    more = {"split": "papers", "target_splits": {"caltech101": "papers", "dtd": "given", "eurosat": "papers"}}
+    (sheet,) = compare([record("cross_dataset", "maple", data="imagenet", zero_shot=values, **values, **more)], "maple")
+    assert [row.words[-1] for row in table_of(sheet)[2]] == ["zero-shot", "maple", "– published †"]
+
+
 def test_published_average_needs_the_same_data_sets():
     two = [base_new(80.0, 70.0, data=name) for name in ("caltech101", "dtd")]
     lines, _ = lines_of(two, "maple")

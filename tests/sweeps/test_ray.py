@@ -30,7 +30,8 @@ def cluster(monkeypatch):
     from ray.cluster_utils import Cluster
 
     small = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
-    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 2000, "health_check_failure_threshold": 10}
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 2000, "health_check_failure_threshold": 10,
+             "worker_niceness": 0}  # not behind everything else on a busy machine
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": quick, **small})
     try:
         yield made, [made.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]

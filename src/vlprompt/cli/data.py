@@ -16,9 +16,7 @@ from vlprompt.errors import OptionError
 def data(
     path: shared.Data,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False, help="after check")] = None,
-    root: Annotated[str | None, typer.Option(
-        "--root", metavar="DIR", show_default=False, help="folder of benchmark data sets; PATH is then a name of list",
-    )] = None,
+    root: shared.Root = None,
     classes: shared.Classes = None,
     label_column: shared.LabelColumn = None,
     labels: shared.Labels = None,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from vlprompt.cli import completing, shared
+from vlprompt.cli.benchmark import data_words, named_targets, target_words, usual_targets
 from vlprompt.cli.console import note, progress, say, show
 from vlprompt.errors import OptionError, nearest
 
@@ -19,7 +21,7 @@ def protocol(
         metavar="PROTOCOL", show_default=False, help="few_shot, base_to_new, cross_dataset, "
         "domain_generalization or class_incremental", autocompletion=completing.protocol,
     )],
-    data: shared.Data,
+    data: shared.OptionalData = None,
     method: shared.Method = None,
     shots: shared.Shots = 16,
     seeds: Annotated[str, typer.Option("--seeds", metavar="N,...", help="one training for each")] = "1,2,3",
@@ -34,12 +36,18 @@ def protocol(
         "--sessions", metavar="N", show_default=False, help="class_incremental: how many the classes arrive in",
     )] = None,
     source: Annotated[str | None, typer.Option(
-        "--source", metavar="NAME", show_default=False, help="domain_generalization: the domain to train on",
+        "--source", metavar="NAME", show_default=False,
+        help="domain_generalization: the domain to train on; without PATH, what to train on",
     )] = None,
     target: Annotated[list[str] | None, typer.Option(
         "--target", metavar="PATH", show_default=False,
         help="cross_dataset, domain_generalization: data to test on, or NAME=PATH; may be given again",
     )] = None,
+    targets: Annotated[str | None, typer.Option(
+        "--targets", metavar="NAME,...", show_default=False,
+        help="the same with commas between; imagenet and --root without any: those of the papers",
+    )] = None,
+    root: shared.Root = None,
     recipe: shared.Recipe = None,
     template: shared.Template = None,
     classes: shared.Classes = None,
@@ -69,12 +77,26 @@ def protocol(
     vlprompt protocol domain_generalization demo --source google
     vlprompt protocol cross_dataset photos/ --target birds.zip --target cars=autos/
     vlprompt table results.jsonl --format md
+
+    \b
+    Benchmark data sets, prepared as for CoOp (vlprompt data check NAME --root DIR):
+    vlprompt protocol base_to_new oxford_pets --root DATA --recipe maple
+    vlprompt protocol few_shot all --root DATA --method coop,coop+lamm
+    vlprompt protocol cross_dataset --source imagenet --targets dtd,eurosat --root DATA
+    vlprompt protocol domain_generalization imagenet --root DATA
     """
     chosen = [part.strip() for part in method.split(",") if part.strip()] if method else [None]
     numbers = seed_numbers(seeds)
     run_protocol = find(name)
-    own = own_arguments(run_protocol, sessions=sessions, source=source, targets=targets_of(target or []))
-    dataset = shared.open_data(data, classes=classes, label_column=label_column, labels=labels, domain=domain)
+    name = run_protocol.__name__
+    words = data_words(name, data, source, root)
+    aims = target_words(target, targets) or (usual_targets(name, root, words[0]) if root is not None else [])
+    domain_source = source if data is not None else None
+    own = own_arguments(run_protocol, sessions=sessions, source=domain_source, targets=named_targets(aims, root))
+    datasets = [
+        shared.open_data(word, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root)
+        for word in words
+    ]
     note("loading torch and the backbone")
     from vlprompt.clip.loading import load_backbone
     from vlprompt.data.cache import FeatureCache
@@ -87,12 +109,13 @@ def protocol(
     loaded = load_backbone(backbone, device=device, precision=precision, tokenizer=tokenizer)
     cache = FeatureCache(False if no_cache else None)
     records = []
-    for plan in plans:
+    for dataset, plan in product(datasets, plans):
+        place = Path(dataset.name, plan.method) if len(datasets) > 1 else Path(plan.method)
         with progress() as receive:
             found = run_protocol(
                 dataset, plan.method, loaded, shots=shots, seeds=numbers, options=plan.options, train=plan.train,
                 templates=list(plan.templates), cache=cache, tokenizer=tokenizer, on_record=receive,
-                command=shared.typed_command(), out=None if runs is None else runs / name / plan.method,
+                command=shared.typed_command(), out=None if runs is None else runs / name / place,
                 **own,
             )  # fmt: skip
             for record in found:
@@ -131,15 +154,6 @@ def own_arguments(run_protocol: Callable[..., Any], **given: Any) -> dict[str, A
         if key not in inspect.signature(run_protocol).parameters:
             raise OptionError(f"{run_protocol.__name__} takes no {flags.get(key, f'--{key}')}")
     return found
-
-
-def targets_of(words: list[str]) -> dict[str, str] | list[str]:
-    """Paths, or a mapping from names where some are given as NAME=PATH."""
-    if not any("=" in word and not Path(word).exists() for word in words):
-        return words
-    pairs = [word.partition("=") if "=" in word and not Path(word).exists() else (Path(word).stem, "=", word)
-             for word in words]  # fmt: skip
-    return {name: path for name, _, path in pairs}
 
 
 def own_options(method: str | None, options: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 DATA, WHERE, CLUSTER = "Pictures and classes", "Backbone and machine", "Cluster"
 
-Data = Annotated[str, typer.Argument(
-    metavar="PATH", show_default=False,
-    help="a folder of class folders (optionally below train, val, test), a CSV or JSON-Lines list of path and "
-    "label, a .zip or .tar of these, or demo",
+_DATA = (
+    "a folder of class folders (optionally below train, val, test), a CSV or JSON-Lines list of path and label, a .zip "
+    "or .tar of these, a parquet file, or demo; with --root the name of a benchmark data set"
+)
+Data = Annotated[str, typer.Argument(metavar="PATH", show_default=False, help=_DATA)]
+OptionalData = Annotated[str | None, typer.Argument(
+    metavar="[PATH]", show_default=False, help=f"{_DATA}, several with commas between, or all",
 )]  # fmt: skip
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="folder that fit wrote")]
 Shots = Annotated[int, typer.Option("--shots", "-k", min=0, help="training pictures per class; 0: all")]

@@ -20,6 +20,7 @@ def sweep(
     )] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="runs at a time on this machine, each a process")] = 1,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="do failed runs again")] = False,
+    root: shared.Root = None,
     ray: shared.Ray = None,
     cpus: shared.Cpus = 1,
     gpus: shared.Gpus = 0,
@@ -46,7 +47,7 @@ def sweep(
     from vlprompt.sweeps.settings import read_sweep
     from vlprompt.sweeps.sweep import sweep as run_sweep
 
-    held = read_sweep(grid)
+    held = read_sweep(grid, root)
     path = out or held.out
     if dry_run:
         with Ledger(path) as ledger:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,6 +22,7 @@ NAMED = {
     "RN50x16": "timm/resnet50x16_clip.openai",
     "RN50x64": "timm/resnet50x64_clip.openai",
 }
+LIKE_NAMED = re.compile(r"(vit-?\w{1,2}|rn\d+\w*)/\S*", re.IGNORECASE)  # no id of the hub, but a misspelled name
 SMALL_FILES = [
     "config.json",
     "open_clip_config.json",
@@ -64,8 +66,9 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
         return path
     wanted = NAMED.get(name, name)
     prefer_open_clip = wanted.startswith(PREFIX)
+    mistaken = LIKE_NAMED.fullmatch(wanted) is not None  # a user of the hub called so needs the prefix
     wanted = wanted.removeprefix(PREFIX)
-    if not HUB_ID.fullmatch(wanted) or path.suffix in (".pt", ".safetensors", ".bin"):
+    if mistaken or not HUB_ID.fullmatch(wanted) or path.suffix in (".pt", ".safetensors", ".bin"):
         raise OptionError(
             f'no backbone "{name}": {nearest(name, ["embedded", *NAMED])}, '
             "or a folder, an OpenAI .pt file, or the id of a CLIP on the Hugging Face hub"

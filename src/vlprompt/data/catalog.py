@@ -63,6 +63,12 @@ class Entry:
     left_out: tuple[str, ...] = ()
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Pictures of each split that papers use."""
+        known = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: count for name, count in known.items() if count is not None}
+
+    @property
     def all_parts(self) -> tuple[Part, ...]:
         return (self.pictures, *((self.split,) if self.split is not None else ()), *self.parts)
 
@@ -204,3 +210,18 @@ def find(name: str) -> Entry:
         if wanted in (plain(entry.name), plain(entry.title), plain(entry.folder)):
             return entry
     raise DataError(f'no data set "{name}" in the catalog: {nearest(name, (entry.name for entry in ENTRIES))}')
+
+
+def papers_split(file: str, counts: Mapping[str, int]) -> bool:
+    """Whether a split file of that name, with so many pictures in each split, is one that papers use."""
+    name = file.rpartition("/")[2]
+    return any(e.split is not None and e.split.path == name and e.counts == counts for e in ENTRIES)
+
+
+# what papers test on after learning on ImageNet
+TRANSFER = {
+    "cross_dataset": ("caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "fgvc_aircraft", "sun397", "dtd",
+                      "eurosat", "ucf101"),
+    "domain_generalization": ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"),
+}  # fmt: skip
+ELEVEN = ("imagenet", *TRANSFER["cross_dataset"])

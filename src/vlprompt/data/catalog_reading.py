@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vlprompt.data.archives import is_archive, open_source
-from vlprompt.data.catalog import Entry, Part, find
+from vlprompt.data.catalog import Entry, Part, find, papers_split
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.layouts import is_picture
 from vlprompt.data.opening import assemble
@@ -30,6 +31,14 @@ class Place:
     inside: str = ""
 
 
+@dataclass
+class Said:
+    """What a reader finds out beside the pictures. split: as `Dataset.split_origin`."""
+
+    notices: list[str] = field(default_factory=list)
+    split: str = "given"
+
+
 def open_catalog(name: str, root: str | os.PathLike[str]) -> Dataset:
     """A data set of the catalog, below the folder of all data sets, or in its own folder or archive.
 
@@ -46,11 +55,18 @@ def open_catalog(name: str, root: str | os.PathLike[str]) -> Dataset:
             f"and the folder itself. It comes from {entry.pictures.source}"
         )
     source = open_source(place.path)
-    notices: list[str] = []
-    rows = READERS[entry.reader](entry, source, place, notices)
+    said = Said()
+    rows = READERS[entry.reader](entry, source, place, said)
     if not rows:
         raise DataError(f"{place.path}: there are no pictures of {entry.title} in it")
-    return assemble(entry.name, source, rows, notices, None, None, 1, VAL_FRACTION, TEST_FRACTION)
+    dataset = assemble(entry.name, source, rows, said.notices, None, None, 1, VAL_FRACTION, TEST_FRACTION)
+    whole = {name: len(items) for name, items in dataset.splits.items()} == entry.counts
+    origin = said.split
+    if entry.split is None:  # its lists or folders are what papers use
+        origin = "papers" if whole else "incomplete"
+    elif dataset.split_kind == "drawn":
+        origin = dataset.split_origin
+    return replace(dataset, split_origin=origin, templates=(entry.template,))
 
 
 # -- finding -------------------------------------------------------------------------------------------------
@@ -115,7 +131,7 @@ def _path(part: Part, source: Source, place: Place) -> str | None:
 # -- readers -------------------------------------------------------------------------------------------------
 
 
-def _split(entry: Entry, source: Source, place: Place, notices: list[str]) -> list[Row]:
+def _split(entry: Entry, source: Source, place: Place, said: Said) -> list[Row]:
     """From the papers' split file, else from what there is."""
     assert entry.split is not None
     name = _path(entry.split, source, place)
@@ -123,18 +139,23 @@ def _split(entry: Entry, source: Source, place: Place, notices: list[str]) -> li
         shallow = (n for n in sorted(source.files) if SPLIT_FILE.search(n) and "/" not in n[len(place.inside) :])
         name = next((n for n in shallow if n.startswith(place.inside)), None)
         if name is not None:
-            notices.append(f"the split is that of {name}, not that of the papers ({entry.split.path})")
+            said.notices.append(f"the split is that of {name}, not that of the papers ({entry.split.path})")
     if name is None:
-        return _without_split_file(entry, source, place, notices)
+        return _without_split_file(entry, source, place, said)
     rows = read_split_file(source.read(name), name, source.files)
     there = [row for row in rows if row.path in source.files]
+    said.split = f"given: {name}"
+    if papers_split(name, Counter(row.split or "" for row in rows)):
+        said.split = f"papers: {name}" if len(there) == len(rows) else f"incomplete: {name}"
+    elif name.endswith(entry.split.path):
+        said.notices.append(f"{name} lists {len(rows)} pictures, that of the papers {sum(entry.counts.values())}: it is another one")
     if len(there) < len(rows):
         example = next(row.path for row in rows if row.path not in source.files)
-        notices.append(f"{len(rows) - len(there)} pictures of {name} are missing, for example {example}")
+        said.notices.append(f"{len(rows) - len(there)} pictures of {name} are missing, for example {example}")
     return [replace(row, name=entry.renamed.get(row.name or "", row.name)) for row in there]
 
 
-def _without_split_file(entry: Entry, source: Source, place: Place, notices: list[str]) -> list[Row]:
+def _without_split_file(entry: Entry, source: Source, place: Place, said: Said) -> list[Row]:
     assert entry.split is not None
     lacking = f"{entry.split.path} is missing (it comes from {entry.split.source})"
     pictures = _path(entry.pictures, source, place)
@@ -143,11 +164,12 @@ def _without_split_file(entry: Entry, source: Source, place: Place, notices: lis
     base = pictures.removesuffix(entry.pictures.path.rpartition("/")[0].rpartition("/")[2] + "/")
     lists = [(split, base + path) for split, path in entry.lists]
     if lists and all(path in source.files for _, path in lists):
-        notices.append(f"{lacking}; the official split is used, figures differ from those of the papers")
+        said.notices.append(f"{lacking}; the official split is used, figures differ from those of the papers")
+        said.split = "given: the official split"
         return [row for split, path in lists for row in _listed(entry, source, pictures, split, path)]
     if entry.name == "oxford_pets":
         raise DataError(f"{place.path}: {lacking}, and so is the official split ({entry.lists[0][1]})")
-    notices.append(f"{lacking}; pictures are divided at random, figures differ from those of the papers")
+    said.notices.append(f"{lacking}; pictures are divided at random, figures differ from those of the papers")
     rows = []
     for file in source.files:
         if file.startswith(pictures) and is_picture(file):
@@ -177,7 +199,7 @@ def _row(entry: Entry, file: str, folder: str, split: str | None) -> Row:
     return Row(file, folder, split, None, entry.renamed.get(words, words).replace("_", " "))
 
 
-def _aircraft(entry: Entry, source: Source, place: Place, notices: list[str]) -> list[Row]:
+def _aircraft(entry: Entry, source: Source, place: Place, said: Said) -> list[Row]:
     """variants.txt gives the classes in order; one list of `PICTURE variant` lines for each split."""
     variants, *lists = (_needed(part, source, place) for part in entry.parts)
     pictures = _needed(entry.pictures, source, place)
@@ -196,13 +218,13 @@ def _aircraft(entry: Entry, source: Source, place: Place, notices: list[str]) ->
             if file in source.files:
                 rows.append(Row(file, number[name], split, None, name))
     if missing:
-        notices.append(f"{missing} listed pictures are missing")
+        said.notices.append(f"{missing} listed pictures are missing")
     return rows
 
 
-def _imagenet(entry: Entry, source: Source, place: Place, notices: list[str]) -> list[Row]:
+def _imagenet(entry: Entry, source: Source, place: Place, said: Said) -> list[Row]:
     """train/ for training, val/ for testing, as published; a folder per class in both."""
-    names = _wordnet_names(entry, source, place, notices)
+    names = _wordnet_names(entry, source, place, said)
     pictures = _needed(entry.pictures, source, place)
     pictures = pictures.removesuffix("train/")
     rows = _class_folders(source, f"{pictures}train/", "train", names)
@@ -214,9 +236,9 @@ def _imagenet(entry: Entry, source: Source, place: Place, notices: list[str]) ->
     return rows + tested
 
 
-def _test_folders(entry: Entry, source: Source, place: Place, notices: list[str]) -> list[Row]:
+def _test_folders(entry: Entry, source: Source, place: Place, said: Said) -> list[Row]:
     """One folder per class, named by WordNet id, or by number as in ImageNetV2; for testing only."""
-    names = _wordnet_names(entry, source, place, notices)
+    names = _wordnet_names(entry, source, place, said)
     pictures = _needed(entry.pictures, source, place)
     by_number = {str(i): key for i, key in enumerate(names)}
     return [
@@ -237,7 +259,7 @@ def _class_folders(source: Source, folder: str, split: str, names: dict[str, str
     return rows
 
 
-def _wordnet_names(entry: Entry, source: Source, place: Place, notices: list[str]) -> dict[str, str]:
+def _wordnet_names(entry: Entry, source: Source, place: Place, said: Said) -> dict[str, str]:
     """WordNet id -> name from classnames.txt, in its order; names that two classes share are told apart."""
     part = entry.parts[0]
     name = _path(part, source, place)
@@ -262,7 +284,7 @@ def _wordnet_names(entry: Entry, source: Source, place: Place, notices: list[str
             found[key] = f"{words} ({key})"
         used.add(found[key])
     if repeated:
-        notices.append(f"{part.path} gives several classes the same name, which are told apart: {', '.join(sorted(repeated))}")
+        said.notices.append(f"{part.path} gives several classes the same name, which are told apart: {', '.join(sorted(repeated))}")
     return found
 
 

@@ -47,9 +47,10 @@ class Dataset:
 
     name: short name for tables. class_names: the words for prompts, by label. class_keys: the folder names or
     labels they come from. splits: items of "train", "val" and "test"; any of them may be missing. source:
-    where the bytes lie. split_origin: "given", or how it was drawn. notices: what a user should know about
-    how the data were read (skipped pictures, guesses, missing classes), one sentence each. origin: the arguments
-    with which `open_dataset` opens it again; None for pictures that lie in memory.
+    where the bytes lie. split_origin: "papers" and where it stands, "given", or how it was drawn. notices: what a
+    user should know about how the data were read (skipped pictures, guesses, missing classes), one sentence each.
+    origin: the arguments with which `open_dataset` opens it again; None for pictures that lie in memory.
+    templates: the words that papers put around its class names, () where none are known.
 
     A data set may be pickled and used after a fork and from threads. As a context manager it closes its
     archive.
@@ -63,6 +64,14 @@ class Dataset:
     split_origin: str = "given"
     notices: tuple[str, ...] = ()
     origin: dict[str, Any] | None = field(default=None, repr=False, compare=False)
+    templates: tuple[str, ...] = ()
+
+    @property
+    def split_kind(self) -> str:
+        """Whose split this is: "papers" (figures compare with published ones), "incomplete" (theirs, but pictures
+        are missing), "given" (the data set's own) or "drawn"."""
+        kind = self.split_origin.partition(":")[0].partition(",")[0]
+        return kind if kind in ("papers", "incomplete", "drawn") else "given"
 
     def items(self, split: str) -> list[Item]:
         """The items of one split; DataError when it is not there."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.data.archives import is_archive, open_source
+from vlprompt.data.catalog import papers_split
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.layouts import is_picture
 from vlprompt.data.listing import ListFolder, find_rows
@@ -88,6 +89,10 @@ def open_dataset(
     dataset = assemble(
         name, source, rows, notices, classes, domains, split_seed, val_fraction, test_fraction
     )  # fmt: skip
+    counts = {key: len(items) for key, items in dataset.splits.items()}
+    held = next((file for file in ([os.fspath(labels)] if labels is not None else source.files) if papers_split(file, counts)), None)
+    if held is not None:
+        dataset = replace(dataset, split_origin=f"papers: {held}")
     return replace(dataset, origin=origin)
 
 

@@ -27,6 +27,7 @@ class ZeroShot(Method):
     title = "Zero-shot CLIP"
     paper = "Radford et al., ICML 2021"
     learns = False
+    says_template = True
     zero_shot_start = True
     per_step = "nothing"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,24 @@ def run_folder(out: str | Path | None, seed: int) -> Path | None:
     return None if out is None else Path(out) / f"seed{seed}"
 
 
+# what every record holds, so that nothing else can have these names
+RECORD = (
+    "protocol", "data", "method", "backbone", "shots", "seed", "seconds", "total_seconds", "folder", "split", "target_splits",
+)  # fmt: skip
+
+
 def base_record(protocol: str, dataset: Dataset, backbone: Backbone, plan: Plan, shots: int, seed: int,
-                run: Run) -> dict[str, Any]:
-    """What the values of a record belong to. seconds: of training; total_seconds: encoding and scoring too."""
+                run: Run, targets: Mapping[str, Dataset] | None = None) -> dict[str, Any]:
+    """What the values of a record belong to. seconds: of training; total_seconds: encoding and scoring too.
+
+    split, target_splits: whose splits these are, see `Dataset.split_kind`.
+    """
+    held = {} if targets is None else {"target_splits": {name: target.split_kind for name, target in targets.items()}}
     return {
         "protocol": protocol, "data": dataset.name, "method": plan.method, "backbone": backbone.name,
         "shots": shots, "seed": seed, "seconds": run.info["timings"]["train_s"],
         "total_seconds": run.info["timings"]["total_s"], "folder": str(run.folder) if run.folder else None,
+        "split": dataset.split_kind, **held,
     }  # fmt: skip
 
 

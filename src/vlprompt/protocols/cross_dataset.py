@@ -23,6 +23,7 @@ from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.protocols.base_to_new import other
 from vlprompt.protocols.common import (
+    RECORD,
     base_record,
     encoder_for,
     open_both,
@@ -53,8 +54,9 @@ def cross_dataset(
     all per cent; the same of zero-shot under "zero_shot".
 
     data: the source. targets: data sets with a test split, named by their own names or by the keys given.
-    target_templates: what zero-shot says on a target, by its name; the source's templates otherwise. The
-        learned prompts keep the words that they were learned with. out and more: as in `few_shot`.
+    target_templates: what zero-shot says on a target, by its name; otherwise the given templates, those that the
+        catalog knows for it, or the source's. The learned prompts keep the words that they were learned with.
+    out and more: as in `few_shot`.
 
     OptionError for a method that cannot be taken to other classes, with the reason.
     """
@@ -74,13 +76,13 @@ def cross_dataset(
         for name, target in opened.items():
             bound = other(run.method, target.class_names, plan.method)
             held = HeldOut.read(encoder_for(target, backbone, bound, rest), bound, target.items("test"), name)
-            texts = spoken.get(name, run.info["zero_shot_templates"])
+            texts = spoken.get(name) or ("" if plan.templates else target.templates) or run.info["zero_shot_templates"]
             task = Task(target.class_names, (texts,) if isinstance(texts, str) else tuple(texts))
             values[name] = evaluate(bound, held.own).accuracy
             reference[name] = evaluate(ZeroShot(backbone, task), held.features).accuracy
         for found in (values, reference):
             found["average"] = sum(found[name] for name in opened) / len(opened)
-        yield base_record(NAME, source, backbone, plan, shots, seed, run) | values | {"zero_shot": reference}
+        yield base_record(NAME, source, backbone, plan, shots, seed, run, opened) | values | {"zero_shot": reference}
 
 
 def named_targets(targets: Mapping[str, Data] | Sequence[Data], taken: Sequence[str]) -> dict[str, Dataset]:
@@ -99,7 +101,3 @@ def named_targets(targets: Mapping[str, Data] | Sequence[Data], taken: Sequence[
             raise OptionError(f'targets: the name "{name}" is taken; give a mapping with other names')
         found[name] = replace(target, name=name)
     return found
-
-
-# what every record holds under these names
-RECORD = ("protocol", "data", "method", "backbone", "shots", "seed", "seconds", "total_seconds", "folder")

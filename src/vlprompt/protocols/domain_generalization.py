@@ -24,6 +24,7 @@ from vlprompt.fitting import HeldOut, learn
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.protocols.common import (
+    RECORD,
     base_record,
     encoder_for,
     open_both,
@@ -31,7 +32,7 @@ from vlprompt.protocols.common import (
     run_folder,
     test_needed,
 )
-from vlprompt.protocols.cross_dataset import RECORD, Data, named_targets
+from vlprompt.protocols.cross_dataset import Data, named_targets
 from vlprompt.training.inputs import Inputs
 
 NAME = "domain_generalization"
@@ -79,7 +80,7 @@ def domain_generalization(
             reference[name] = accuracy_among(zero_shot, held.features, columns)
         for found in (values, reference):
             found["average"] = sum(found[name] for name in tested) / len(tested)
-        yield base_record(NAME, trained, backbone, plan, shots, seed, run) | values | {"zero_shot": reference}
+        yield base_record(NAME, trained, backbone, plan, shots, seed, run, tested) | values | {"zero_shot": reference}
 
 
 def domains_of(whole: Dataset, source: str | None, targets: Mapping[str, Data] | Sequence[Data]

@@ -16,6 +16,7 @@ from vlprompt.results.gathering import ZERO_SHOT, Cell, Key, Seeds, average, cel
 
 AVERAGED = ("few_shot", "base_to_new", "class_incremental")  # the others have averages of their own in every record
 TRANSFER = ("cross_dataset", "domain_generalization")
+OTHER_SPLITS = {"given": "the data set's own", "drawn": "drawn at random", "incomplete": "theirs with pictures missing"}
 READINGS = ("ctp", "tft")  # methods that were written after an abstract alone
 
 
@@ -31,10 +32,18 @@ class Line:
     published: Mapping[str, float] = field(default_factory=dict)
     rough: bool = False  # measured in a plot
     mean_of: int = 0  # data sets averaged; 0: none
+    splits: tuple[str, ...] = ()  # whose splits its records are of, see `Dataset.split_kind`; () where none says
+
+    @property
+    def other_split(self) -> bool:
+        """Whether some record says that its split is not the papers': then no difference means anything."""
+        return any(kind != "papers" for kind in self.splits)
 
     def difference(self, key: str) -> float | None:
-        """Ours less the published figure, in points."""
-        return self.values[key].mean - self.published[key] if key in self.published and key in self.values else None
+        """Ours less the published figure, in points; None without one, and on another split than the papers'."""
+        if self.other_split or key not in self.published or key not in self.values:
+            return None
+        return self.values[key].mean - self.published[key]
 
 
 @dataclass(frozen=True)
@@ -59,15 +68,21 @@ class Sheet:
 
 def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> list[Sheet]:
     """One sheet for each protocol and backbone. OptionError for a paper that is not known."""
-    gathered = gather(record for record in records if not record.get("error"))
+    kept = [record for record in records if not record.get("error")]
+    gathered, splits = gather(kept), splits_of(kept)
     found = []
     for protocol, backbone in dict.fromkeys((key.protocol, key.backbone) for key in gathered):
         rows = {key: seeds for key, seeds in gathered.items() if (key.protocol, key.backbone) == (protocol, backbone)}
-        lines = [Line(k.data, k.shots, k.method, len(seeds), _cells(k.method, seeds)) for k, seeds in rows.items()]
+        lines = [
+            Line(k.data, k.shots, k.method, len(seeds), _cells(k.method, seeds), splits=splits.get(k, ()))
+            for k, seeds in rows.items()
+        ]  # fmt: skip
         notes: list[str] = []
         if protocol in AVERAGED:
             means, notes = _averages(rows)
-            lines += means
+            for mean in means:
+                own = {kind for line in lines if (line.shots, line.method) == (mean.shots, mean.method) for kind in line.splits}
+                lines.append(replace(mean, splits=tuple(sorted(own))))
         lines = _ordered(lines)
         if paper is not None:
             known = published.figures(protocol, paper)
@@ -79,6 +94,18 @@ def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> l
                      "no difference from the paper is a reproduction or a failure of one"]  # fmt: skip
         found.append(Sheet(protocol, backbone, tuple(lines), tuple(notes)))
     return found
+
+
+def splits_of(records: Iterable[Mapping[str, Any]]) -> dict[Key, tuple[str, ...]]:
+    """Whose splits the records of a row are of, targets included; rows whose records do not say are left out."""
+    found: dict[Key, set[str]] = {}
+    for record in records:
+        kinds = {str(record["split"])} if record.get("split") else set()
+        kinds |= set(map(str, (record.get("target_splits") or {}).values()))
+        place = (record["protocol"], record.get("data", ""), record.get("backbone", ""), record.get("shots", 0))
+        for method in (record["method"], ZERO_SHOT):
+            found.setdefault(Key(*place, method), set()).update(kinds)
+    return {key: tuple(sorted(kinds)) for key, kinds in found.items() if kinds}
 
 
 def _cells(method: str, seeds: Seeds) -> dict[str, Cell]:
@@ -178,8 +205,11 @@ def _paper_notes(protocol: str, backbone: str, paper: str, lines: Sequence[Line]
     theirs = used[0].backbone
     if not same_backbone(backbone, theirs):
         notes.append(f"not comparable: published figures were made with CLIP {theirs}, ours with {backbone or 'another'}")
-    notes.append(
-        "published figures hold for the papers' own splits (split_zhou_*.json, seeds 1 to 3); on other splits, or on "
-        "pictures that only share the name, the difference means nothing"
-    )
+    beside = [line for line in lines if line.published]
+    own = "published figures hold for the papers' own splits (split_zhou_*.json, seeds 1 to 3)"
+    if any(line.other_split for line in beside):
+        kinds = sorted({OTHER_SPLITS.get(kind, kind) for line in beside for kind in line.splits if kind != "papers"})
+        notes.append(f"†: not on the papers' split but on one that is {' or '.join(kinds)}: no difference is taken; {own}")
+    if any(not line.splits for line in beside):
+        notes.append(f"{own}; some records do not say which split they are of: on another one the difference means nothing")
     return notes

@@ -91,7 +91,8 @@ def by_shots(sheet: Sheet) -> Sheet:
         figures = {name: at[count].published["accuracy"] for count, name in names.items() if at[count].published}
         seeds = max(line.seeds for line in held)
         rough = any(line.rough for line in held)
-        lines.append(replace(held[0], shots=0, seeds=seeds, values=values, published=figures, rough=rough))
+        splits = tuple(sorted({kind for line in held for kind in line.splits}))
+        lines.append(replace(held[0], shots=0, seeds=seeds, values=values, published=figures, rough=rough, splits=splits))
     return replace(sheet, lines=tuple(lines))
 
 
@@ -121,10 +122,10 @@ def table_of(sheet: Sheet, plus_minus: str = " ± ") -> tuple[list[str], int, li
         rows.append(Row(words, tuple(numbers), tuple(marks), previous is not None and place[0] != previous))
         previous = place[0]
         if compared and not beside and line.published:
-            about = "≈ published" if line.rough else "published"
+            about = f"{'≈ ' * line.rough}published{' †' * line.other_split}"
             figures = [f"{line.published[key]:.2f}" if key in line.published else "" for key in keys]
             differences = ["" if line.difference(key) is None else f"{line.difference(key):+.2f}" for key in keys]
-            for name, shown in ((about, figures), ("difference", differences)):
+            for name, shown in ((about, figures), ("difference", differences))[: 1 if line.other_split else 2]:
                 rows.append(Row((*words[:-1], f"– {name}"), ("", *shown), (False,) * (len(keys) + 1)))
     return header, len(facts) + 1, rows
 
@@ -138,8 +139,11 @@ def number(key: str, cell: Cell | None, plus_minus: str = " ± ") -> str:
 
 
 def _beside(line: Line, key: str) -> str:
+    if key not in line.published:
+        return ""
     difference = line.difference(key)
-    return "" if difference is None else f"{'≈ ' * line.rough}{line.published[key]:.2f} ({difference:+.2f})"
+    after = " †" if line.other_split else "" if difference is None else f" ({difference:+.2f})"
+    return f"{'≈ ' * line.rough}{line.published[key]:.2f}{after}"
 
 
 def _best(lines: Sequence[Line], keys: Sequence[str]) -> set[tuple[str, int, str, str]]:
@@ -216,7 +220,7 @@ def _latex_number(text: str, best: bool) -> str:
 def _latex_text(text: str) -> str:
     for character in r"&%$#_{}":
         text = text.replace(character, "\\" + character)
-    for sign, written in (("≈", r"$\approx$"), ("– ", r"-- "), ("Δ", r"$\Delta$")):
+    for sign, written in (("≈", r"$\approx$"), ("†", r"$^\dagger$"), ("– ", r"-- "), ("Δ", r"$\Delta$")):
         text = text.replace(sign, written)
     return text
 
@@ -243,6 +247,8 @@ def csv_text(sheets: Sequence[Sheet]) -> str:
 def _numbers(line: Line, key: str) -> Mapping[str, str]:
     cell, difference = line.values.get(key), line.difference(key)
     found = {} if cell is None else {"mean": f"{cell.mean:.6g}"} | ({"std": f"{cell.std:.6g}"} if cell.n > 1 else {})
+    if key in line.published:
+        found["published"] = f"{line.published[key]:g}"
     if difference is not None:
-        found |= {"published": f"{line.published[key]:g}", "difference": f"{difference:.6g}"}
+        found["difference"] = f"{difference:.6g}"
     return found

@@ -26,7 +26,8 @@ class DataSpec:
     def located(self) -> DataSpec:
         """The same with absolute paths, for processes that run in other folders."""
         pairs = tuple((key, absolute(value)) for key, value in self.arguments)
-        return replace(self, path=absolute(self.path), arguments=pairs)
+        named = any(key == "root" for key, _ in self.arguments)  # the path is a name then
+        return replace(self, path=self.path if named else absolute(self.path), arguments=pairs)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """sweep.toml: which grid to run.
 
     methods = ["zeroshot", "coop", "coop+lamm"]
-    data = ["demo", "flowers"]
+    data = ["demo", "flowers", "oxford_pets"]
     shots = [1, 4, 16]
     seeds = [1, 2, 3]
     protocols = ["few_shot", "base_to_new"]
     backbone = "embedded"
     runs = "runs/grid"                  # keep run folders, so that single trainings go on too
+    root = "datasets"                   # where benchmark data sets lie, which are then known by their names
 
     [train]                             # of every method
     epochs = 20
@@ -31,6 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlprompt.data.catalog import TRANSFER
+from vlprompt.data.catalog import find as find_entry
 from vlprompt.errors import OptionError, nearest
 from vlprompt.sweeps.cells import Cell, DataSpec, Setup
 
@@ -42,7 +45,7 @@ else:
 MOST_RUNS = 100_000
 GRID = ("methods", "data", "shots", "seeds")
 KEYS = (
-    *GRID, "protocols", "backbone", "tokenizer", "precision", "device", "cache", "runs", "out", "templates",
+    *GRID, "protocols", "backbone", "tokenizer", "precision", "device", "cache", "runs", "out", "templates", "root",
     "train", "method", "dataset", "protocol",
 )  # fmt: skip
 OF_METHOD = ("recipe", "options", "train")
@@ -59,8 +62,8 @@ class Sweep:
     out: Path = Path("results.jsonl")
 
 
-def read_sweep(path: str | Path) -> Sweep:
-    """The grid that a TOML file means; OptionError names what is wrong in it."""
+def read_sweep(path: str | Path, root: str | None = None) -> Sweep:
+    """The grid that a TOML file means; OptionError names what is wrong in it. root: instead of the file's."""
     try:
         held = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -68,7 +71,7 @@ def read_sweep(path: str | Path) -> Sweep:
     except (ValueError, RecursionError) as error:
         raise OptionError(f"{path}: no TOML ({error})") from error
     try:
-        return make_sweep(held)
+        return make_sweep(held | ({} if root is None else {"root": root}))
     except OptionError as error:
         raise OptionError(f"{path}: {error}") from error
     except (TypeError, AttributeError) as error:  # a value of a kind that nothing above looks at
@@ -108,6 +111,8 @@ def make_sweep(held: dict[str, Any]) -> Sweep:
         if (count := len(methods) * len(data) * len(shots) * len(seeds)) > MOST_RUNS:
             raise OptionError(f"{name}: a grid of {count} runs (at most {MOST_RUNS}): make it several")
         aims = arguments.pop("targets", None)
+        if aims is None and protocol in TRANSFER and data == ["imagenet"]:
+            aims = list(TRANSFER[protocol])
         if aims is None and protocol == "cross_dataset":
             aims = data
         for method in methods:
@@ -145,6 +150,9 @@ class Specs:
 
     def __init__(self, held: dict[str, Any]) -> None:
         self.tables = held.get("dataset", {})
+        self.root = held.get("root")
+        if self.root is not None and not isinstance(self.root, str):
+            raise OptionError(f"root is {self.root!r}: expected the path of a folder")
         self.templates = text_list(held.get("templates", []), "templates")
         self.known: dict[str, DataSpec] = {}
         for name, content in self.tables.items():
@@ -152,6 +160,9 @@ class Specs:
 
     def __call__(self, word: str) -> DataSpec:
         content = self.tables.get(word, {})
+        if not content and self.root is not None and word.partition(":")[0] != "demo" and not Path(word).exists():
+            content = {"path": find_entry(word).name, "root": self.root}
+            word = content["path"]
         name = word if content else Path(word).name.split(".")[0] or "data"
         path = str(content.get("path", word))
         arguments = tuple(sorted((k, frozen(v)) for k, v in content.items() if k not in ("path", "templates")))
