@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from vlprompt.data.dataset import Dataset
     from vlprompt.data.opening import open_dataset
     from vlprompt.evaluation import Scores, evaluate
+    from vlprompt.exporting.export import export
+    from vlprompt.features import encode_text_embeddings
     from vlprompt.fitting import fit
     from vlprompt.protocols.base_to_new import base_to_new
     from vlprompt.protocols.few_shot import few_shot
@@ -35,7 +37,9 @@ _HOME = {
     "Scores": "evaluation",
     "TrainOptions": "training.options",
     "base_to_new": "protocols.base_to_new",
+    "encode_text_embeddings": "features",
     "evaluate": "evaluation",
+    "export": "exporting.export",
     "few_shot": "protocols.few_shot",
     "fit": "fitting",
     "load_backbone": "clip.loading",
@@ -49,7 +53,9 @@ __all__ = [
     "Scores",
     "TrainOptions",
     "base_to_new",
+    "encode_text_embeddings",
     "evaluate",
+    "export",
     "few_shot",
     "fit",
     "load_backbone",

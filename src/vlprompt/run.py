@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from vlprompt import methods
+from vlprompt import features, methods
 from vlprompt.clip.backbone import Backbone
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.pictures import Picture, open_picture
@@ -156,6 +156,20 @@ class Run:
         if wrong:
             raise next(iter(wrong.values()))
         return softmax(rows / self.temperature)
+
+    def image_features(self, pictures: Picture | Iterable[Picture]) -> np.ndarray:
+        """Unit-length features of pictures as the method sees them, with its visual prompts: [N, d], float32.
+
+        PictureError for a picture that cannot be read.
+        """
+        return features.image_features(self, pictures)
+
+    def text_features(self, pictures: Picture | Iterable[Picture] | None = None) -> np.ndarray:
+        """What the method compares pictures with: [C, d], float32, rows in the order of `class_names`.
+
+        Of methods whose text features depend on the picture: [N, C, d], and OptionError without pictures.
+        """
+        return features.text_features(self, pictures)
 
     @torch.no_grad()
     def _logits(self, pictures: Sequence[Picture]) -> tuple[np.ndarray, dict[int, PictureError]]:

@@ -20,6 +20,7 @@ from vlprompt.cli.data import data
 from vlprompt.cli.demo import demo
 from vlprompt.cli.embed import embed
 from vlprompt.cli.evaluate import evaluate
+from vlprompt.cli.export import export
 from vlprompt.cli.fit import fit
 from vlprompt.cli.flags import Panel, chosen_methods, command, flag_names, method_panels, unknown_flag
 from vlprompt.cli.guarding import INTERRUPTED, Stop, explain, fail, guarded, usage_line
@@ -49,6 +50,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
     ("protocol", protocol, True, True),
     ("sweep", sweep, False, True),
     ("embed", embed, False, True),
+    ("export", export, False, False),
     ("serve", serve, False, False),
     ("push", push, False, False),
     ("pull", pull, False, False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.clip.towers import ImageTower, TextTower
-from vlprompt.errors import BackboneError
+from vlprompt.errors import BackboneError, OptionError
 
 if TYPE_CHECKING:
     from vlprompt.clip.preprocessing import Preprocessing
     from vlprompt.clip.resnet import ResNetTower
     from vlprompt.clip.tokenizing import Tokenizer
+
+TEXTS_AT_ONCE = 256
 
 
 @dataclass(eq=False)
@@ -81,6 +84,28 @@ class Backbone:
     def image_features(self, pixels: Tensor) -> Tensor:
         """Unit-length features of preprocessed pictures: [B, 3, H, W] -> [B, embed_dim], float32."""
         return self.image(pixels.to(self.device))
+
+    @torch.no_grad()
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Unit-length features of texts as they stand, without a template: [N, embed_dim], float32.
+
+        Raises OptionError for a text longer than the tower's context.
+        """
+        if isinstance(texts, str):
+            raise OptionError("texts must be a list; put a single text into [ ]")
+        found = [torch.zeros(0, self.embed_dim, device=self.device)]
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            rows = [self.tokenizer.encode(text) for text in texts[start : start + TEXTS_AT_ONCE]]
+            longest = max(map(len, rows))
+            ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=self.device)
+            ends = torch.tensor([self.tokenizer.end_position(row) for row in rows], device=self.device)
+            found.append(self.text(ids, ends))
+        return torch.cat(found)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:
+        """Itself: nothing in it learns, and copies of an estimator (scikit-learn makes many) need no weights of
+        their own."""
+        return self
 
 
 def cast_matrices(module: nn.Module, dtype: torch.dtype) -> None:

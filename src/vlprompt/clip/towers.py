@@ -138,6 +138,13 @@ class TextTower(nn.Module):
         """Token embeddings without positions, float32: [..., L] -> [..., L, width]."""
         return self.token_embedding(ids).float()
 
+    def forward(self, ids: Tensor, ends: Tensor) -> Tensor:
+        """Unit-length text features: token ids [N, L], and where [EOT] stands in each, [N] -> [N, embed_dim]."""
+        x = self.embed(ids) + self.positional_embedding[: ids.shape[1]]
+        for block in self.blocks:
+            x = block(x, causal=True)
+        return self.read_out(x[torch.arange(len(x), device=x.device), ends])
+
     def read_out(self, x: Tensor) -> Tensor:
         """Unit-length text features from the states at the end tokens: [..., width] -> [..., embed_dim]."""
         return F.normalize((self.ln_final(x).to(self.projection.dtype) @ self.projection).float(), dim=-1)

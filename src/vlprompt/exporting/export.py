@@ -93,6 +93,5 @@ def traced(run: Run, pixels: str = "uint8") -> ExportedProgram:
     except VlpromptError:
         raise
     except Exception as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error).__name__
-        raise ExportError(f"method {run.info.get('method', '')} cannot be exported, torch.export stops: {reason}") from error
+        name = run.info.get("method", "")
+        raise ExportError(f'method "{name}" cannot be traced by torch.export: {formats.first_cause(error)}') from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vlprompt.errors import MissingExtra
+from vlprompt.errors import ExportError, MissingExtra
 from vlprompt.exporting.metadata import as_texts, from_texts
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def write_onnx(program: ExportedProgram, path: Path, about: dict[str, Any]) -> N
             found = torch.onnx.export(
                 program, (), dynamo=True, verbose=False, input_names=["pictures"], output_names=OUTPUTS
             )
+    except Exception as error:
+        raise ExportError(f"torch.onnx cannot write this program: {first_cause(error)} (try --format torch)") from error
     finally:
         for logger, level in zip(quiet, levels, strict=True):
             logger.setLevel(level)
@@ -48,6 +50,14 @@ def write_onnx(program: ExportedProgram, path: Path, about: dict[str, Any]) -> N
     found.model.producer_name, found.model.producer_version = "vlprompt", about["vlprompt"]
     size = sum(value.const_value.nbytes for value in found.model.graph.initializers.values() if value.const_value is not None)
     found.save(path, external_data=size > LARGE)
+
+
+def first_cause(error: BaseException) -> str:
+    """One line of the error that all others follow from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
 
 
 def open_onnx(path: str | Path) -> Callable[[np.ndarray], Sequence[np.ndarray]]:

@@ -65,8 +65,8 @@ class CrossAttention(nn.Module):
         """Leading dimensions broadcast."""
         q, k, v = self.query(queries * self.scale), self.key(tokens * self.scale), self.value(tokens)
         lead = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2])
-        q, k, v = (self._split(part.expand(*lead, -1, -1)) for part in (q, k, v))
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2))
+        q, k, v = (self._split(part.expand(*lead, -1, -1)).flatten(0, -4) for part in (q, k, v))
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2)).unflatten(0, lead)
 
     def weights(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """How much each query looks at each token, mean over the heads: [..., Q, N], rows sum to 1."""
