@@ -25,7 +25,8 @@ EVERYWHERE = {"--help", "--debug", "--quiet", "--version", "--install-completion
 
 def blocks(page: Path, language: str) -> list[str]:
     """Code of a language (with or without a title behind it) on a page."""
-    return re.findall(rf"^```{language}\b[^\n]*\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    head = rf"^```{language}(?: [^\n]*)?\n" if language else r"^```\n"
+    return re.findall(head + r"(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def commands(page: Path) -> list[str]:
@@ -55,8 +56,8 @@ def test_the_site_builds_and_asks_nobody_for_anything(tmp_path: Path) -> None:
     assert len(pages) > 25
     for page in pages:
         html = page.read_text(encoding="utf-8")
-        loaded = re.findall(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"?(https?:|//)[^>]*>", html)
-        loaded += re.findall(r"<link\b[^>]*\brel=\"?(?:stylesheet|preconnect|preload|icon)[^>]*https?://[^>]*>", html)
+        loaded = re.findall(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?(?:https?:|//)[^>]*>", html)
+        loaded += re.findall(r"<link\b[^>]*\brel=[\"']?(?:stylesheet|preconnect|preload|icon)[^>]*https?://[^>]*>", html)
         assert not loaded, f"{page.name}: {loaded}"
     for style in (tmp_path / "site").rglob("*.css"):
         assert not re.search(r"url\([\"']?https?:|@import [\"']?https?:", style.read_text(encoding="utf-8")), style.name
