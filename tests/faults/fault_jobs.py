@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from functools import lru_cache
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from vlprompt.clip.backbone import Backbone
 from vlprompt.data.cache import FeatureCache
 from vlprompt.fitting import fit
 
+FOLDERS = (Path(__file__).parent, Path(__file__).parent.parent)
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.truncate")
 TRAIN = {"epochs": 3, "batch": 6, "views": 2, "warmup_epochs": 0, "save_seconds": 0}
 BATCHES = 30  # of the cache
@@ -103,6 +105,13 @@ class Children:
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["fault_jobs"])
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*map(str, FOLDERS), before]))  # the server ignores sys.path
+        forkserver.ensure_running()
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
     def start(self, job: Any, *arguments: Any) -> tuple[Any, Any]:
         """The process, and the pipe that it sends to."""

@@ -154,7 +154,7 @@ _STORAGES = {
 
 def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
     if math.prod(size) > storage.numel():  # strides of 0 would repeat values without end
-        raise pickle.UnpicklingError(f"a tensor of shape {list(size)} is more than its {storage.numel()} stored values")
+        raise ValueError(f"a tensor of shape {list(size)} is more than its {storage.numel()} stored values")
     return torch.as_strided(storage, size, stride, offset)
 
 
@@ -167,7 +167,7 @@ def _named_tensors(module: Any, prefix: str, seen: list[int]) -> Iterator[tuple[
     for name, value in vars(module).items():
         seen[0] += 1
         if seen[0] > MOST_VALUES or prefix.count(".") > DEEPEST:
-            raise pickle.UnpicklingError("modules that hold each other without end")
+            raise ValueError("modules that hold each other without end")
         if isinstance(value, Tensor):
             yield f"{prefix}{name}", value
         elif isinstance(value, _Record):
