@@ -71,7 +71,7 @@ def started(run: Path, *words: str) -> Iterator[Server]:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     server = Server(f"http://127.0.0.1:{port}", process)
     try:
-        end = time.monotonic() + 180
+        end = time.monotonic() + 400
         while time.monotonic() < end and process.poll() is None:
             try:
                 if httpx.get(f"{server.url}/health", trust_env=False).status_code == 200:

@@ -17,10 +17,7 @@ PANELS = (Panel("Server", ServeOptions, "options"),)
 
 def serve(
     run: shared.RunFolder,
-    backbone: Annotated[str | None, typer.Option(
-        "--backbone", "-b", metavar="PATH", rich_help_panel=shared.WHERE, show_default=False,
-        help="where the backbone now lies, if it has moved",
-    )] = None,
+    backbone: shared.Moved = None,
     device: shared.Device = "auto",
     precision: Annotated[str | None, typer.Option(
         "--precision", rich_help_panel=shared.WHERE, metavar="float32|bf16|fp16", show_default=False,
