@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlprompt.errors import OptionError, RunError, nearest
+from vlprompt.errors import DataError, OptionError, RunError, nearest
 
 if TYPE_CHECKING:
     from vlprompt.clip.backbone import Backbone
@@ -23,10 +24,16 @@ if TYPE_CHECKING:
 
 try:  # scikit-learn is optional: with it, this is one of its estimators
     from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.exceptions import NotFittedError
 
     _BASES: tuple[type, ...] = (ClassifierMixin, BaseEstimator)
+    _UNFITTED: tuple[type, ...] = (NotFittedError,)
 except Exception:  # a broken installation must not break this one
-    _BASES = ()
+    _BASES = _UNFITTED = ()
+
+
+class NotFitted(RunError, *_UNFITTED):  # type: ignore[misc]
+    """A classifier that is used before it has learned anything; scikit-learn's NotFittedError where that is there."""
 
 
 class _Parameters:
@@ -97,7 +104,7 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
             data: Any = X
             labels = None
         else:
-            labels = np.asarray(y)
+            labels = _as_labels(y)
             data = self._with_validation(from_pictures(list(X), list(labels), classes=self.classes))
         run = fit(
             data, self.method, shots=self.shots, backbone=self.backbone, seed=self.seed, options=self.options,
@@ -154,7 +161,7 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
 
     def _run(self) -> Run:
         if not hasattr(self, "run_"):
-            raise RunError("this PromptClassifier has learned nothing yet: call fit first")
+            raise NotFitted("this PromptClassifier has learned nothing yet: call fit first")
         return self.run_
 
     # -- using it --------------------------------------------------------------------------------
@@ -246,3 +253,32 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "run_")
+
+    def __sklearn_tags__(self) -> Any:
+        """For scikit-learn: what is learned from are pictures, not rows of numbers."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+def _as_labels(y: Any) -> np.ndarray:
+    """[N] labels; DataError for what cannot be labels. A column [N, 1] is taken with a warning."""
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        kind: type[Warning] = UserWarning
+        if _BASES:
+            from sklearn.exceptions import DataConversionWarning
+
+            kind = DataConversionWarning
+        text = "A column-vector y was passed when a 1d array was expected: labels are one value for each picture"
+        warnings.warn(text, kind, stacklevel=3)
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise DataError(f"labels are an array of {'x'.join(map(str, labels.shape))}: give one label for each picture")
+    if labels.dtype.kind == "c":
+        raise DataError("Complex data not supported: labels are words, whole numbers or booleans")
+    if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.floor(labels)).all()):
+        raise DataError(
+            "Unknown label type: continuous. Labels are words, whole numbers or booleans, without NaN or infinity"
+        )
+    return labels

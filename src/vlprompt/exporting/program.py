@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.clip.preprocessing import Preprocessing
+from vlprompt.clip.towers import ImageTower
 from vlprompt.exporting.tracing import Traced, interpreted
 from vlprompt.methods.base import Batch, Method
 from vlprompt.prompts.forward import image_features
@@ -24,9 +25,12 @@ class FixedText(nn.Module):
     text: [C, d]. prompt: visual prompts, which become part of the program.
     """
 
+    text: Tensor
+    visual: nn.ParameterList | None
+
     def __init__(self, method: Method, text: Tensor, prompt: ImagePrompt | None) -> None:
         super().__init__()
-        self.tower = method.backbone.image
+        self.tower = method.backbone.image if prompt is None else method.backbone.vit
         self.scale = method.backbone.logit_scale
         self.register_buffer("text", text.detach().clone())
         self.visual = None
@@ -39,6 +43,7 @@ class FixedText(nn.Module):
         if self.visual is None:
             image = self.tower(pixels)
         else:
+            assert isinstance(self.tower, ImageTower)
             tokens, *deep = self.visual
             image = image_features(self.tower, ImagePrompt(tokens, deep), pixels)
         return self.scale * image @ self.text.t()
@@ -73,6 +78,9 @@ class Program(nn.Module):
 
     pixels: "uint8" for pictures [B, S, S, 3] from 0 to 255, "float" for [B, 3, S, S] from 0 to 1.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, logits: nn.Module, preprocessing: Preprocessing, pixels: str, temperature: float = 1.0) -> None:
         super().__init__()

@@ -240,6 +240,10 @@ class Fast:
             used += cost
         return chunks
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without what is kept: it is known by addresses in memory, which mean nothing in another process."""
+        return self.__dict__ | {"_kept": {}}
+
     def _keep(self, kind: str, tensors: Sequence[Tensor], compute: Callable[[], Any]) -> Any:
         """The last result of its kind, as long as its tensors are the same and unchanged."""
         key = tuple((t.data_ptr(), t._version, t.shape) for t in tensors)

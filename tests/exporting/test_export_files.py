@@ -1,0 +1,125 @@
+"""Exported files: both formats, both kinds of pictures, what they say about themselves, and what goes wrong."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_export_contract import NAMES, backbone, run_of
+
+from vlprompt.errors import ExportError, MissingExtra, OptionError
+from vlprompt.exporting import checking, formats
+from vlprompt.exporting import export as exporting
+from vlprompt.exporting.checking import fed, in_torch, noise
+from vlprompt.exporting.export import export
+from vlprompt.run import Run
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+
+
+@pytest.mark.parametrize("name", ["vpt", "cocoop", "ctp+tft", "tip_adapter"])
+def test_programs_of_torch_export(name: str, tmp_path: Path) -> None:
+    run = run_of(name)
+    found = export(run, tmp_path / "model.pt2", pixels="float")
+    assert (found.format, found.size) == ("torch", found.path.stat().st_size)
+    module = torch.export.load(found.path).module()
+    for batch in (1, 5):
+        crops = noise(run, batch, seed=3)
+        with torch.no_grad():
+            got = module(torch.from_numpy(fed(crops, "float")))
+        for mine, wanted in zip(got, in_torch(run, crops), strict=True):
+            np.testing.assert_allclose(mine.numpy(), wanted, atol=1e-4, rtol=0)
+    assert formats.about_torch(found.path) == found.about
+
+
+@pytest.fixture(scope="module")
+def calibrated() -> Run:
+    run = run_of("coop+lamm")
+    run.info |= {"calibration": {"temperature": 2.5, "applied": True}, "labels": [3, 1, 4, 5, 9]}
+    return run
+
+
+@pytest.fixture(scope="module")
+def file(calibrated: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(calibrated, tmp_path_factory.mktemp("onnx") / "model.onnx", pixels="float").path
+
+
+def test_the_temperature_is_inside(calibrated: Run, file: Path) -> None:
+    crops = noise(calibrated, 2)
+    logits, probabilities = formats.open_onnx(file)(fed(crops, "float"))
+    warm = in_torch(run_of("coop+lamm"), crops)[0]
+    np.testing.assert_allclose(logits, warm / 2.5, atol=1e-4)
+    np.testing.assert_allclose(probabilities, checking.softmax(warm / 2.5), atol=1e-4)
+
+
+def test_an_onnx_file_says_what_it_is(calibrated: Run, file: Path) -> None:
+    about = formats.about_onnx(file)
+    assert about["class_names"] == list(NAMES) and about["labels"] == [3, 1, 4, 5, 9]
+    assert about["templates"] == ["a photo of a {}."] and about["method"] == "coop+lamm" and about["temperature"] == 2.5
+    assert about["backbone"]["fingerprint"] == backbone().fingerprint
+    assert about["input"]["shape"] == ["batch", 3, 32, 32]
+    assert about["preprocessing"]["resize"] == "shortest" and about["preprocessing"]["interpolation"] == "bicubic"
+
+
+def test_other_classes_are_exported_as_shown(tmp_path: Path) -> None:
+    found = export(run_of("coop").for_classes(["bus", "tree"]), tmp_path / "model.pt2")
+    assert found.about["class_names"] == ["bus", "tree"] and "labels" not in found.about
+
+
+def test_the_page_shows_how_to_use_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader of the documentation, without vlprompt, gets what the run says of the same picture."""
+    run = run_of("zeroshot")
+    export(run, tmp_path / "model.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "cat.png")
+    code = next(c for c in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL) if "onnxruntime" in c)
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, Any] = {}
+    exec(code, space)
+    np.testing.assert_allclose(space["probabilities"], run.probabilities("cat.png"), atol=1e-4)
+
+
+def test_a_file_that_differs_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.pt2"
+    path.write_bytes(b"the old one")
+    monkeypatch.setattr(exporting, "temperature_of", lambda run: 1.01)
+    with pytest.raises(ExportError, match="nothing was written"):
+        export(run_of("coop"), path)
+    assert path.read_bytes() == b"the old one" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_method_that_cannot_be_traced_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of("linear_probe")
+    plain = type(run.learned).forward
+
+    def chooses(method: Any, batch: Any, edit: Any = None) -> Any:
+        if float(batch.features.sum()) > 1e9:
+            raise AssertionError
+        return plain(method, batch, edit)
+
+    monkeypatch.setattr(type(run.learned), "forward", chooses)
+    with pytest.raises(ExportError, match="linear_probe") as caught:
+        export(run, tmp_path / "model.onnx")
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_misuse_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of("zeroshot")
+    with pytest.raises(OptionError, match="is a folder"):
+        export(run, tmp_path)
+    with pytest.raises(OptionError, match=r"\.pt2"):
+        export(run, tmp_path / "model.bin", format="torch")
+    with pytest.raises(OptionError, match="format is 'tflite'"):
+        export(run, tmp_path / "model.onnx", format="tflite")
+    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    with pytest.raises(MissingExtra, match=r"vlprompt\[onnx\]"):
+        export(run, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
