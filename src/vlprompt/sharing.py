@@ -170,7 +170,7 @@ def shareable(info: dict[str, Any]) -> dict[str, Any]:
         backbone["source"] = Path(backbone["source"]).name
     if backbone.get("tokenizer"):
         backbone["tokenizer"] = Path(backbone["tokenizer"]).name
-    told.get("data", {}).pop("opened", None)  # where the pictures lie
+    told.get("data", {}).pop("origin", None)  # where the pictures lie
     plain = [_DETAIL.split(text)[0] for text in told.get("notices", [])]
     told["notices"] = [text for text in plain if "/" not in text and "\\" not in text]
     named = ("class_names", "shown_classes", "labels", "templates", "zero_shot_templates")
