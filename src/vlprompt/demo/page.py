@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vlprompt import methods
-from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.dataset import Dataset
 from vlprompt.demo import settings
 from vlprompt.demo.jobs import Job, Place, backbone_and_data
 from vlprompt.demo.summary import ZERO_SHOT, Line, columns, lines_of, verdicts
@@ -17,6 +15,7 @@ from vlprompt.options import field_table
 from vlprompt.results import pages, plots
 from vlprompt.results.pages import Html
 from vlprompt.results.report import classes, confusion_of
+from vlprompt.results.thumbnails import data_url
 
 Done = Sequence[tuple[Job, dict[str, Any]]]
 MENDED, SPOILED = 12, 4  # pictures shown that learning put right, and that it put wrong
@@ -142,7 +141,7 @@ def _pictures(dataset: Dataset, shown: dict[str, Any] | None) -> Html:
             f"<span class={'good' if found[key] == found['true'] else 'bad'}>{pages.html(names[found[key]])}</span>"
             for key in ("zero_shot", "learned")
         )
-        source = _data_url(dataset, items[found["path"]])
+        source = data_url(dataset.load(items[found["path"]]))
         cards.append(
             f'<div class=picture><img src="{source}" alt="{pages.html(names[found["true"]])}" width=64 height=64>'
             f"<div><b>{pages.html(names[found['true']])}</b>zero-shot: {before}<br>learned: {after}"
@@ -158,12 +157,6 @@ def _first(predictions: Sequence[dict[str, Any]], right: str, wrong: str, most: 
         if p[right] == p["true"] != p[wrong]:
             found.setdefault(p["true"], p)
     return list(found.values())[:most]
-
-
-def _data_url(dataset: Dataset, item: Item) -> str:
-    file = io.BytesIO()
-    dataset.load(item).save(file, "WEBP", quality=85)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _how() -> Html:

@@ -31,10 +31,11 @@ LABELS = {
 
 def write_report(folder: Path, out: Path | None = None, *, data: str | Dataset | None = None,
                  backbone: str | Backbone | None = None, device: str = "auto", quick: bool = False,
-                 cache: FeatureCache | None = None, emit: Callable[[dict[str, Any]], None] | None = None) -> Path:
+                 figures: bool = True, cache: FeatureCache | None = None,
+                 emit: Callable[[dict[str, Any]], None] | None = None) -> Path:
     """Writes the page of a run, report.html in its folder if not told otherwise; returns where it lies.
 
-    The figures lie as PNG and SVG in a folder beside it (`figures_of`). What cannot be had (pictures, backbone) is said
+    figures: put them as PNG and SVG into a folder beside it too (`figures_of`). What cannot be had (pictures, backbone) is said
     on the page. data, backbone: where they now lie, if not where fit found them. quick: from the run folder alone.
     RunError for a folder without a finished run.
     """
@@ -44,7 +45,8 @@ def write_report(folder: Path, out: Path | None = None, *, data: str | Dataset |
     text = page_of(evidence, drawn)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_page(path, text)
-    write_figures(figures_of(path), drawn)
+    if figures:
+        write_figures(figures_of(path), drawn)
     return path
 
 
