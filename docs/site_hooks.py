@@ -14,7 +14,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
-AWAITED = ("scikit-learn.md", "report.md", "export.md")
+AWAITED = ("scikit-learn.md",)
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:

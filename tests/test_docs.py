@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import vlprompt
 from vlprompt import methods
 from vlprompt.cli.flags import flag, flag_names
 from vlprompt.cli.main import COMMANDS, main, options_of
@@ -64,6 +65,13 @@ def test_the_site_builds_and_asks_nobody_for_anything(tmp_path: Path) -> None:
     text = (tmp_path / "site" / "api.html").read_text(encoding="utf-8")
     for name in ("PromptClassifier", "predict_proba", "fit", "load_backbone", "check_method", "MissingExtra"):
         assert name in text, name
+
+
+def test_every_public_name_is_on_the_page_of_the_interface() -> None:
+    shown = re.findall(r"^::: (\S+)$", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    for name in vlprompt.__all__:
+        thing = getattr(vlprompt, name)
+        assert f"{thing.__module__}.{thing.__qualname__}" in shown, name
 
 
 def test_every_method_is_on_a_page() -> None:
