@@ -10,7 +10,7 @@ u_c: frozen text feature of the bare name; H(x): patch tokens of the frozen imag
 Source: Long et al., "Task-Oriented Multi-Modal Mutual Leaning for Vision-Language Models" (the title is spelled
 so), ICCV 2023, arXiv 2303.17169. The authors published no code. The paper says what either part is for; heads,
 widths, where the shift enters, the zero at the start and the form of the contrastive part are choices made here
-(docs/methods.md lists them).
+(docs/methods/mutual.md lists them).
 """
 
 from __future__ import annotations
