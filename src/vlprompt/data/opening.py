@@ -11,9 +11,11 @@ from typing import Any
 from vlprompt.data.archives import is_archive, open_source
 from vlprompt.data.catalog import papers_split
 from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.huggingface import is_huggingface, is_saved, open_huggingface, open_saved
 from vlprompt.data.layouts import is_picture
 from vlprompt.data.listing import ListFolder, find_rows
 from vlprompt.data.naming import Classes, class_names, read_classes, sorted_keys
+from vlprompt.data.parquet import is_parquet, open_parquet
 from vlprompt.data.sources import LARGEST_FILE, Folder, Source
 from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION, draw_splits
 from vlprompt.data.tables import Row, Table, is_split_file, read_table
@@ -38,8 +40,9 @@ def open_dataset(
 
     path: a folder of class folders (optionally below train, val and test, or below domain folders); a CSV or
         JSON-Lines file of path, label and optionally split and domain; a split file of CoOp's form; a .zip,
-        .tar or .tar.gz of any of these, read in place; or the pictures that come with the package: "demo",
-        "demo:google".
+        .tar or .tar.gz of any of these, read in place; a parquet file or a folder of them, as Hugging Face `datasets`
+        writes them, what its `save_to_disk` wrote, or a Dataset or DatasetDict of it; or the pictures that come with
+        the package: "demo", "demo:google".
     classes: names for the classes, see `naming.class_names`; a classes.txt in the data set is used unasked.
     labels: a labels file or split file in or beside the data set. label_column: its column of labels.
         Without them a split file (`split_*.json`) is used, then a labels file with one obvious label column,
@@ -52,6 +55,8 @@ def open_dataset(
     """
     if domains is not None and not isinstance(domains, str):
         domains = list(domains)
+    if is_huggingface(path):
+        return _from_huggingface(path, classes, label_column, domains, split_seed, val_fraction, test_fraction)
     origin = origin_of(path, classes=classes, label_column=label_column, labels=labels, domains=domains, root=root,
                        split_seed=split_seed, val_fraction=val_fraction, test_fraction=test_fraction)  # fmt: skip
     if root is not None:
@@ -96,6 +101,14 @@ def open_dataset(
     return replace(dataset, origin=origin)
 
 
+def _from_huggingface(held: Any, classes: Classes | None, label_column: str | None, domains: str | Iterable[str] | None,
+                      *drawing: Any) -> Dataset:
+    source, table = open_huggingface(held)
+    notices: list[str] = []
+    rows = find_rows(source, table, None, label_column, source.path, notices)
+    return assemble("data", source, rows, notices, classes, domains, *drawing)
+
+
 def origin_of(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None, **given: Any) -> dict[str, Any]:
     """The arguments of `open_dataset` as JSON values, those left at their default left out; paths from the root."""
     usual = {"split_seed": 1, "val_fraction": VAL_FRACTION, "test_fraction": TEST_FRACTION}
@@ -122,8 +135,15 @@ def _whole(path: str | os.PathLike[str]) -> str:
 
 def _source_and_list(place: Path) -> tuple[Source, Table | Path | None]:
     """The source; and the list or split file, where the user pointed at one (its folder is not searched)."""
+    if place.is_file() and is_parquet(place):
+        return open_parquet(place)
+    if is_saved(place):
+        return open_saved(place)
     if place.is_dir() or is_archive(place):
-        return open_source(place), None
+        source = open_source(place)
+        if place.is_dir() and any(file.endswith(".parquet") for file in source.files) and not any(map(is_picture, source.files)):
+            return open_parquet(place)
+        return source, None
     if is_picture(place.name):
         raise DataError(f"{place}: is one picture; give a folder of class folders, a list or an archive")
     if place.stat().st_size > LARGEST_FILE:

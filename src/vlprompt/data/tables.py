@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -39,11 +39,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A list of pictures before a label column has been chosen."""
+    """A list of pictures before a label column has been chosen. names: of classes, by label column and label."""
 
     name: str
     columns: tuple[str, ...]
     rows: list[dict[str, str]]
+    names: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def column(self, known: Sequence[str]) -> str | None:
         lower = {column.lower(): column for column in reversed(self.columns)}
@@ -56,8 +57,9 @@ class Table:
         return tuple(column for column in self.columns if column not in other)
 
     def chosen_label(self) -> str | None:
-        """The label column when there is no doubt about it: one of the usual names, or the only one left."""
-        usual = self.column(LABEL_COLUMNS)
+        """The label column when there is no doubt about it: one of the usual names, the only one whose classes have
+        names, or the only one left."""
+        usual = self.column(LABEL_COLUMNS) or (next(iter(self.names)) if len(self.names) == 1 else None)
         return usual or (self.label_columns[0] if len(self.label_columns) == 1 else None)
 
     def labelled(self, label_column: str | None = None) -> list[Row]:
@@ -89,6 +91,7 @@ class Table:
                     row.get(label, ""),
                     SPLITS.get(given),
                     (domain and row.get(domain)) or None,
+                    self.names.get(label, {}).get(row.get(label, "")),
                 )
             )
         return rows

@@ -1,0 +1,247 @@
+"""Parquet files that hold pictures with labels, as Hugging Face `datasets` writes them.
+
+A picture is a struct of `bytes` and `path`, or bytes alone; names of classes stand in the schema's metadata.
+Pictures are read by row when they are asked for, a row group at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vlprompt.data.naming import prettified
+from vlprompt.data.sources import LARGEST_FILE, MOST_FILES, Source
+from vlprompt.data.tables import PATH_COLUMNS, SPLIT_COLUMNS, SPLITS, Table
+from vlprompt.errors import DataError, MissingExtra
+
+MAGIC = b"PAR1"
+KEPT = 2  # row groups in memory
+LARGEST_GROUP = 8 * 2**30  # bytes of pictures in one, unpacked
+MEASURED = 2**30  # bytes: in smaller collections the pictures' sizes are read, which finds equal ones
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the file begins as parquet files do."""
+    with open(path, "rb") as file:
+        return file.read(4) == MAGIC
+
+
+class Parquet(Source):
+    """Pictures of one or more parquet files, under the names FILE/000000, FILE/000001, ..."""
+
+    def __init__(self, path: Path, tables: Sequence[Path]) -> None:
+        super().__init__(path)
+        base = path if path.is_dir() else path.parent
+        self._tables = {table.relative_to(base).as_posix(): table for table in tables}
+        self._starts: dict[str, list[int]] = {}  # first row of each group
+        self._images: dict[str, str] = {}  # column of pictures
+        self._groups: OrderedDict[tuple[str, int], Any] = OrderedDict()
+
+    def list_rows(self) -> Table:
+        """Lists the pictures; a row of text for each, with "path" and "split" where a file's name tells it."""
+        rows: list[dict[str, str]] = []
+        names: dict[str, dict[str, str]] = {}
+        columns: dict[str, None] = {"path": None}
+        measured = sum(table.stat().st_size for table in self._tables.values()) <= MEASURED
+        for name, table in self._tables.items():
+            with self._whole(table):
+                found, labels = self._rows_of(name, table, measured)
+            rows += found
+            for column, words in labels.items():
+                if names.setdefault(column, words) != words:
+                    raise DataError(f'{self.path}: its files disagree on the classes of column "{column}"')
+            columns |= dict.fromkeys(found[0] if found else ())
+            if len(rows) > MOST_FILES:
+                raise DataError(f"{self.path}: refused, because it holds more than {MOST_FILES} pictures")
+        if not rows:
+            raise DataError(f"{self.path}: there are no pictures in it")
+        return Table(self.path.name, tuple(columns), rows, names)
+
+    def _rows_of(self, name: str, table: Path, measured: bool) -> tuple[list[dict[str, str]], dict[str, dict[str, str]]]:
+        pq = parquet()
+        with pq.ParquetFile(table) as file:
+            groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+            for group in groups:
+                if group.total_byte_size > LARGEST_GROUP:
+                    raise DataError(f"{table}: refused, because a row group of it unpacks to {group.total_byte_size >> 30} GB")
+            starts = [0]
+            for group in groups:
+                starts.append(starts[-1] + group.num_rows)
+            self._starts[name] = starts
+            features = features_of(file.schema_arrow.metadata)
+            image = image_column(file.schema_arrow, features)
+            if image is None:
+                told = ", ".join(file.schema_arrow.names)
+                raise DataError(f"{table}: no column of pictures, that is bytes or a struct of bytes and path (columns: {told})")
+            self._images[name] = image
+            sizes = self._sizes(file, image) if measured else [-1] * starts[-1]
+            kept = [field.name for field in file.schema_arrow if is_text_or_number(field.type) and field.name.lower() not in PATH_COLUMNS]
+            held = {column: file.read([column]).column(0).to_pylist() for column in kept}
+        split = split_of(name)
+        if split is not None and not any(column.lower() in SPLIT_COLUMNS for column in kept):
+            held["split"] = [split] * starts[-1]
+        labels = {column: words for column, words in class_labels(features).items() if column in held}
+        found = []
+        for i in range(starts[-1]):
+            path = f"{name}/{i:06d}"
+            self.files[path] = sizes[i]
+            found.append({"path": path} | {column: text_of(values[i], column in labels) for column, values in held.items()})
+        return found, {column: numbered(words) for column, words in labels.items()}
+
+    def _sizes(self, file: Any, image: str) -> list[int]:
+        """Bytes of every picture; -1 where they lie elsewhere."""
+        import pyarrow.compute as pc
+
+        sizes: list[int] = []
+        for group in range(file.num_row_groups):
+            column = file.read_row_group(group, columns=[image]).column(0)
+            for chunk in column.chunks:
+                data = pc.struct_field(chunk, "bytes") if hasattr(chunk.type, "get_field_index") and chunk.type.num_fields else chunk
+                sizes += [-1 if size is None else size for size in pc.binary_length(data).to_pylist()]
+        return sizes
+
+    def _read(self, name: str) -> bytes:
+        table, _, row = name.rpartition("/")
+        value = self._value(table, int(row))
+        return picture_bytes(value, self._tables[table].parent, name)
+
+    def _value(self, name: str, row: int) -> Any:
+        starts = self._starts[name]
+        group = bisect_right(starts, row) - 1
+        with self._lock:
+            column = self._groups.get((name, group))
+            if column is None:
+                with self._whole(self._tables[name]), parquet().ParquetFile(self._tables[name]) as file:
+                    column = file.read_row_group(group, columns=[self._images[name]]).column(0)
+                self._groups[name, group] = column
+                while len(self._groups) > KEPT:
+                    self._groups.popitem(last=False)
+            self._groups.move_to_end((name, group))
+        return column[row - starts[group]].as_py()
+
+    @contextmanager
+    def _whole(self, table: Path) -> Iterator[None]:
+        """What pyarrow says of damaged files, in one line."""
+        import pyarrow as pa
+
+        try:
+            yield
+        except DataError:
+            raise
+        except (OSError, ValueError, KeyError, OverflowError, pa.ArrowException) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise DataError(f"{table}: damaged, or no parquet file ({reason[0]})") from error
+
+    def identity(self, name: str) -> tuple[str, int, int]:
+        found = self._tables[name.rpartition("/")[0]].stat()
+        return f"{self._tables[name.rpartition('/')[0]].resolve()}:{name}", found.st_size, found.st_mtime_ns
+
+    def stamp(self, name: str) -> str:
+        return f"{self._tables[name.rpartition('/')[0]].stat().st_size}-{self.files.get(name, -1)}"
+
+    def close(self) -> None:
+        with self._lock:
+            self._groups.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_groups": OrderedDict()}
+
+
+def open_parquet(path: Path) -> tuple[Parquet, Table]:
+    """A parquet file, or all of a folder. MissingExtra without pyarrow; DataError for what cannot be read."""
+    parquet()
+    tables = [path] if path.is_file() else sorted(p for p in path.rglob("*.parquet") if p.is_file())
+    source = Parquet(path, tables)
+    return source, source.list_rows()
+
+
+def parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "datasets", "reading parquet files") from error
+    return pyarrow.parquet
+
+
+# -- what the columns mean -----------------------------------------------------------------------------------
+
+
+def features_of(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+    """The features that `datasets` notes in the schema; {} without them."""
+    try:
+        found = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def class_labels(features: dict[str, Any]) -> dict[str, list[str]]:
+    """Columns of class labels with the names of their classes."""
+    return {
+        str(column): list(map(str, about["names"]))
+        for column, about in features.items()
+        if isinstance(about, dict) and about.get("_type") == "ClassLabel" and isinstance(about.get("names"), list)
+    }
+
+
+def numbered(words: Sequence[str]) -> dict[str, str]:
+    """Label -> name, made readable as the names of folders are."""
+    return {str(i): name for i, name in enumerate(prettified(list(words)))}
+
+
+def image_column(schema: Any, features: dict[str, Any]) -> str | None:
+    """The column of pictures: noted as such, or by its type, those with a usual name first."""
+    import pyarrow as pa
+
+    def holds_bytes(kind: Any) -> bool:
+        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+    fitting = [
+        field.name for field in schema
+        if holds_bytes(field.type)
+        or (pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0 and holds_bytes(field.type.field("bytes").type))
+    ]  # fmt: skip
+    noted = [name for name in fitting if isinstance(features.get(name), dict) and features[name].get("_type") == "Image"]
+    usual = [name for name in fitting if name.lower() in PATH_COLUMNS]
+    return next(iter((*noted, *usual, *fitting)), None)
+
+
+def is_text_or_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    held = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(test(held) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean))
+
+
+def text_of(value: Any, is_label: bool) -> str:
+    """A cell as text; "" for nothing, and for -1, which `datasets` writes where a label is not known."""
+    return "" if value is None or (is_label and value == -1) else str(value).strip()
+
+
+def split_of(name: str) -> str | None:
+    """train, val or test from `data/train-00000-of-00002.parquet`, `test.parquet` or `default/test/0000.parquet`."""
+    *folders, last = PurePosixPath(name).parts
+    words = [re.split(r"[-_.]", last)[0], *reversed(folders)]
+    return next((SPLITS[word.lower()] for word in words if word.lower() in SPLITS), None)
+
+
+def picture_bytes(value: Any, folder: Path, name: str) -> bytes:
+    """The bytes of a cell, or of the file below `folder` that it names."""
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if data is None:
+        path = str((value or {}).get("path") or "")
+        if not path or path.startswith(("/", "\\")) or ".." in PurePosixPath(path).parts or ":" in path:
+            raise DataError(f"{name}: holds no picture")
+        try:
+            data = (folder / path).read_bytes()
+        except (OSError, ValueError) as error:
+            raise DataError(f"{name}: the picture {path} cannot be read ({error})") from error
+    if len(data) > LARGEST_FILE:
+        raise DataError(f"{name}: larger than {LARGEST_FILE >> 20} MB")
+    return bytes(data)
