@@ -108,7 +108,11 @@ class Person:
 
     def see(self, text: str, inside: str = "body"):
         found = self.page.locator(inside).get_by_text(text, exact=False).locator("visible=true").first
-        found.wait_for()
+        try:
+            found.wait_for()
+        except sync_api.TimeoutError:
+            self.shoot("not-seen")
+            raise
         return found
 
     def press(self, name: str) -> None:
@@ -148,7 +152,7 @@ def test_from_first_picture_to_a_run_that_opens_again(served, pictures, shots, t
         not_one = tmp_path / "virus.png"
         not_one.write_bytes(b"no picture at all")
         me.card("fruit").locator("input[type=file]").set_input_files(str(not_one))
-        me.see("not a picture that Pillow can read")
+        me.see("not a picture that Pillow can read", "#remarks")
         me.card("fruit").get_by_text("6 pictures").wait_for()
         closed_to_others(served)
 

@@ -47,6 +47,12 @@ def test_bars(file):
     assert "after learning" not in alone and drawing.bars([]) == ""
 
 
+def test_remarks():
+    page = drawing.remarks([f"{EVIL}: no picture", *map(str, range(7)), "0"])
+    assert EVIL not in page and page.count("<li>") == 5 and "and 4 more" in page
+    assert drawing.remarks([]) == ""
+
+
 def test_progress():
     job = Job("a", lambda job: None)
     assert "2 other trainings come first" in drawing.progress(job, 2)

@@ -73,7 +73,7 @@ class TestLimits:
 
     def test_bytes(self, studio):
         session = studio.session("a")
-        object.__setattr__(session, "limits", Limits(bytes=len(png("red cat", 0)) + 10))
+        object.__setattr__(session, "limits", Limits(session_bytes=len(png("red cat", 0)) + 10))
         shown = session.add_class("cat")
         with pytest.raises(DataError, match="used up"):
             session.add_pictures(shown, [("0.png", png("red cat", 0)), ("1.png", png("red cat", 1))])

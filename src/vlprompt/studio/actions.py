@@ -20,7 +20,6 @@ from vlprompt.studio.trainings import Job
 
 TICK = 0.4  # seconds between looks at a training
 CURVE_TICK = 2.0  # the same, for drawing its curve anew
-MOST_SAID = 3  # remarks shown at once
 
 # The rendered page is drawn anew when this changes; its value is of no interest.
 Shelf = float
@@ -48,15 +47,6 @@ def _shown(error: VlpromptError) -> gr.Error:
     return gr.Error(text[:1].upper() + text[1:], duration=12, print_exception=False)
 
 
-def say(remarks: Sequence[str]) -> None:
-    """A few remarks, such as pictures that were refused."""
-    shown = list(dict.fromkeys(remarks))
-    for text in shown[:MOST_SAID]:
-        gr.Warning(text, duration=8)
-    if len(shown) > MOST_SAID:
-        gr.Warning(f"and {len(shown) - MOST_SAID} more remarks of this kind", duration=8)
-
-
 class Actions:
     """The buttons of one studio's page."""
 
@@ -76,10 +66,10 @@ class Actions:
 
     # -- classes -----------------------------------------------------------------------------------
 
-    def add_class(self, name: str, request: gr.Request) -> tuple[Any, Shelf]:
-        """-> name field, shelf"""
+    def add_class(self, name: str, request: gr.Request) -> tuple[Any, Shelf, str]:
+        """-> name field, shelf, remarks"""
         self._session(request).add_class(name)
-        return "", shelf()
+        return "", shelf(), ""
 
     def add_by_name(self, name: str, backbone: str, request: gr.Request) -> tuple[Any, Shelf, str]:
         """A class that is known by its name alone. -> name field, shelf, answers"""
@@ -102,33 +92,33 @@ class Actions:
 
         return remove
 
-    def taker(self, number: int) -> Callable[..., Shelf]:
-        """For the class of that number: takes pictures that were dropped on it."""
+    def taker(self, number: int) -> Callable[..., tuple[Shelf, str]]:
+        """For the class of that number: takes pictures that were dropped on it. -> shelf, remarks"""
 
-        def take(files: list[str] | None, request: gr.Request) -> Shelf:
+        def take(files: list[str] | None, request: gr.Request) -> tuple[Shelf, str]:
             session = self._session(request)
             pictures = self.studio.take(files or [])
-            say(session.add_pictures(session.find(number), pictures))
-            return shelf()
+            return shelf(), drawing.remarks(session.add_pictures(session.find(number), pictures))
 
         return take
 
-    def add_examples(self, request: gr.Request) -> Shelf:
-        say(bringing.bring_examples(self._session(request)))
-        return shelf()
+    def add_examples(self, request: gr.Request) -> tuple[Shelf, str]:
+        """-> shelf, remarks"""
+        return shelf(), drawing.remarks(bringing.bring_examples(self._session(request)))
 
-    def add_archive(self, file: str | None, request: gr.Request) -> Shelf:
+    def add_archive(self, file: str | None, request: gr.Request) -> tuple[Shelf, str]:
+        """-> shelf, remarks"""
         session = self._session(request)
         path = self.studio.arrived(file or "")
         try:
-            say(bringing.bring_archive(session, path))
+            return shelf(), drawing.remarks(bringing.bring_archive(session, path))
         finally:
             self.studio.discard(path)
-        return shelf()
 
-    def add_folder(self, path: str, request: gr.Request) -> Shelf:
-        say(bringing.bring_folder(self._session(request), path.strip(), self.studio.allowed))
-        return shelf()
+    def add_folder(self, path: str, request: gr.Request) -> tuple[Shelf, str]:
+        """-> shelf, remarks"""
+        said = bringing.bring_folder(self._session(request), path.strip(), self.studio.allowed)
+        return shelf(), drawing.remarks(said)
 
     # -- learning ----------------------------------------------------------------------------------
 
@@ -175,8 +165,9 @@ class Actions:
 
     def try_pictures(self, files: Sequence[str] | None, backbone: str, request: gr.Request) -> str:
         session = self._session(request)
-        say(session.try_pictures(self.studio.take(files or [])))
-        return drawing.bars(teaching.answers(session, self.studio.backbones, backbone))
+        said = session.try_pictures(self.studio.take(files or []))
+        found = teaching.answers(session, self.studio.backbones, backbone)
+        return drawing.remarks(said) + drawing.bars(found)
 
     def answers(self, session: Session, backbone: str) -> str:
         """The answers about the pictures last asked about, for the classes as they are now."""

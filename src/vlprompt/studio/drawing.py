@@ -23,6 +23,7 @@ SMALL, LARGE = 56, 168  # pixels
 MOST_THUMBNAILS = 10  # of a class
 MOST_BARS = 6  # classes of an answer
 MOST_WRONG = 24
+MOST_REMARKS = 4
 FEWEST_POINTS = 2  # of a curve
 NOTHING_YET = Html("<p class=soft>When something was learned, it can be downloaded here.</p>")
 _pyplot = threading.Lock()  # matplotlib's settings are the process's
@@ -54,6 +55,14 @@ def card(session: Session, shown: Shown) -> Html:
 def others(names: Sequence[str]) -> Html:
     """Classes that have no card of their own."""
     return Html(f"<p class=soft>and {len(names)} more: {html(', '.join(names))}</p>")
+
+
+def remarks(said: Sequence[str]) -> Html:
+    """What was left out and why, such as files that are no pictures; nothing when nothing was."""
+    shown = list(dict.fromkeys(said))
+    lines = "".join(f"<li>{html(text)}</li>" for text in shown[:MOST_REMARKS])
+    more = f"<li>and {len(shown) - MOST_REMARKS} more</li>" if len(shown) > MOST_REMARKS else ""
+    return Html(f"<ul class=remarks>{lines}{more}</ul>" if shown else "")
 
 
 def bars(answers: Sequence[Answer]) -> Html:

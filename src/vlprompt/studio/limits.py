@@ -16,7 +16,7 @@ MB = 2**20
 class Limits:
     """picture_bytes, pixels: of one picture. upload_bytes: of one file of any kind, such as an archive.
 
-    pictures, bytes, classes, tried: of one session (an open tab); tried: pictures asked about at once.
+    pictures, session_bytes, classes, tried: of one session (an open tab); tried: pictures asked about at once.
     sessions: open at a time. epochs: of one training. waiting: trainings in the queue.
     """
 
@@ -24,7 +24,7 @@ class Limits:
     pixels: int = 50_000_000
     upload_bytes: int = 300 * MB
     pictures: int = 3_000
-    bytes: int = 1_000 * MB
+    session_bytes: int = 1_000 * MB
     classes: int = 100
     tried: int = 12
     sessions: int = 20

@@ -35,7 +35,9 @@ def build(studio: Studio) -> gr.Blocks:
         gr.HTML(HEAD, padding=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=9, elem_id="classes"):
-                _classes(studio, act, shelf)
+                remarks = gr.HTML(elem_id="remarks", padding=False, render=False)
+                _classes(studio, act, shelf, remarks)
+                remarks.render()
                 cards = gr.Column()
             with gr.Column(scale=11, elem_id="doing"), gr.Tabs():
                 with gr.Tab("2 · Learn", elem_id="tab-learn"):
@@ -58,7 +60,7 @@ def build(studio: Studio) -> gr.Blocks:
                     again = gr.File(file_types=[".zip"], show_label=False, height=110, elem_id="reopen")
         learning.connect(act, shelf, answers, download)
         with cards:
-            _cards(act, who, shelf, learning.backbone, answers)
+            _cards(act, who, shelf, remarks, learning.backbone, answers)
         drop.upload(told(act.try_pictures), [drop, learning.backbone], [answers], **private).then(
             lambda: None, None, [drop], **private
         )
@@ -74,7 +76,7 @@ def build(studio: Studio) -> gr.Blocks:
     return page
 
 
-def _classes(studio: Studio, act: Actions, shelf: gr.State) -> None:
+def _classes(studio: Studio, act: Actions, shelf: gr.State, remarks: gr.HTML) -> None:
     """How classes come to be."""
     gr.HTML("<h2>1 · Show it examples</h2>", padding=False)
     with gr.Row(equal_height=True):
@@ -86,19 +88,20 @@ def _classes(studio: Studio, act: Actions, shelf: gr.State) -> None:
         archive = gr.UploadButton("Open a zip of folders", file_types=ARCHIVES, size="sm", min_width=120,
                                   elem_id="archive")  # fmt: skip
     for trigger in (add.click, name.submit):
-        trigger(told(act.add_class), [name], [name, shelf], **private)
-    examples.click(told(act.add_examples), None, [shelf], **private)
-    archive.upload(told(act.add_archive), [archive], [shelf], **private)
+        trigger(told(act.add_class), [name], [name, shelf, remarks], **private)
+    examples.click(told(act.add_examples), None, [shelf, remarks], **private)
+    archive.upload(told(act.add_archive), [archive], [shelf, remarks], **private)
     if studio.allowed:
         with gr.Row(equal_height=True):
             where = gr.Textbox(show_label=False, max_lines=1, scale=3, container=False, elem_id="folder",
                                placeholder=f"a folder of class folders, below {studio.allowed[0]}")  # fmt: skip
             read = gr.Button("Read folder", size="sm", scale=1, min_width=110)
         for trigger in (read.click, where.submit):
-            trigger(told(act.add_folder), [where], [shelf], **private)
+            trigger(told(act.add_folder), [where], [shelf, remarks], **private)
 
 
-def _cards(act: Actions, who: gr.State, shelf: gr.State, backbone: gr.Dropdown, answers: gr.HTML) -> None:
+def _cards(act: Actions, who: gr.State, shelf: gr.State, remarks: gr.HTML, backbone: gr.Dropdown, answers: gr.HTML
+           ) -> None:
     """A card for every class, with a place to drop pictures on."""
 
     @gr.render(inputs=[who, shelf], triggers=[shelf.change], show_progress="hidden")
@@ -112,7 +115,7 @@ def _cards(act: Actions, who: gr.State, shelf: gr.State, backbone: gr.Dropdown, 
                     drop = gr.File(file_count="multiple", file_types=["image"], show_label=False, height=84,
                                    elem_classes="drop", elem_id=f"drop-{shown.number}")  # fmt: skip
                 gone = gr.Button("✕", size="sm", scale=0, min_width=30, elem_classes="remove")
-            drop.upload(told(act.taker(shown.number)), [drop], [shelf], **private)
+            drop.upload(told(act.taker(shown.number)), [drop], [shelf, remarks], **private)
             gone.click(told(act.remover(shown.number)), [backbone], [shelf, answers], **private)
         if len(session.classes) > MOST_CARDS:
             gr.HTML(drawing.others(session.names[MOST_CARDS:]))

@@ -106,8 +106,8 @@ class Session:
             self._open()
             if sum(len(known.pictures) for known in self.classes) >= self.limits.pictures:
                 raise DataError(f"there are {self.limits.pictures} pictures, and more are not taken")
-            if self._bytes + len(data) > self.limits.bytes:
-                raise DataError(f"all pictures together may take {self.limits.bytes // MB} MB, which is used up")
+            if self._bytes + len(data) > self.limits.session_bytes:
+                raise DataError(f"all pictures together may take {self.limits.session_bytes // MB} MB, which is used up")
             self._count += 1
             path = f"{PICTURES}/{shown.number:05d}/{self._count:06d}"  # names from outside never become paths
             self.path(path).parent.mkdir(exist_ok=True)
