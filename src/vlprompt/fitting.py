@@ -33,6 +33,7 @@ from vlprompt.methods.base import Method, Recipe, set_parameter
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.options import build
 from vlprompt.recipes import load_recipe
+from vlprompt.results.calibration import calibration_line
 from vlprompt.results.outcome import Outcome
 from vlprompt.results.records import read_log
 from vlprompt.run import INFO, LOG, PRECISIONS, Run, read_info
@@ -238,7 +239,7 @@ def learn(
         }  # fmt: skip
         run = Run(method.eval(), backbone, info, log.records, predictions=outcome.predictions(reported))
         if calibrate:
-            run.calibrate()
+            emit(message(calibration_line(run.calibrate().info["calibration"])))
     finally:
         log.close()
     if folder is not None:

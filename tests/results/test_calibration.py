@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlprompt.results.calibration import (
-    HIGHEST, LOWEST, calibration_record, confidences, ece, fit_temperature, log_probabilities, nll, reliability,
+    HIGHEST,
+    LOWEST,
+    calibration_line,
+    calibration_record,
+    confidences,
+    ece,
+    fit_temperature,
+    log_probabilities,
+    nll,
+    reliability,
 )  # fmt: skip
 
 
@@ -72,3 +81,4 @@ def test_the_record_holds_the_figures_before_and_after():
     found = calibration_record(val, {"val": val, "test": test})
     assert found["nll"][1] < found["nll"][0] and found["ece"]["test"][1] < found["ece"]["test"][0]
     assert found["fitted_on"] == "val" and found["applied"] is False and found["count"] == 400
+    assert "from 400 validation pictures" in calibration_line(found) and "rough" not in calibration_line(found)

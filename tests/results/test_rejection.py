@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlprompt.errors import OptionError, RunError
-from vlprompt.results.rejection import coverage_curve, rejection_record, threshold_at, threshold_of, thresholds
+from vlprompt.results.rejection import (
+    coverage_curve,
+    rejection_record,
+    threshold_at,
+    threshold_of,
+    thresholds,
+)
 
 SURE = st.lists(st.floats(0.01, 1), min_size=1, max_size=50).map(np.array)
 

@@ -111,3 +111,11 @@ def calibration_record(val: tuple[np.ndarray, np.ndarray] | None, scored: dict[s
         "temperature": round(t, 6), "applied": False, "fitted_on": "val", "count": len(val[1]),
         "nll": [round(nll(*val), 6), round(nll(*val, t), 6)], "ece": errors,
     }  # fmt: skip
+
+
+def calibration_line(record: dict[str, Any]) -> str:
+    """What the temperature does, in one line, from `calibration_record`."""
+    count = record["count"]
+    errors = ", ".join(f"{split} {a:.1f} becomes {b:.1f}" for split, (a, b) in record["ece"].items())
+    rough = f"; {count} pictures give a rough guess only" if count < FEW else ""
+    return f"temperature {record['temperature']:.2f} from {count} validation pictures; calibration error, points: {errors}{rough}"
