@@ -13,6 +13,7 @@ import torch
 
 PARITY = Path(__file__).parent / "parity"
 sys.path.insert(0, str(PARITY))
+sys.path.insert(0, str(Path(__file__).parent))
 from backbone_weights import make_images, normal  # noqa: E402
 from run_case import METHOD_NAMES, backbone_of, templates  # noqa: E402
 
@@ -256,3 +257,46 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     torch.save([1, 2], file)
     with pytest.raises(RunError, match="no learned prompts"):
         import_checkpoint(file, "coop", about["class_names"], backbone)
+
+
+VARIED = {  # sizes and settings that no recorded case has
+    "coop": {"context_tokens": 7}, "coop csc": {"context_tokens": 2, "class_specific": True, "name_position": "front"},
+    "cocoop": {"context_tokens": 3, "context_init": ""}, "vpt": {"image_tokens": 5, "image_depth": 2},
+    "ivlp": {"context_tokens": 3, "text_depth": 2, "image_tokens": 4, "image_depth": 3},
+    "ivlp text": {"context_tokens": 6, "context_init": "", "text_depth": 3, "image_depth": 0},
+    "maple": {"context_tokens": 4, "depth": 3}, "lamm": {}, "coop+lamm": {"context_tokens": 5, "label_tokens": 1},
+    "maple+lamm": {"context_tokens": 3, "depth": 2, "init_always": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("title", VARIED)
+def test_unseen_settings_come_back_as_they_were(title: str, tmp_path: Path) -> None:
+    """Our own tensors under the published names, in an order of their own, as half numbers, among further buffers."""
+    from support import tiny_backbone
+
+    from vlprompt import methods
+    from vlprompt.data.task import Task
+
+    name, backbone, names = title.split(" ")[0], tiny_backbone(), ("golden retriever", "cat", "sea otter")
+    given = VARIED[title] | ({"reference": "published_code"} if "lamm" in name else {})
+    made = methods.load(name).build(backbone, Task(names), given, torch.Generator().manual_seed(3))
+    own = dict(made.named_parameters())
+    with torch.no_grad():
+        for ours in made.published_names().values():
+            own[ours].add_(0.1 * torch.randn(own[ours].shape, generator=torch.Generator().manual_seed(5))).copy_(own[ours].half().float())
+    state = {theirs: own[ours].detach().half() for theirs, ours in made.published_names().items()}
+    length = 77 - 1 - given.get("context_tokens", 4)
+    state |= {f"prompt_learner.token_{part}": torch.randn(len(names), n, 64).half()
+              for part, n in (("prefix", 1), ("suffix", length), ("suffix_2", length), ("prefix_test", 1))}  # fmt: skip
+    state = {key: state[key] for key in sorted(state, key=lambda key: key[::-1])}
+    told = {k: v for k, v in given.items() if k in ("name_position",) or (k == "context_init" and v)}
+    file = saved_as(tmp_path / "model.pth.tar-9", {"state_dict": state, "epoch": 9})  # type: ignore[dict-item]
+    run = import_checkpoint(file, None, names, backbone, options=told)
+    assert run.info["method"] == name
+    pixels = torch.from_numpy(make_images(4, [2, 3, 32, 32]))
+    with torch.no_grad():
+        expected, found = (m.eval()(Batch(pixels=pixels)).logits for m in (made, run.method))
+    assert torch.equal(expected, found)
+    with pytest.raises(RunError, match="trained with 3 classes, but 4 names") as caught:
+        import_checkpoint(file, name, (*names, "dog"), backbone, options=told)
+    assert "\n" not in str(caught.value)

@@ -33,7 +33,7 @@ from vlprompt.run import PRECISIONS, Run
 METHODS = ("coop", "cocoop", "vpt", "ivlp", "maple", "lamm", "coop+lamm", "maple+lamm")
 LEARNER = "prompt_learner."
 # made from the class names, or copies; the names given say the same
-_BUFFERS = ("token_prefix", "token_suffix", "token_middle", "token_suffix_test", "fix_token")
+_BUFFERS = re.compile(r"token_(prefix|suffix|middle)\w*|fix_token\w*")
 _BARE = re.compile(r"(ctx|token_\w+|fix_token|meta_net\..*|proj\..*|compound_prompt\w*\..*)$")
 _TOWERS = ("image_encoder.", "text_encoder.", "clip_model.", "logit_scale", "token_embedding.")
 _VISUAL, _VISUAL_DEEP = "image_encoder.VPT", "image_encoder.transformer.resblocks.{}.VPT_shallow"
@@ -133,7 +133,7 @@ def with_prefix(name: str) -> str:
 def is_learned(name: str) -> bool:
     """Whether a tensor is one that some method learns; towers and what is made from class names are not."""
     if name.startswith(LEARNER):
-        return name.removeprefix(LEARNER) not in _BUFFERS
+        return _BUFFERS.fullmatch(name.removeprefix(LEARNER)) is None
     return name.endswith((".VPT", ".VPT_shallow")) or not name.startswith(_TOWERS)
 
 
