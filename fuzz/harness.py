@@ -5,14 +5,23 @@ It starts from the valid and hostile inputs of seeds.py.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
 import atheris
 
+LATER = {  # modules that targets import when they run, which would be too late to watch them
+    "runs": ["vlprompt.run"], "checkpoints": ["vlprompt.pickled", "vlprompt.clip.tensors"],
+    "json_readers": ["vlprompt.recipes"], "sweeps": ["vlprompt.sweeps.settings", "vlprompt.cli.protocols"],
+}  # fmt: skip
+
 with atheris.instrument_imports(include=["vlprompt", "PIL", "zipfile", "tarfile", "csv", "tomllib", "json"]):
     import seeds
     import targets
+
+    for module in LATER.get(sys.argv[1], []):
+        importlib.import_module(module)
 
 
 def main() -> None:

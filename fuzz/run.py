@@ -21,6 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LONGEST, MEMORY = 20, 3000  # seconds and megabytes of one case
+INTERRUPTED = 72  # how libFuzzer ends after Ctrl-C
 TARGETS = ("pictures", "archives", "lists", "json_readers", "sweeps", "runs", "checkpoints", "cache")
 
 
@@ -49,19 +50,20 @@ def fuzz(target: str, seconds: int, again: Path | None, longest: int) -> int:
         [sys.executable, str(HERE / "harness.py"), target, *options], stderr=subprocess.PIPE, text=True, errors="replace",
         env=os.environ | {"OMP_NUM_THREADS": "1", "VLPROMPT_CACHE": "off"}, check=False,
     )  # fmt: skip
-    if again or child.returncode:
+    finding = child.returncode not in (0, INTERRUPTED)
+    if again or finding:
         print(child.stderr[-6000:], file=sys.stderr)
     if again:
         return child.returncode
     count = re.findall(r"stat::number_of_executed_units:\s*(\d+)|^#(\d+)\s", child.stderr, re.MULTILINE)
     cases = max((int(a or b) for a, b in count), default=0)
     cover = re.findall(r"cov: (\d+)", child.stderr)
-    figures = {"target": target, "cases": cases, "seconds": round(time.monotonic() - began), "finding": child.returncode != 0,
+    figures = {"target": target, "cases": cases, "seconds": round(time.monotonic() - began), "finding": finding,
                "coverage": int(cover[-1]) if cover else 0}  # fmt: skip
     with open(HERE / "figures.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(figures) + "\n")
     print(json.dumps(figures))
-    return child.returncode
+    return int(finding)
 
 
 if __name__ == "__main__":
