@@ -100,7 +100,10 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         from vlprompt.data.memory import from_pictures
         from vlprompt.fitting import fit
 
+        refuse_sparse(X)
         if y is None:
+            if not isinstance(X, (str, os.PathLike)) and not hasattr(X, "splits"):
+                raise DataError("fit requires y to be passed, but the target y is None: give one label for each picture")
             data: Any = X
             labels = None
         else:
@@ -168,6 +171,7 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """[N, C] probabilities; columns in the order of classes_."""
+        refuse_sparse(X)
         return self._run().probabilities(X)[:, self._columns]
 
     def predict(self, X: Any, *, reject: bool | float = False) -> np.ndarray:
@@ -259,6 +263,12 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         return tags
+
+
+def refuse_sparse(X: Any) -> None:
+    """DataError for a sparse matrix, which is no list of pictures."""
+    if hasattr(X, "tocsr"):
+        raise DataError("Sparse data is not supported: X is a list of pictures, or an array [N, H, W, 3]")
 
 
 def _as_labels(y: Any) -> np.ndarray:

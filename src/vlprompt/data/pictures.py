@@ -161,7 +161,7 @@ def _from_array(array: NDArray[Any], name: str) -> Image.Image:
     elif np.issubdtype(array.dtype, np.floating):
         if not (np.isfinite(array).all() and array.min() >= 0.0 and array.max() <= 1.0):
             raise PictureError(
-                f"{name}: floating-point pictures hold values from 0 to 1; give uint8 otherwise"
+                f"{name}: floating-point pictures hold values from 0 to 1, no NaN or infinity; give uint8 otherwise"
             )
         array = np.rint(array * 255.0).astype(np.uint8)
     elif array.dtype != np.uint8:
