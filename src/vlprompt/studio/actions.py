@@ -174,7 +174,7 @@ class Actions:
         try:
             return drawing.bars(teaching.answers(session, self.studio.backbones, backbone))
         except VlpromptError as error:
-            return drawing.Html(f"<p class=soft>{drawing.html(error)}</p>") if session.tried else ""
+            return drawing.remarks([str(error)]) if session.tried else ""
 
     def check(self, request: gr.Request) -> str:
         return drawing.checked(teaching.check(self._session(request), self.studio.backbones))

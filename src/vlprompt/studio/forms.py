@@ -16,6 +16,7 @@ from vlprompt.training.options import TrainOptions
 DEFAULT_METHOD = "coop+lamm"
 FIRST = ("epochs",)  # shown at once; everything else lies in the drawer
 NOT_HERE = ("memory", "save_seconds", "accumulate", "select", "validate_every")  # nothing to choose in a short training
+MOST_SHOWN = 200  # epochs at the end of the slider
 SMALL_BATCH = 16  # with a dozen pictures of a class, larger steps would be too few
 PLAIN = {  # for people who never read a paper
     "coop+lamm": "words around the names, and the names",
@@ -95,9 +96,9 @@ def component(row: Row) -> Any:
     """The Gradio component of an option."""
     import gradio as gr
 
-    told = {"label": row.label, "elem_id": f"option-{row.name}"}
+    told: dict[str, Any] = {"label": row.label, "elem_id": f"option-{row.name}"}
     if row.name == "epochs":
-        return gr.Slider(row.low, row.high and min(row.high, 200), value=row.value, step=1,
+        return gr.Slider(row.low or 1, min(row.high or MOST_SHOWN, MOST_SHOWN), value=row.value, step=1,
                          info="more rounds learn the pictures better, and take longer", **told)  # fmt: skip
     told["info"] = row.help
     if row.choices:
@@ -105,7 +106,7 @@ def component(row: Row) -> Any:
     if row.kind is bool:
         return gr.Checkbox(value=row.value, **told)
     if row.kind in (int, float):
-        whole = {"precision": 0} if row.kind is int else {}
+        whole: dict[str, Any] = {"precision": 0} if row.kind is int else {}
         return gr.Number(value=row.value, minimum=row.low, maximum=row.high, **whole, **told)
     return gr.Textbox(value=row.value, max_lines=1, **told)
 

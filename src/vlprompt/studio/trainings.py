@@ -24,7 +24,8 @@ class Job:
     """
 
     def __init__(self, owner: str, work: Callable[[Job], Any]) -> None:
-        self.owner, self.result, self.error = owner, None, ""
+        self.owner, self.error = owner, ""
+        self.result: Any = None
         self.state: State = "waiting"
         self.records: list[dict[str, Any]] = []  # of epochs, for the curve
         self.latest: dict[str, Any] = {}
