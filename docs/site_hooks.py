@@ -14,7 +14,6 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
-AWAITED = ("scikit-learn.md",)
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
@@ -23,17 +22,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     for name, page in ROOT_PAGES.items():
         if (root / name).is_file():
             files.append(File.generated(config, page, abs_src_path=str(root / name)))
-    config.nav = _there(config.nav, {file.src_uri for file in files})
     return files
-
-
-def _there(nav: Any, known: set[str]) -> Any:
-    """The menu without what is being written still."""
-    if isinstance(nav, dict):
-        return {title: _there(part, known) for title, part in nav.items()}
-    if isinstance(nav, list):
-        return [_there(part, known) for part in nav if part not in AWAITED or part in known]
-    return nav
 
 
 def on_page_markdown(markdown: str, *, page: Any, **kwargs: Any) -> str:
