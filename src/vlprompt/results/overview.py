@@ -103,7 +103,7 @@ def _section(sheet: Sheet, svg: str) -> Html:
         lines.append([*row.words, *cells])
     table = pages.table(header, lines, words=words, sortable=True)
     title = TITLES.get(sheet.protocol, sheet.protocol)
-    return Html(f"<h2>{html(title)}</h2><p class=soft>{html(sheet.caption)}. The best of each column is bold.</p>"
+    return Html(f"<h2>{html(title)}</h2><p class=soft>{html(sheet.caption)}. The best of each column and data set is bold.</p>"
                 f"<div class='scroll tall'>{table}</div>{svg}{pages.notes(sheet.notes)}")  # fmt: skip
 
 
@@ -134,6 +134,7 @@ def _numbers(sheets: Sequence[Sheet]) -> Html:
             kind = "good" if change >= 0 else "bad"
             more = Html(f"<span class={kind}>({pages.signed(change)} from zero-shot)</span>")
         title = TITLES.get(sheet.protocol, sheet.protocol)
-        text = f"{title}: {best.method} is best, {WHAT.get(key, key)}"
+        at = f", {most} pictures per class" if most else ""
+        text = f"{title}{at}: {best.method} is best, {WHAT.get(key, key)}"
         found.append(pages.number(f"{value:.1f} %", text, main=not found, more=more))
     return Html("\n".join(found))

@@ -148,7 +148,7 @@ def numbers(evidence: Evidence, learned: dict[str, Any] | None, zero_shot: dict[
         found.append(calibration_number(evidence))
     if info.get("timings"):
         seconds = f"{info['timings'].get('train_s', 0):.1f} s"
-        learned_numbers = f"{info.get('parameters', 0):,}".replace(",", " ")
+        learned_numbers = f"{info.get('parameters', 0):,}".replace(",", "\u00a0")
         found.append(pages.number(seconds, f"of training for {learned_numbers} learned numbers", more=memory(info)))
     return Html("\n".join(found))
 
