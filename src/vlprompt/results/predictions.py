@@ -58,6 +58,7 @@ def said_of(split: str, paths: Sequence[str], labels: np.ndarray, names: Sequenc
 
 
 def to_csv(rows: Sequence[Said]) -> bytes:
+    """A header and one line per picture, UTF-8; what is not known is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)

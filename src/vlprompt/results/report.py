@@ -154,6 +154,7 @@ def numbers(evidence: Evidence, learned: dict[str, Any] | None, zero_shot: dict[
 
 
 def calibration_number(evidence: Evidence) -> Html:
+    """The calibration error in per cent, and how probabilities are to be read."""
     from vlprompt.results.calibration import ece
     from vlprompt.results.sureness import arrays
 
