@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -144,8 +144,9 @@ def stays_finite(subject: Subject) -> None:
     """A long training without NaN, with the towers in float32 and in bf16; what learns stays float32."""
     if not subject.kind.learns:
         return
-    half = deepcopy(subject.backbone).to(subject.backbone.device, torch.bfloat16)
-    for on in (subject.backbone, half):
+    own = subject.backbone
+    half = replace(own, text=deepcopy(own.text), image=deepcopy(own.image)).to(own.device, torch.bfloat16)
+    for on in (own, half):
         method = subject.build(backbone=on)
         losses = take_steps(method, subject.steps, lr=method.recipe.lr)
         _hold(bool(torch.isfinite(torch.tensor(losses)).all()), f"{method.title}: a loss is not finite on {on.dtype}")
