@@ -134,6 +134,8 @@ def test_files_that_arrive(studio, tmp_path):
             studio.take([str(path)])
     with pytest.raises(DataError, match="drop it again"):
         studio.take([str(folder / "cat.png")])
+    (studio.uploads / "dog.png").write_bytes(b"dog")
+    assert studio.take([str(folder / "cat.png"), str(studio.uploads / "dog.png")]) == [("dog.png", b"dog")]
     assert elsewhere.exists()
 
 

@@ -92,13 +92,14 @@ class Actions:
 
         return remove
 
-    def taker(self, number: int) -> Callable[..., tuple[Shelf, str]]:
-        """For the class of that number: takes pictures that were dropped on it. -> shelf, remarks"""
+    def taker(self, number: int) -> Callable[..., tuple[None, Shelf, str]]:
+        """For the class of that number: takes pictures that were dropped on it. -> the drop, empty; shelf, remarks"""
 
-        def take(files: list[str] | None, request: gr.Request) -> tuple[Shelf, str]:
+        def take(files: list[str] | None, request: gr.Request) -> tuple[None, Shelf, str]:
             session = self._session(request)
             pictures = self.studio.take(files or [])
-            return shelf(), drawing.remarks(session.add_pictures(session.find(number), pictures))
+            said = session.add_pictures(session.find(number), pictures)
+            return None, shelf(), drawing.remarks(said)
 
         return take
 

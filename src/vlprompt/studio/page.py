@@ -115,7 +115,9 @@ def _cards(act: Actions, who: gr.State, shelf: gr.State, remarks: gr.HTML, backb
                     drop = gr.File(file_count="multiple", file_types=["image"], show_label=False, height=84,
                                    elem_classes="drop", elem_id=f"drop-{shown.number}")  # fmt: skip
                 gone = gr.Button("✕", size="sm", scale=0, min_width=30, elem_classes="remove")
-            drop.upload(told(act.taker(shown.number)), [drop], [shelf, remarks], **private)
+            drop.upload(told(act.taker(shown.number)), [drop], [drop, shelf, remarks], **private).failure(
+                lambda: None, None, [drop], **private
+            )
             gone.click(told(act.remover(shown.number)), [backbone], [shelf, answers], **private)
         if len(session.classes) > MOST_CARDS:
             gr.HTML(drawing.others(session.names[MOST_CARDS:]))

@@ -45,21 +45,26 @@ class Studio:
         """A file that the browser has sent; DataError for any other."""
         real = confined(path, self.uploads)
         if not real.is_file():
-            raise DataError("the file did not arrive whole: drop it again")
+            raise lost()
         return real
 
     def take(self, paths: Sequence[str]) -> list[tuple[str, bytes]]:
-        """Name and bytes of files that have arrived; they are removed from where all sessions' files arrive."""
+        """Name and bytes of files that have arrived; they are removed from where all sessions' files arrive.
+
+        A page may name files again that were taken before: they are left out. DataError when none is left.
+        """
         found = []
         for path in paths:
-            real = self.arrived(path)
+            real = confined(path, self.uploads)
             try:
-                if real.stat().st_size <= self.limits.upload_bytes:
+                if real.is_file() and real.stat().st_size <= self.limits.upload_bytes:
                     found.append((real.name, real.read_bytes()))
-            except OSError as error:
-                raise DataError(f"{real.name}: did not arrive whole: drop it again") from error
+            except OSError:  # taken by another tab at this moment
+                continue
             finally:
                 self.discard(real)
+        if paths and not found:
+            raise lost()
         return found
 
     def discard(self, path: Path) -> None:
@@ -80,6 +85,10 @@ class Studio:
             os.close(self._lock)
             self._lock = None
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def lost() -> DataError:
+    return DataError("the file did not arrive whole: drop it again")
 
 
 def sweep() -> None:
