@@ -93,6 +93,7 @@ def write_cache(pipe: Any, folder: Path, start: int) -> None:
     for batch in range(start, start + BATCHES):
         cache.put_many([(f"{batch}-{number}", value_of(batch, number)) for number in range(20)])
         pipe.send(batch)
+    signal.pause()  # whoever is this quick waits for the kill
 
 
 def value_of(batch: int, number: int) -> np.ndarray:

@@ -165,6 +165,21 @@ def test_a_damaged_cache_gives_right_values_or_none(pictures, tmp_path):
     assert lost and kept
 
 
+def test_damaged_names_inside_a_cache_file_are_no_crash(tmp_path):
+    """SQLite quotes them in its message, which is then no UTF-8 (found by the fuzzer)."""
+    cache = FeatureCache(tmp_path)
+    cache.put("a", np.ones(3))
+    cache.close()
+    path = tmp_path / "features-1.sqlite"
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE features", b"CREATE TABL\xc6 featur\xc6s", 1))
+    cache = FeatureCache(tmp_path)
+    with pytest.warns(RuntimeWarning, match="is damaged"):
+        assert cache.get("a") is None
+    cache.put("a", np.ones(3))
+    assert cache.get("a").tolist() == [1, 1, 1]
+    cache.close()
+
+
 def test_a_training_with_a_damaged_cache_ends_in_the_same_numbers(pictures, tmp_path):
     whole, cache, chance = learn(pictures), FeatureCache(tmp_path), random.Random(2)
     learn(pictures, cache=cache)

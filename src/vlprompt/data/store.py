@@ -52,7 +52,7 @@ class Store:
                 with connection:  # commits, or rolls back
                     connection.execute("BEGIN IMMEDIATE")
                     return action(connection)
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 if _damaged(error):
                     self._replace(error)
                 elif writing:
@@ -99,7 +99,7 @@ class Store:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._connection, self._process = self._open(self.path), os.getpid()
                 return self._connection
-            except (OSError, sqlite3.DatabaseError) as error:
+            except (OSError, sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 reason = error
                 if isinstance(error, OSError) or not _damaged(error):
                     break
@@ -118,7 +118,7 @@ class Store:
             connection.execute("PRAGMA synchronous=NORMAL")
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 connection.executescript(f"BEGIN IMMEDIATE; {self.schema} COMMIT;")
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):
             connection.close()
             raise
         return connection
@@ -131,7 +131,7 @@ class Store:
         try:
             connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
             connection.execute("SELECT count(*) FROM sqlite_master")
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):
             return None
         self._connection, self._process, self.writable = connection, os.getpid(), False
         warn(f"the feature cache {self.path} is read-only; nothing new is kept")
@@ -160,10 +160,13 @@ class Store:
         self.__dict__.update(state, _lock=threading.RLock())
 
 
-def _damaged(error: sqlite3.DatabaseError) -> bool:
-    """Whether the file itself is the trouble; subclasses mostly stand for full disks, locks and read-only files."""
+def _damaged(error: sqlite3.DatabaseError | UnicodeDecodeError) -> bool:
+    """Whether the file itself is the trouble; subclasses mostly stand for full disks, locks and read-only files.
+
+    Damaged names of tables reach SQLite's message, which Python then cannot decode.
+    """
     told = ("no such", "no column", "unsupported file format", "malformed", "not decode", "too big", "corrupt")
-    return type(error) is sqlite3.DatabaseError or any(words in str(error) for words in told)
+    return type(error) in (sqlite3.DatabaseError, UnicodeDecodeError) or any(words in str(error) for words in told)
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
