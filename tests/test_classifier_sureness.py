@@ -31,7 +31,7 @@ def test_a_part_of_every_class_is_kept_for_validation(fitted):
 
 
 def test_unsure_pictures_are_unknown(fitted):
-    arrays, labels = pictures_and_labels(5)
+    arrays, _ = pictures_and_labels(5)
     plain, careful = fitted.predict(arrays), fitted.predict(arrays, reject=0.3)
     unknown = careful == "unknown"
     assert unknown.any() and not (plain == "unknown").any()
