@@ -91,18 +91,19 @@ def test_killed_sweeps_end_with_the_same_results(children, pictures, tmp_path, m
     grid = {"methods": ["zeroshot", "coop"], "data": [str(pictures)], "shots": [1], "seeds": [1, 2], "device": "cpu",
             "backbone": str(save_huggingface(tmp_path / "backbone")), "cache": False,
             "train": {"epochs": 2, "batch": 4, "views": 1, "save_seconds": 0}}  # fmt: skip
-    places = {name: {"out": str(tmp_path / name / "results.jsonl"), "runs": str(tmp_path / name / "runs")} for name in ("whole", "parts")}
-    events = children.run(sweep_and_die, 0, grid | places["whole"], tmp_path / "whole")
-    chance, kills = random.Random("sweep"), 0
+
+    def placed(name):
+        return grid | {"out": str(tmp_path / name / "results.jsonl"), "runs": str(tmp_path / name / "runs")}
+
+    events = children.run(sweep_and_die, 0, placed("whole"), tmp_path / "whole")
+    chance, kills, number = random.Random("sweep"), 0, 0
     while kills < KILLS["sweep"]:
-        at = chance.randint(1, max(8, events // 4))
-        if children.run(sweep_and_die, at, grid | places["parts"], tmp_path / "parts") is not None:
-            break
-        kills += 1
-    found = sweep(grid | places["parts"])
-    assert not found.failed and len(found.records) == 4
-    assert results(tmp_path / "parts") == results(tmp_path / "whole")
-    assert kills >= 5
+        name, number = f"parts{number}", number + 1
+        while children.run(sweep_and_die, chance.randint(1, events), placed(name), tmp_path / name) is None:
+            kills += 1
+        found = sweep(placed(name))
+        assert not found.failed and not found.now and len(found.records) == 4
+        assert results(tmp_path / name) == results(tmp_path / "whole")
 
 
 def results(folder):
