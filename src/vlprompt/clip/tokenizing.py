@@ -75,7 +75,10 @@ class Tokenizer:
         return len(self._ids(text))
 
     def whole_words(self) -> dict[int, str]:
-        """Id -> word for tokens that are a whole word of at least two letters; parts of words are left out."""
+        """Id -> word for tokens of at least two letters that end a word (CLIP) or begin one (other vocabularies).
+
+        These are all words that are one token, and pieces that no vocabulary tells from words.
+        """
         names = self._core.get_vocab(with_added_tokens=False)
         marked = any(name.endswith("</w>") for name in names)
         found = {}

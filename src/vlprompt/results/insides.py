@@ -72,7 +72,7 @@ def words_part(method: Method, vocabulary: Vocabulary) -> Html:
             label = f"{number}.{place}" if len(prompts) > 1 else str(place)
             rows.append([label, _words(near), f"{near[0].distance:.2f}" if near else ""])
     left = "" if len(prompts) <= PROMPTS else f" The first {PROMPTS} of {len(prompts)} contexts are shown."
-    text = f"The vocabulary's whole words nearest to each learned vector, with their distance (Euclidean).{left}"
+    text = f"The vocabulary's words (and endings of words) nearest to each learned vector, with their distance (Euclidean).{left}"
     caution = (f"Do not read a sentence into them. Words lie about {gap:.2f} from their own nearest neighbour; a vector much "
                "farther away than that means no word at all, and whoever trains again gets other words.")  # fmt: skip
     table = pages.table(["token", "nearest words", "nearest at"], rows, words=2)
