@@ -111,7 +111,9 @@ def open_pickled(path: Path) -> Iterator[Pickled]:
     """The content of a file that `torch.save` wrote; RunError if it is none, or damaged."""
     if not path.is_file():
         raise RunError(f"{path}: there is no such file")
-    if not zipfile.is_zipfile(path):
+    with _damaged(path):
+        zipped = zipfile.is_zipfile(path)
+    if not zipped:
         raise RunError(
             f"{path}: not a checkpoint in the zip format that torch.save has written since version 1.6; "
             "load it with torch and save it again"

@@ -198,6 +198,23 @@ def test_zips_whose_entries_together_unpack_to_too_much_are_refused(tmp_path):
         open_dataset(path)
 
 
+def test_zips_that_the_fuzzer_found(tmp_path):
+    """An entry without a name, and a count of disks that Python's own check of zip files trips over."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", b"1")
+    data = path.read_bytes()
+    entry = data.index(b"PK\x01\x02")
+    path.write_bytes(data[: entry + 28] + b"\0\0" + data[entry + 30 :])  # the length of its name
+    with pytest.raises(DataError, match="not a complete zip archive"):
+        open_dataset(path)
+    end = data.index(b"PK\x05\x06")
+    locator = b"PK\x06\x07" + bytes(4) + bytes(8) + (9).to_bytes(4, "little")
+    (tmp_path / "a.pt").write_bytes(data[:end] + locator + data[end:])
+    with pytest.raises(VlpromptError, match="damaged, cannot be read"):
+        opened(tmp_path / "a.pt")
+
+
 def test_tars_of_nothing_but_headers_end(tmp_path):
     """Long chains of extended headers, which the tar reader follows by calling itself."""
     out = io.BytesIO()

@@ -30,6 +30,8 @@ class Zip(Source):
         self._names: dict[str, str] = {}  # only of entries that are written oddly, such as ./cat//1.jpg
         total, packed = 0, path.stat().st_size
         for info in self._opened().infolist():
+            if not info.filename:
+                raise DataError(f"{path}: not a complete zip archive (an entry has no name)")
             if info.is_dir():
                 self._add_folder(info.filename)
                 continue
