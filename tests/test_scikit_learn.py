@@ -73,7 +73,6 @@ EXPECTED = {
 }
 
 
-@pytest.mark.slow
 def test_scikit_learns_own_checks(backbone: Any) -> None:
     own = RowsAsPictures("linear_probe", backbone, shots=0, options={"strength": 100.0}, cache=False)
     found = check_estimator(own, expected_failed_checks=EXPECTED, on_fail=None, on_skip=None)

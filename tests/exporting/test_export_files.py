@@ -111,6 +111,30 @@ def test_a_method_that_cannot_be_traced_is_refused_in_one_line(tmp_path: Path, m
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("name", "options"), [("ctp+tft", {"placement": "feature"}), ("coop", {"class_specific": True})])
+def test_other_options(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    found = export(run_of(name, **options), tmp_path / "model.pt2")
+    assert found.difference.logits <= 1e-4
+
+
+def test_the_vocabulary_stays_outside(tmp_path: Path) -> None:
+    """The text tower of CoCoOp is in the file, its table of token embeddings (the larger part) is not."""
+    text = backbone().text
+    table = 4 * text.token_embedding.weight.numel()
+    towers = sum(4 * p.numel() for tower in (text, backbone().image) for p in tower.parameters()) - table
+    for name in ("model.onnx", "model.pt2"):
+        assert export(run_of("cocoop"), tmp_path / name).size < towers + 1_500_000 < table
+
+
+def test_weights_too_large_for_one_file_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "LARGE", 1000)
+    run = run_of("coop")
+    found = export(run, tmp_path / "model.onnx")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"]
+    assert found.size == sum(p.stat().st_size for p in tmp_path.iterdir())
+    assert formats.open_onnx(found.path)(noise(run, 2))[1].shape == (2, len(NAMES))
+
+
 def test_misuse_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_of("zeroshot")
     with pytest.raises(OptionError, match="is a folder"):
