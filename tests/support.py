@@ -40,6 +40,21 @@ def tiny_backbone(seed: int = 0, **sizes: int) -> Backbone:
     return build_backbone(tiny_weights(seed, **sizes), clip_tokenizer(), name="tiny")
 
 
+def tiny_resnet() -> Backbone:
+    """The tiny CLIP with a ResNet of five blocks as its image tower, 64 pixels."""
+    import torch
+
+    from vlprompt.clip.resnet import ResNetSizes, ResNetTower
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tower = ResNetTower(ResNetSizes(16, (1, 2, 1, 1), 8, 64), embed_dim=TINY["embed_dim"])
+        torch.nn.init.normal_(tower.attnpool.positional_embedding, std=0.05)
+    text = {n: torch.as_tensor(t) for n, t in tiny_weights().items() if not n.startswith("visual.")}
+    state = text | {f"visual.{n}": t for n, t in tower.state_dict().items()}
+    return build_backbone(state, clip_tokenizer(), name="tiny resnet")
+
+
 def save_huggingface(folder: Path, seed: int = 0, dtype: Any = None, **config: Any) -> Path:
     """The tiny CLIP as a folder in Hugging Face layout, without the help of transformers."""
     import json

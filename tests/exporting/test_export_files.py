@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import tiny_resnet
 from test_export_contract import NAMES, backbone, run_of
 
+from vlprompt import methods
+from vlprompt.data.task import Task
 from vlprompt.errors import ExportError, MissingExtra, OptionError
 from vlprompt.exporting import checking, formats
 from vlprompt.exporting import export as exporting
@@ -115,6 +118,12 @@ def test_a_method_that_cannot_be_traced_is_refused_in_one_line(tmp_path: Path, m
 def test_other_options(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     found = export(run_of(name, **options), tmp_path / "model.pt2")
     assert found.difference.logits <= 1e-4
+
+
+def test_a_resnet(tmp_path: Path) -> None:
+    held = tiny_resnet()
+    method = methods.load("coop+lamm").build(held, Task(NAMES, shots=2)).eval()
+    assert export(Run(method, held, {"method": "coop+lamm"}), tmp_path / "model.onnx").difference.logits <= 1e-4
 
 
 def test_the_vocabulary_stays_outside(tmp_path: Path) -> None:

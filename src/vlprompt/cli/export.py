@@ -12,7 +12,7 @@ from vlprompt.cli import shared
 from vlprompt.cli.console import note, say
 from vlprompt.exporting.options import ExportOptions
 
-_HELP = {field.name: field.metadata["help"] for field in fields(ExportOptions)}
+_HELP = {f.name: f.metadata["help"].replace("[", r"\[") for f in fields(ExportOptions)}  # no markup of rich
 
 
 def export(
