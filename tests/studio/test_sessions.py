@@ -132,10 +132,12 @@ def test_files_that_arrive(studio, tmp_path):
     for path in (elsewhere, studio.uploads / ".." / "in-use", "/etc/passwd"):
         with pytest.raises(DataError, match="outside of"):
             studio.take([str(path)])
-    with pytest.raises(DataError, match="drop it again"):
-        studio.take([str(folder / "cat.png")])
+    for again in ([str(folder / "cat.png")], [{"path": None}], [7], {"url": "http://x"}):
+        with pytest.raises(DataError, match="drop it again"):
+            studio.take(again)
     (studio.uploads / "dog.png").write_bytes(b"dog")
-    assert studio.take([str(folder / "cat.png"), str(studio.uploads / "dog.png")]) == [("dog.png", b"dog")]
+    sent = [{"path": str(folder / "cat.png")}, {"path": str(studio.uploads / "dog.png"), "size": 3}]
+    assert studio.take(sent) == [("dog.png", b"dog")] and studio.take(None) == []
     assert elsewhere.exists()
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,7 +13,7 @@ from vlprompt.errors import DataError, VlpromptError
 from vlprompt.studio import bringing, drawing, teaching
 from vlprompt.studio.packing import reopen
 from vlprompt.studio.sessions import Session
-from vlprompt.studio.studio import Studio
+from vlprompt.studio.studio import Sent, Studio
 from vlprompt.studio.teaching import Choice
 from vlprompt.studio.trainings import Job
 
@@ -95,9 +94,9 @@ class Actions:
     def taker(self, number: int) -> Callable[..., tuple[None, Shelf, str]]:
         """For the class of that number: takes pictures that were dropped on it. -> the drop, empty; shelf, remarks"""
 
-        def take(files: list[str] | None, request: gr.Request) -> tuple[None, Shelf, str]:
+        def take(files: Sent, request: gr.Request) -> tuple[None, Shelf, str]:
             session = self._session(request)
-            pictures = self.studio.take(files or [])
+            pictures = self.studio.take(files)
             said = session.add_pictures(session.find(number), pictures)
             return None, shelf(), drawing.remarks(said)
 
@@ -107,10 +106,10 @@ class Actions:
         """-> shelf, remarks"""
         return shelf(), drawing.remarks(bringing.bring_examples(self._session(request)))
 
-    def add_archive(self, file: str | None, request: gr.Request) -> tuple[Shelf, str]:
+    def add_archive(self, file: Sent, request: gr.Request) -> tuple[Shelf, str]:
         """-> shelf, remarks"""
         session = self._session(request)
-        path = self.studio.arrived(file or "")
+        path = self.studio.arrived(file)
         try:
             return shelf(), drawing.remarks(bringing.bring_archive(session, path))
         finally:
@@ -164,9 +163,9 @@ class Actions:
 
     # -- using it ----------------------------------------------------------------------------------
 
-    def try_pictures(self, files: Sequence[str] | None, backbone: str, request: gr.Request) -> str:
+    def try_pictures(self, files: Sent, backbone: str, request: gr.Request) -> str:
         session = self._session(request)
-        said = session.try_pictures(self.studio.take(files or []))
+        said = session.try_pictures(self.studio.take(files))
         found = teaching.answers(session, self.studio.backbones, backbone)
         return drawing.remarks(said) + drawing.bars(found)
 
@@ -180,14 +179,14 @@ class Actions:
     def check(self, request: gr.Request) -> str:
         return drawing.checked(teaching.check(self._session(request), self.studio.backbones))
 
-    def reopen(self, file: str | None, request: gr.Request) -> tuple[Shelf, str, str, str]:
+    def reopen(self, file: Sent, request: gr.Request) -> tuple[Shelf, str, str, str]:
         """-> shelf, outcome, answers, download"""
         session = self._session(request)
-        path = self.studio.arrived(file or "")
+        path = self.studio.arrived(file)
         if session.job is not None and not session.job.over:
             raise DataError("it is learning: wait until that is done, or stop it")
         try:
-            run = reopen(session, Path(path), self.studio.backbones)
+            run = reopen(session, path, self.studio.backbones)
         finally:
             self.studio.discard(path)
         return shelf(), drawing.outcome(run.info), self.answers(session, session.backbone), drawing.download_link(session)

@@ -96,7 +96,8 @@ def component(row: Row) -> Any:
     """The Gradio component of an option."""
     import gradio as gr
 
-    told: dict[str, Any] = {"label": row.label, "elem_id": f"option-{row.name}"}
+    # said outright: Gradio would guess it from events, and guess again whenever another part is drawn anew
+    told: dict[str, Any] = {"label": row.label, "elem_id": f"option-{row.name}", "interactive": True}
     if row.name == "epochs":
         return gr.Slider(row.low or 1, min(row.high or MOST_SHOWN, MOST_SHOWN), value=row.value, step=1,
                          info="more rounds learn the pictures better, and take longer", **told)  # fmt: skip

@@ -24,6 +24,7 @@ the blue ones, what was learned.</p>"""
 AGAIN = """<h3>Open one again</h3><p class=soft>Drop the zip file of a run here: its classes take the place of what is
 on the left.</p>"""
 private: dict[str, Any] = {"api_visibility": "private"}
+sent = private | {"preprocess": False}  # for files: Gradio's own handling leaves an empty file behind for each
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -45,11 +46,12 @@ def build(studio: Studio) -> gr.Blocks:
                 with gr.Tab("3 · Try it"):
                     gr.HTML(TRY, padding=False)
                     drop = gr.File(file_count="multiple", file_types=["image"], show_label=False, height=110,
-                                   elem_id="try-drop")  # fmt: skip
+                                   elem_id="try-drop", interactive=True)  # fmt: skip
                     answers = gr.HTML(elem_id="answers", padding=False)
                     with gr.Row(equal_height=True):
                         extra = gr.Textbox(show_label=False, placeholder="another class, by its name alone",
-                                           max_lines=1, scale=3, elem_id="extra-name", container=False)  # fmt: skip
+                                           max_lines=1, scale=3, elem_id="extra-name", container=False,
+                                           interactive=True)  # fmt: skip
                         extra_add = gr.Button("Add class by name", scale=1, min_width=150)
                 with gr.Tab("How good is it?"):
                     check = gr.Button("Check it", elem_id="check")
@@ -57,17 +59,17 @@ def build(studio: Studio) -> gr.Blocks:
                 with gr.Tab("Keep it"):
                     download = gr.HTML(drawing.NOTHING_YET, elem_id="download", padding=False)
                     gr.HTML(AGAIN, padding=False)
-                    again = gr.File(file_types=[".zip"], show_label=False, height=110, elem_id="reopen")
+                    again = gr.File(file_types=[".zip"], show_label=False, height=110, elem_id="reopen", interactive=True)
         learning.connect(act, shelf, answers, download)
         with cards:
             _cards(act, who, shelf, remarks, learning.backbone, answers)
-        drop.upload(told(act.try_pictures), [drop, learning.backbone], [answers], **private).then(
+        drop.upload(told(act.try_pictures), [drop, learning.backbone], [answers], **sent).then(
             lambda: None, None, [drop], **private
         )
         for trigger in (extra_add.click, extra.submit):
             trigger(told(act.add_by_name), [extra, learning.backbone], [extra, shelf, answers], **private)
         check.click(told(act.check), None, [checked], **private)
-        again.upload(told(act.reopen), [again], [shelf, learning.outcome, answers, download], **private).then(
+        again.upload(told(act.reopen), [again], [shelf, learning.outcome, answers, download], **sent).then(
             lambda: None, None, [again], **private
         )
         shelf.change(told(act.new_button), None, [learning.new], show_progress="hidden", **private)
@@ -81,7 +83,7 @@ def _classes(studio: Studio, act: Actions, shelf: gr.State, remarks: gr.HTML) ->
     gr.HTML("<h2>1 · Show it examples</h2>", padding=False)
     with gr.Row(equal_height=True):
         name = gr.Textbox(show_label=False, placeholder="name of a class, such as ripe apple", max_lines=1, scale=3,
-                          elem_id="class-name", container=False)  # fmt: skip
+                          elem_id="class-name", container=False, interactive=True)  # fmt: skip
         add = gr.Button("Add class", variant="primary", scale=1, min_width=110)
     with gr.Row():
         examples = gr.Button("Load example pictures", size="sm", min_width=120)
@@ -90,10 +92,10 @@ def _classes(studio: Studio, act: Actions, shelf: gr.State, remarks: gr.HTML) ->
     for trigger in (add.click, name.submit):
         trigger(told(act.add_class), [name], [name, shelf, remarks], **private)
     examples.click(told(act.add_examples), None, [shelf, remarks], **private)
-    archive.upload(told(act.add_archive), [archive], [shelf, remarks], **private)
+    archive.upload(told(act.add_archive), [archive], [shelf, remarks], **sent)
     if studio.allowed:
         with gr.Row(equal_height=True):
-            where = gr.Textbox(show_label=False, max_lines=1, scale=3, container=False, elem_id="folder",
+            where = gr.Textbox(show_label=False, max_lines=1, scale=3, container=False, elem_id="folder", interactive=True,
                                placeholder=f"a folder of class folders, below {studio.allowed[0]}")  # fmt: skip
             read = gr.Button("Read folder", size="sm", scale=1, min_width=110)
         for trigger in (read.click, where.submit):
@@ -113,9 +115,9 @@ def _cards(act: Actions, who: gr.State, shelf: gr.State, remarks: gr.HTML, backb
                     gr.HTML(drawing.card(session, shown), padding=False)
                 with gr.Column(scale=3, min_width=120):
                     drop = gr.File(file_count="multiple", file_types=["image"], show_label=False, height=84,
-                                   elem_classes="drop", elem_id=f"drop-{shown.number}")  # fmt: skip
+                                   elem_classes="drop", elem_id=f"drop-{shown.number}", interactive=True)  # fmt: skip
                 gone = gr.Button("✕", size="sm", scale=0, min_width=30, elem_classes="remove")
-            drop.upload(told(act.taker(shown.number)), [drop], [drop, shelf, remarks], **private).failure(
+            drop.upload(told(act.taker(shown.number)), [drop], [drop, shelf, remarks], **sent).failure(
                 lambda: None, None, [drop], **private
             )
             gone.click(told(act.remover(shown.number)), [backbone], [shelf, answers], **private)
@@ -132,7 +134,7 @@ class _Learning:
         self.studio = studio
         with gr.Row():
             self.method = gr.Dropdown(forms.method_choices(), value=forms.DEFAULT_METHOD, label="What may change",
-                                      elem_id="method", scale=4)  # fmt: skip
+                                      elem_id="method", scale=4, interactive=True)  # fmt: skip
             names = list(studio.backbones.names)
             self.backbone = gr.Dropdown(names, value=names[0], label="Backbone", elem_id="backbone", scale=1,
                                         min_width=120, interactive=len(names) > 1)  # fmt: skip
@@ -156,7 +158,7 @@ class _Learning:
                 rows = forms.rows(method, self.studio.limits, small=backbone == "embedded")
                 parts = {row.name: forms.component(row) for row in rows if row.first}
                 aside = gr.Checkbox(True, label="Keep a quarter of the pictures aside, to see how good it gets",
-                                    elem_id="aside")  # fmt: skip
+                                    elem_id="aside", interactive=True)  # fmt: skip
                 with gr.Accordion("More options", open=False), gr.Row():
                     parts |= {row.name: forms.component(row) for row in rows if not row.first}
                 inputs = [aside, *(parts[row.name] for row in rows)]

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from vlprompt.errors import DataError
 from vlprompt.locks import open_locked
@@ -16,6 +17,8 @@ from vlprompt.studio.limits import Limits, confined
 from vlprompt.studio.sessions import Session, Sessions
 from vlprompt.studio.trainings import Trainings
 
+# Files as the page names them: one or many paths, or Gradio's records with "path".
+Sent = Any
 PREFIX, LOCK = "vlprompt-studio-", "in-use"
 
 
@@ -41,31 +44,38 @@ class Studio:
         self.trainings = Trainings(self.limits.waiting)
         self.sessions = Sessions(self.root / "sessions", self.limits, self.trainings)
 
-    def arrived(self, path: str) -> Path:
-        """A file that the browser has sent; DataError for any other."""
-        real = confined(path, self.uploads)
-        if not real.is_file():
-            raise lost()
-        return real
+    def arrived(self, sent: Sent) -> Path:
+        """The one file that the browser has sent; DataError for any other."""
+        for path in self._named(sent):
+            if path.is_file():
+                return path
+        raise lost()
 
-    def take(self, paths: Sequence[str]) -> list[tuple[str, bytes]]:
+    def take(self, sent: Sent) -> list[tuple[str, bytes]]:
         """Name and bytes of files that have arrived; they are removed from where all sessions' files arrive.
 
         A page may name files again that were taken before: they are left out. DataError when none is left.
         """
-        found = []
+        found, paths = [], self._named(sent)
         for path in paths:
-            real = confined(path, self.uploads)
             try:
-                if real.is_file() and real.stat().st_size <= self.limits.upload_bytes:
-                    found.append((real.name, real.read_bytes()))
+                if path.is_file() and path.stat().st_size <= self.limits.upload_bytes:
+                    found.append((path.name, path.read_bytes()))
             except OSError:  # taken by another tab at this moment
                 continue
             finally:
-                self.discard(real)
+                self.discard(path)
         if paths and not found:
             raise lost()
         return found
+
+    def _named(self, sent: Sent) -> list[Path]:
+        """Where the files lie that a message of the browser names."""
+        files = sent if isinstance(sent, list) else [sent] if sent else []
+        paths = [file.get("path") if isinstance(file, dict) else file for file in files]
+        if not all(isinstance(path, str) for path in paths):
+            raise lost()
+        return [confined(str(path), self.uploads) for path in paths]
 
     def discard(self, path: Path) -> None:
         """Removes a file that has arrived, and the folder that was made for it."""
