@@ -99,7 +99,9 @@ def test_a_file_that_differs_gets_no_name(tmp_path: Path, monkeypatch: pytest.Mo
     assert path.read_bytes() == b"the old one" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_method_that_cannot_be_traced_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_that_cannot_be_traced_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = run_of("linear_probe")
     plain = type(run.learned).forward
 
@@ -112,12 +114,20 @@ def test_a_method_that_cannot_be_traced_is_refused_in_one_line(tmp_path: Path, m
     with pytest.raises(ExportError, match="linear_probe") as caught:
         export(run, tmp_path / "model.onnx")
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("name", "options"), [("ctp+tft", {"placement": "feature"}), ("coop", {"class_specific": True})])
 def test_other_options(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     found = export(run_of(name, **options), tmp_path / "model.pt2")
     assert found.difference.logits <= 1e-4
+
+
+@pytest.mark.parametrize("name", ["coop+lamm", "cocoop+lamm"])
+def test_classes_that_came_later(name: str, tmp_path: Path) -> None:
+    method = run_of(name).learned.extend(["bus", "tree"]).eval()
+    found = export(Run(method, backbone(), {"method": name}), tmp_path / "model.pt2")
+    assert found.about["class_names"] == [*NAMES, "bus", "tree"] and found.difference.logits <= 1e-4
 
 
 def test_a_resnet(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tempfile
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +88,8 @@ def traced(run: Run, pixels: str = "uint8") -> ExportedProgram:
     uint8 = pixels == "uint8"
     example = torch.zeros(EXAMPLE, size, size, 3, dtype=torch.uint8) if uint8 else torch.rand(EXAMPLE, 3, size, size)
     try:
-        with torch.no_grad(), program_of(method, pixels, temperature_of(run)) as program:
+        # where torch.export fails, it prints the whole graph first
+        with torch.no_grad(), redirect_stderr(io.StringIO()), program_of(method, pixels, temperature_of(run)) as program:
             return torch.export.export(
                 program.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
             )

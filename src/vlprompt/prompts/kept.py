@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,13 +31,18 @@ class KeptClasses(nn.Module):
         self.register_buffer("mask", mask)
         self.register_buffer("sizes", torch.tensor(list(sizes), device=tokens.device))
         self.register_buffer("features", features)
+        self._counts = tuple(sizes)  # as plain numbers, which an exported program can be made of
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._counts = tuple(self.sizes.tolist())
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def blocks(self) -> list[range]:
         """The classes of each earlier session."""
-        stops = [0, *accumulate(self.sizes.tolist())]
+        stops = [0, *accumulate(self._counts)]
         return [range(a, b) for a, b in pairwise(stops)]
 
 
