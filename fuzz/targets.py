@@ -5,7 +5,9 @@ It may return or raise a VlpromptError; anything else is a finding. Used by harn
 
 from __future__ import annotations
 
+import atexit
 import random
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from vlprompt.errors import VlpromptError
 from vlprompt.results import records
 
 FOLDER = Path(tempfile.mkdtemp(prefix="vlprompt-fuzz-"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 PATH = FOLDER / "case"
 CANARY = FOLDER / "canary"
 
