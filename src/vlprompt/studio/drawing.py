@@ -90,7 +90,7 @@ def _bars(answer: Answer) -> str:
 
 
 def _bar(kind: str, value: float) -> str:
-    return f'<div class="bar {kind}"><i style="width:{100 * value:.1f}%"></i><span>{100 * value:.0f} %</span></div>'
+    return f'<div class="bar {kind}"><u><i style="width:{100 * value:.1f}%"></i></u><span>{100 * value:.0f} %</span></div>'
 
 
 # -- learning --------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ FIRST = ("epochs",)  # shown at once; everything else lies in the drawer
 NOT_HERE = ("memory", "save_seconds", "accumulate", "select", "validate_every")  # nothing to choose in a short training
 MOST_SHOWN = 200  # epochs at the end of the slider
 SMALL_BATCH = 16  # with a dozen pictures of a class, larger steps would be too few
+SLOW = " (slow)"
 PLAIN = {  # for people who never read a paper
     "coop+lamm": "words around the names, and the names",
     "lamm": "the names themselves",
@@ -27,7 +28,6 @@ PLAIN = {  # for people who never read a paper
     "vpt": "hints inside the picture's model (slow)",
     "ivlp": "hints for words and pictures (slow)",
     "maple": "hints for words and pictures, tied together (slow)",
-    "maple+lamm": "the same, and the names (slow)",
     "ctp": "words that follow picture and class (slow)",
     "tft": "the picture's features, guided by the names",
     "ctp+tft": "both of these (slow)",
@@ -58,7 +58,16 @@ def method_choices() -> list[tuple[str, str]]:
     """(shown, name) of every method that learns, the one to start with first."""
     names = [name for name in methods.names() if methods.load(name).outermost.learns]
     names.sort(key=lambda name: list(PLAIN).index(name) if name in PLAIN else len(PLAIN))
-    return [(f"{name} · {PLAIN[name]}" if name in PLAIN else name, name) for name in names]
+    return [(f"{name} · {said}" if (said := in_plain_words(name)) else name, name) for name in names]
+
+
+def in_plain_words(name: str) -> str:
+    """What a method changes; nothing for methods that are not known here."""
+    base, _, last = name.rpartition("+")
+    if name in PLAIN or last != methods.WRAPPER or base not in PLAIN:
+        return PLAIN.get(name, "")
+    bare = PLAIN[base].removesuffix(SLOW)
+    return f"{bare}, and the names{SLOW if bare != PLAIN[base] else ''}"
 
 
 def rows(method: str, limits: Limits, small: bool = True) -> list[Row]:
@@ -97,7 +106,8 @@ def component(row: Row) -> Any:
     import gradio as gr
 
     # said outright: Gradio would guess it from events, and guess again whenever another part is drawn anew
-    told: dict[str, Any] = {"label": row.label, "elem_id": f"option-{row.name}", "interactive": True}
+    told: dict[str, Any] = {"label": row.label, "elem_id": f"option-{row.name}", "interactive": True,
+                            "min_width": 170}
     if row.name == "epochs":
         return gr.Slider(row.low or 1, min(row.high or MOST_SHOWN, MOST_SHOWN), value=row.value, step=1,
                          info="more rounds learn the pictures better, and take longer", **told)  # fmt: skip

@@ -52,7 +52,7 @@ def build(studio: Studio) -> gr.Blocks:
                         extra = gr.Textbox(show_label=False, placeholder="another class, by its name alone",
                                            max_lines=1, scale=3, elem_id="extra-name", container=False,
                                            interactive=True)  # fmt: skip
-                        extra_add = gr.Button("Add class by name", scale=1, min_width=150)
+                        extra_add = gr.Button("Add class by name", scale=1, min_width=190, elem_id="extra-add")
                 with gr.Tab("How good is it?"):
                     check = gr.Button("Check it", elem_id="check")
                     checked = gr.HTML(elem_id="checked", padding=False)
