@@ -230,6 +230,32 @@ def test_from_first_picture_to_a_run_that_opens_again(served, pictures, shots, t
     assert list(served.temporary.iterdir()) == []
 
 
+def test_a_closed_tab_stops_its_training_and_another_waits_for_it(served, shots):
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        first, second = (Person(browser.new_page(viewport={"width": 1280, "height": 900}), shots) for _ in range(2))
+        for person in (first, second):
+            person.page.goto(served.address)
+            person.see("Start here.")
+            person.press("Load example pictures")
+            person.card("vegetable").wait_for()
+        first.page.locator("#method input").click()
+        first.page.get_by_role("option", name="cocoop · ").click()  # a slow one
+        first.page.locator("#option-label_tokens").wait_for(state="detached")  # the form is another one
+        first.page.locator("#option-epochs input[type=number]").fill("200")
+        first.page.locator("#option-epochs input[type=number]").press("Tab")
+        first.press("Learn")
+        first.see("Learning: round", "#state")
+        second.press("Learn")
+        second.see("Waiting: 1 other training", "#state")
+        assert len(served.sessions) == 2
+        first.page.close()
+        second.see("after learning", "#outcome")
+        until(lambda: len(served.sessions) == 1)
+        browser.close()
+    until(lambda: not served.sessions)
+
+
 def closed_to_others(served: Served) -> None:
     """No file of the session or the machine is served, and no other name is answered to."""
     [mine] = served.sessions

@@ -159,8 +159,12 @@ class _Learning:
                 parts = {row.name: forms.component(row) for row in rows if row.first}
                 aside = gr.Checkbox(True, label="Keep a quarter of the pictures aside, to see how good it gets",
                                     elem_id="aside", interactive=True)  # fmt: skip
-                with gr.Accordion("More options", open=False), gr.Row():
-                    parts |= {row.name: forms.component(row) for row in rows if not row.first}
+                with gr.Accordion("More options", open=False):
+                    rest = [row for row in rows if not row.first]
+                    with gr.Row():
+                        parts |= {row.name: forms.component(row) for row in rest if row.kind is not bool}
+                    with gr.Column():  # in a row, boxes to tick become too narrow to read
+                        parts |= {row.name: forms.component(row) for row in rest if row.kind is bool}
                 inputs = [aside, *(parts[row.name] for row in rows)]
 
                 def learn(new_only: bool, keep: bool, *values: Any, request: gr.Request) -> Any:
