@@ -36,7 +36,11 @@ from vlprompt.methods.base import Batch, Method
 from vlprompt.model_card import card
 from vlprompt.results.predictions import FILE as PREDICTIONS
 from vlprompt.results.predictions import Said, read_predictions, to_csv
-from vlprompt.results.records import read_log
+from vlprompt.results.records import CARD as CARD
+from vlprompt.results.records import INFO as INFO
+from vlprompt.results.records import LOG as LOG
+from vlprompt.results.records import TENSORS as TENSORS
+from vlprompt.results.records import read_log, read_tensors
 from vlprompt.results.rejection import UNKNOWN, threshold_of
 from vlprompt.sharing import locate_run
 from vlprompt.training.checkpoints import write_together
@@ -44,7 +48,6 @@ from vlprompt.training.inputs import Encoder, live_batch, to_pixels
 from vlprompt.training.log import ESCAPED
 
 FORMAT = 1
-INFO, TENSORS, LOG, CARD = "run.json", "prompts.safetensors", "log.jsonl", "README.md"
 PRECISIONS = {torch.float32: "float32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -270,10 +273,7 @@ class Run:
         """
         folder = locate_run(folder, revision)
         info = read_info(folder)
-        data = _read(folder / TENSORS)
-        if hashlib.sha256(data).hexdigest() != info["tensors"]["sha256"]:
-            raise RunError(f"{folder / TENSORS}: damaged, or not of this run: it does not match {INFO}; "
-                           "copy or fetch the run again, or learn it again with --overwrite")
+        data = read_tensors(folder, info)
         held = info["backbone"]
         if not isinstance(backbone, Backbone):
             backbone = _load_backbone(folder, info, backbone, device, precision)

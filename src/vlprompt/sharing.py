@@ -7,7 +7,6 @@ pulled is executed. HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE hold as ev
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import os
 import re
@@ -22,9 +21,8 @@ from vlprompt.clip.locating import NAMED
 from vlprompt.errors import OptionError, RunError
 from vlprompt.hub import HUB_ID, PREFIX, plain_errors
 from vlprompt.model_card import card, hub_metadata
-from vlprompt.results.records import read_run
+from vlprompt.results.records import CARD, INFO, LOG, TENSORS, read_run, read_tensors
 
-INFO, TENSORS, CARD, LOG = "run.json", "prompts.safetensors", "README.md", "log.jsonl"
 LOGIN = 'set HF_TOKEN or log in with "hf auth login"'
 _ABSOLUTE = re.compile(r"[/\\~]|[A-Za-z]:[/\\]")
 _DETAIL = re.compile(r" \(|: |; |, for example ")  # behind these, notices name files
@@ -134,19 +132,11 @@ def check_id(repo_id: str) -> None:
 def read_whole(folder: Path) -> tuple[dict[str, Any], bytes]:
     """run.json and the bytes of the tensors that it names; RunError if anything is missing or damaged."""
     info = read_run(folder)
-    path = folder / TENSORS
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
-    try:
-        whole = hashlib.sha256(data).hexdigest() == info["tensors"]["sha256"]
         info["backbone"]["fingerprint"], info["backbone"]["source"]
+        return info, read_tensors(folder, info)
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder / INFO}: damaged ({error})") from error
-    if not whole:
-        raise RunError(f"{path}: damaged, or not of this run: it does not match {INFO}")
-    return info, data
 
 
 def shared_files(folder: Path, repo_id: str, *, with_log: bool = False, license: str | None = None

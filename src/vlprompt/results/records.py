@@ -6,12 +6,15 @@ Reading them needs neither torch nor a backbone.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from vlprompt.errors import DataError, RunError
+
+INFO, TENSORS, LOG, CARD = "run.json", "prompts.safetensors", "log.jsonl", "README.md"  # of a run folder
 
 
 def append(path: Path, record: dict[str, Any]) -> None:
@@ -50,13 +53,13 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def read_run(folder: Path) -> dict[str, Any]:
     """The content of a finished run's run.json; RunError says what is wrong with it."""
-    path = folder / "run.json"
+    path = folder / INFO
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such run folder")
     if not path.is_file():
         more = "; its training was interrupted: give the same fit again"
         held = (folder / "checkpoint.safetensors").exists()
-        raise RunError(f"{folder}: no run.json in it, so this is no finished run{more if held else ''}")
+        raise RunError(f"{folder}: no {INFO} in it, so this is no finished run{more if held else ''}")
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
         for key in ("method", "data", "scores", "class_names"):
@@ -66,6 +69,19 @@ def read_run(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path}: damaged ({error})") from error
     return info
+
+
+def read_tensors(folder: Path, info: dict[str, Any]) -> bytes:
+    """The bytes of a run's tensors; RunError if they are not those that its run.json, `info`, names."""
+    path = folder / TENSORS
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if hashlib.sha256(data).hexdigest() != info["tensors"]["sha256"]:
+        raise RunError(f"{path}: damaged, or not of this run: it does not match {INFO}; "
+                       "copy or fetch the run again, or learn it again with --overwrite")  # fmt: skip
+    return data
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
