@@ -109,6 +109,8 @@ def process(
 
 def prepare_folder(folder: Path, paths: Sequence[str], work: Work, shard: int, overwrite: bool) -> None:
     """Writes the file of facts, or checks that it says the same."""
+    from vlprompt.training.checkpoints import write_atomically
+
     names = hashlib.sha256("\n".join(map(os.path.abspath, paths)).encode(errors="surrogateescape")).hexdigest()
     facts = {"format": 1} | work.facts() | {"pictures": len(paths), "shard": shard, "paths": names}
     file = folder / f"{work.name}.json"
@@ -125,9 +127,7 @@ def prepare_folder(folder: Path, paths: Sequence[str], work: Work, shard: int, o
             return
         elif any(folder.glob("part-*")):
             raise RunError(f"{folder}: holds shards of something else: choose another folder or --overwrite")
-        beside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-        beside.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(beside, file)
+        write_atomically(file, (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
     except (OSError, ValueError) as error:
         raise RunError(f"{folder}: cannot be used ({error})") from error
 

@@ -93,7 +93,8 @@ def test_the_page_shows_how_to_use_a_file(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_file_that_differs_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.pt2"
     path.write_bytes(b"the old one")
-    monkeypatch.setattr(exporting, "temperature_of", lambda run: 1.01)
+    right = exporting.program_of
+    monkeypatch.setattr(exporting, "program_of", lambda method, pixels, temperature: right(method, pixels, 1.01))
     with pytest.raises(ExportError, match="nothing was written"):
         export(run_of("coop"), path)
     assert path.read_bytes() == b"the old one" and list(tmp_path.iterdir()) == [path]

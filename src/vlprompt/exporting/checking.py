@@ -10,7 +10,6 @@ import torch
 
 from vlprompt.errors import ExportError
 from vlprompt.evaluation import softmax
-from vlprompt.exporting.metadata import temperature_of
 from vlprompt.run import Run
 from vlprompt.training.inputs import live_batch, to_pixels
 
@@ -46,7 +45,7 @@ def in_torch(run: Run, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     method = run.method.eval()
     pixels = to_pixels(crops, run.backbone.preprocessing, run.backbone.device)
     logits = method(live_batch(run.backbone, method.needs, pixels)).logits.float().cpu().numpy()
-    logits = logits / np.float32(temperature_of(run))
+    logits = logits / np.float32(run.temperature)
     return logits, softmax(logits)
 
 

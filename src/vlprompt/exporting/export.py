@@ -16,7 +16,7 @@ import torch
 from vlprompt.errors import ExportError, OptionError, VlpromptError
 from vlprompt.exporting import formats
 from vlprompt.exporting.checking import Difference, compare
-from vlprompt.exporting.metadata import describe, temperature_of
+from vlprompt.exporting.metadata import describe
 from vlprompt.exporting.options import ExportOptions
 from vlprompt.exporting.program import program_of
 from vlprompt.run import Run
@@ -89,7 +89,7 @@ def traced(run: Run, pixels: str = "uint8") -> ExportedProgram:
     example = torch.zeros(EXAMPLE, size, size, 3, dtype=torch.uint8) if uint8 else torch.rand(EXAMPLE, 3, size, size)
     try:
         # where torch.export fails, it prints the whole graph first
-        with torch.no_grad(), redirect_stderr(io.StringIO()), program_of(method, pixels, temperature_of(run)) as program:
+        with torch.no_grad(), redirect_stderr(io.StringIO()), program_of(method, pixels, run.temperature) as program:
             return torch.export.export(
                 program.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
             )

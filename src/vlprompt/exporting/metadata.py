@@ -29,17 +29,12 @@ def describe(run: Run, pixels: str) -> dict[str, Any]:
             "interpolation": preprocessing.interpolation, "crop": "centre" if preprocessing.resize == "shortest" else None,
             "inside": {"mean": list(preprocessing.mean), "std": list(preprocessing.std)},
         },
-        "outputs": ["logits", "probabilities"], "temperature": temperature_of(run),
+        "outputs": ["logits", "probabilities"], "temperature": run.temperature,
     }  # fmt: skip
     labels = run.info.get("labels")
     if labels is not None and run.shown is None:
         found["labels"] = labels
     return found
-
-
-def temperature_of(run: Run) -> float:
-    """What logits are divided by; 1 for a run that is not calibrated."""
-    return float(getattr(run, "temperature", 1.0) or 1.0)
 
 
 def as_texts(values: dict[str, Any]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,12 +56,9 @@ def figures_of(page: Path) -> Path:
 
 def write_page(path: Path, text: str) -> None:
     """Replaces the page at once."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    from vlprompt.training.checkpoints import write_atomically
+
+    write_atomically(path, text.encode(errors="backslashreplace"))
 
 
 def write_figures(folder: Path, drawn: dict[str, Figure]) -> None:

@@ -3,8 +3,6 @@ HTML, so that no file of a session is ever served. Everything from outside is es
 
 from __future__ import annotations
 
-import base64
-import io
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from PIL import Image, ImageOps
 
 from vlprompt.data.pictures import open_picture
 from vlprompt.results.pages import Html, html
+from vlprompt.results.thumbnails import data_url
 from vlprompt.studio.sessions import Session, Shown
 from vlprompt.studio.teaching import Answer, Check
 from vlprompt.studio.trainings import Job
@@ -32,10 +31,7 @@ _pyplot = threading.Lock()  # matplotlib's settings are the process's
 def thumbnail(path: Path, size: int = SMALL) -> Html:
     """A square picture, as an element that holds its own data."""
     small = ImageOps.fit(open_picture(path), (2 * size, 2 * size), Image.Resampling.BICUBIC)
-    data = io.BytesIO()
-    small.save(data, "JPEG", quality=82)
-    text = base64.b64encode(data.getvalue()).decode()
-    return Html(f'<img src="data:image/jpeg;base64,{text}" width={size} height={size} alt="">')
+    return Html(f'<img src="{data_url(small)}" width={size} height={size} alt="">')
 
 
 def card(session: Session, shown: Shown) -> Html:
