@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import re
 import statistics
 import sys
 import tempfile
@@ -24,10 +22,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from reporting import processor, read_rows, write_part
+
 METHODS = ("zeroshot", "maple", "tip_adapter", "cocoop", "ctp+tft")
 NAMES = ("cat", "dog", "red apple", "green pear", "snow leopard", "school bus", "tulip", "violin", "teapot", "comet")
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "export.md"
-PART = re.compile(r"(<!-- table: export -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def run_of(method: str, source: str) -> Any:
@@ -77,19 +76,10 @@ def rows_of(run: Any, batches: list[int], repeats: int, threads: int) -> list[di
                 "torch_ms": round(statistics.median(times["torch"]), 2),
                 "onnx_ms": round(statistics.median(times["onnx"]), 2),
                 "difference": float(abs(outputs["torch"][1] - outputs["onnx"][1]).max()),
-                "file_mb": round(found.size / 1e6, 2), "threads": threads, "machine": machine(),
+                "file_mb": round(found.size / 1e6, 2), "threads": threads, "machine": processor(),
                 "load": round(os.getloadavg()[0], 1), "torch": torch.__version__, "onnxruntime": onnxruntime.__version__,
             })  # fmt: skip
     return rows
-
-
-def machine() -> str:
-    """The processor's name where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -122,9 +112,7 @@ def main() -> None:
     parser.add_argument("--table", metavar="ROWS", help="write these rows into docs/export.md, and measure nothing")
     given = parser.parse_args()
     if given.table:
-        rows = [json.loads(line) for line in Path(given.table).read_text(encoding="utf-8").splitlines() if line.strip()]
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(PART.sub(lambda part: part[1] + table(rows) + part[2], page), encoding="utf-8")
+        write_part(PAGE, "export", table(read_rows([given.table])))
         return
     from vlprompt.run import Run
 

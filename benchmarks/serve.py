@@ -17,7 +17,6 @@ import asyncio
 import io
 import json
 import os
-import platform
 import socket
 import subprocess
 import sys
@@ -26,6 +25,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from reporting import processor
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 
@@ -99,14 +100,6 @@ async def load(url: str, files: list[bytes], clients: int, seconds: float) -> di
     ordered = sorted(times)
     ranks = {f"p{p}_ms": round(1000 * ordered[min(len(ordered) - 1, len(ordered) * p // 100)], 1) for p in (50, 95, 99)}
     return {"requests_per_s": round(len(times) / took, 1), **ranks, "requests": len(times), "refused": refused}
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def main() -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "parity.md"
 CASES = ROOT / "tests" / "parity"
-sys.path.insert(0, str(CASES))
-PART = re.compile(r"(<!-- table: cases -->\n).*?(<!-- end -->)", re.DOTALL)
+sys.path[:0] = [str(CASES), str(ROOT / "benchmarks")]
 
 
 def share(case: dict[str, Any], expected: dict[str, Any], actual: dict[str, Any]) -> tuple[float, str]:
@@ -48,9 +46,9 @@ def rows() -> list[str]:
 
 
 def main() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    table = "\n".join(rows()) + "\n"
-    PAGE.write_text(PART.sub(lambda part: part[1] + table + part[2], page), encoding="utf-8")
+    from reporting import write_part
+
+    write_part(PAGE, "cases", "\n".join(rows()) + "\n")
 
 
 if __name__ == "__main__":

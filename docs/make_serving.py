@@ -7,14 +7,14 @@ Rows of the same machine, batch size and number of clients: the last one counts.
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from reporting import read_rows, write_part
+
 PAGE = Path(__file__).with_name("serving.md")
-PART = re.compile(r"(<!-- table: load -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
@@ -33,10 +33,7 @@ def tables(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    texts = "\n".join(Path(name).read_text(encoding="utf-8") for name in sys.argv[1:]).splitlines()
-    rows = [json.loads(text) for text in texts if text.strip().startswith("{")]
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(PART.sub(lambda part: part[1] + tables(rows) + part[2], page), encoding="utf-8")
+    write_part(PAGE, "load", tables(read_rows(sys.argv[1:])))
 
 
 if __name__ == "__main__":
