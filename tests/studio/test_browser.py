@@ -42,6 +42,7 @@ PATIENCE = 120_000  # milliseconds for one thing to appear; a busy machine is sl
 class Served:
     address: str
     temporary: Path
+    photos: Path  # the folder that it may read
     process: subprocess.Popen[str]
 
     @property
@@ -53,18 +54,20 @@ class Served:
 def served(tmp_path: Path) -> Iterator[Served]:
     """`vlprompt studio`, a process of its own."""
     temporary = Path(tempfile.mkdtemp(dir=tmp_path))
+    photos = tmp_path / "photos"
+    photos.mkdir()
     said = tmp_path / "said.txt"
     environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
     with said.open("w") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "vlprompt", "studio", "--port", "0", "--no-open"],
+            [sys.executable, "-m", "vlprompt", "studio", "--port", "0", "--no-open", "--allow-folder", str(photos)],
             stdout=subprocess.PIPE, stderr=err, text=True, env=environment,
         )  # fmt: skip
         assert process.stdout is not None
         try:
             found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
             assert found, said.read_text()
-            yield Served(found[0], temporary, process)
+            yield Served(found[0], temporary, photos, process)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -228,6 +231,41 @@ def test_from_first_picture_to_a_run_that_opens_again(served, pictures, shots, t
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(60) == 128 + signal.SIGTERM
     assert list(served.temporary.iterdir()) == []
+
+
+def test_a_folder_and_an_archive_bring_their_classes(served, pictures, shots, tmp_path):
+    for name in ("fruit", "flower"):
+        (served.photos / "plants" / name).mkdir(parents=True)
+        for file in pictures[name]:
+            shutil.copy(file, served.photos / "plants" / name)
+    (tmp_path / "elsewhere" / "secret").mkdir(parents=True)
+    shutil.copy(pictures["bird"][0], tmp_path / "elsewhere" / "secret")
+    with zipfile.ZipFile(tmp_path / "animals.zip", "w") as archive:
+        for file in pictures["bird"]:
+            archive.write(file, f"bird/{file.name}")
+        archive.writestr("bird/broken.png", b"no picture at all")
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        me = Person(browser.new_page(viewport={"width": 1280, "height": 900}), shots)
+        me.page.goto(served.address)
+        me.see("Start here.")
+        folder = me.page.locator("#folder").locator("input, textarea")
+        folder.fill(str(tmp_path / "elsewhere"))
+        me.press("Read folder")
+        me.see(f"only folders below {served.photos} may be read")
+        folder.fill(str(served.photos / "plants"))
+        me.press("Read folder")
+        for name in ("fruit", "flower"):
+            me.card(name).get_by_text("6 pictures").wait_for()
+        with me.page.expect_file_chooser() as chooser:
+            me.press("Open a zip of folders")
+        chooser.value.set_files(str(tmp_path / "animals.zip"))
+        me.card("bird").get_by_text("6 pictures").wait_for()
+        me.see("broken.png", "#remarks")
+        assert me.page.locator(".class-card").count() == 3
+        me.shoot("7-brought")
+        browser.close()
+    assert me.complaints == []
 
 
 def test_a_closed_tab_stops_its_training_and_another_waits_for_it(served, shots):

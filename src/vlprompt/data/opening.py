@@ -35,6 +35,7 @@ def open_dataset(
     val_fraction: float = VAL_FRACTION,
     test_fraction: float = TEST_FRACTION,
     root: str | os.PathLike[str] | None = None,
+    least_classes: int = 2,
 ) -> Dataset:
     """Opens pictures with labels.
 
@@ -48,15 +49,17 @@ def open_dataset(
         Without them a split file (`split_*.json`) is used, then a labels file with one obvious label column,
         then the folders.
     domains: keep these only.
-    split_seed, val_fraction, test_fraction: matter where the data come without a test split.
+    split_seed, val_fraction, test_fraction: matter where the data come without a test split; with both fractions 0
+        none is drawn, and all pictures are for training.
     root: then path is the name of a data set of the catalog below it, such as "caltech101".
+    least_classes: fewer are an error; 1 for pictures that join other classes.
 
     Raises DataError with the mend; what was skipped or guessed is said in `Dataset.notices`.
     """
     if domains is not None and not isinstance(domains, str):
         domains = list(domains)
     if is_huggingface(path):
-        return _from_huggingface(path, classes, label_column, domains, split_seed, val_fraction, test_fraction)
+        return _from_huggingface(path, classes, label_column, domains, split_seed, val_fraction, test_fraction, least_classes)
     origin = origin_of(path, classes=classes, label_column=label_column, labels=labels, domains=domains, root=root,
                        split_seed=split_seed, val_fraction=val_fraction, test_fraction=test_fraction)  # fmt: skip
     if root is not None:
@@ -92,7 +95,7 @@ def open_dataset(
         labels, listed = listed if labels is None else labels, None
     rows = find_rows(source, listed, labels, label_column, place, notices)
     dataset = assemble(
-        name, source, rows, notices, classes, domains, split_seed, val_fraction, test_fraction
+        name, source, rows, notices, classes, domains, split_seed, val_fraction, test_fraction, least_classes
     )  # fmt: skip
     counts = {key: len(items) for key, items in dataset.splits.items()}
     held = next((file for file in ([os.fspath(labels)] if labels is not None else source.files) if papers_split(file, counts)), None)
@@ -164,6 +167,7 @@ def assemble(
     split_seed: int,
     val_fraction: float,
     test_fraction: float,
+    least_classes: int = 2,
 ) -> Dataset:
     """Rows of pictures as a data set: names for the classes, numbers for the labels, splits drawn if none are given."""
     keys = sorted_keys(row.label for row in rows)
@@ -180,7 +184,7 @@ def assemble(
         renamed = {by_name.get(str(key), str(key)): str(words) for key, words in classes.items()}
         classes = {key: words.replace("_", " ") for key, words in given.items()} | renamed
     names = class_names(keys, classes)
-    if len(keys) < 2:
+    if len(keys) < least_classes:
         raise DataError(f'{name}: there is only one class, "{names[0]}"; at least two are needed')
     if all(words.isdigit() for words in names):
         notices.append(
@@ -192,7 +196,7 @@ def assemble(
     for row in rows:
         splits.setdefault(row.split or "train", []).append(items[row.path])
     origin = "given"
-    if set(splits) == {"train"}:
+    if set(splits) == {"train"} and (val_fraction or test_fraction):
         splits = draw_splits(
             splits["train"], seed=split_seed, val_fraction=val_fraction, test_fraction=test_fraction
         )
