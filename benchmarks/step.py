@@ -233,11 +233,12 @@ def measure(method: str, classes: int, precision: str, args: argparse.Namespace)
             plain_s.append(plain.ask("step"))
     row: dict[str, Any] = {"method": method, "classes": classes, "precision": precision, "batch": ROWS[method].batch}
     middle = statistics.median(fast_s)
-    gflop = fast.ask("gflop")
+    peaks = [worker.ask("peak_mb") if worker else None for worker in (plain, fast)]
+    gflop = fast.ask("gflop")  # after the peaks: counting imports a hundred megabytes
     row |= {
         "plain_s": statistics.median(plain_s) if plain_s else None, "fast_s": middle,
         "speedup": statistics.median(plain_s) / middle if plain_s else None,
-        "plain_peak_mb": plain.ask("peak_mb") if plain else None, "fast_peak_mb": fast.ask("peak_mb"),
+        "plain_peak_mb": peaks[0], "fast_peak_mb": peaks[1],
         "fast_gflop": gflop, "share_of_gemm": gflop / middle / statistics.median(rates),
         "gemm_gflops": statistics.median(rates), "repeats": len(fast_s), "threads": args.threads,
         "device": args.device, "machine": machine(args.device),
