@@ -37,8 +37,8 @@ def rates(name: str) -> tuple[float, ...]:
     return RATES[load_recipe(name).train["optimizer"]]
 
 
-def attempt(backbone: str, precision: str, name: str, lr: float, seed: int) -> dict[str, Any]:
-    """Accuracy on the validation pictures of one training."""
+def attempt(backbone: str, precision: str, name: str, train: dict[str, Any], seed: int, cache: bool = True) -> dict[str, Any]:
+    """Accuracy on the validation pictures of one training. train: what differs from the recipe."""
     from vlprompt import open_dataset
     from vlprompt.clip.loading import load_backbone
     from vlprompt.data.sampling import draw
@@ -48,15 +48,16 @@ def attempt(backbone: str, precision: str, name: str, lr: float, seed: int) -> d
     dataset = open_dataset("demo")
     dataset = replace(dataset, splits={"train": dataset.items("train"), "test": dataset.items("val")})
     loaded = load_backbone(backbone, precision=precision)
-    plan = make_plan(load_recipe(name).method, train={"lr": lr}, recipe=name)
-    record = {"protocol": "tuning", "backbone": loaded.fingerprint, "recipe": name, "lr": lr, "seed": seed}
+    plan = make_plan(load_recipe(name).method, train=train, recipe=name)
+    record = {"protocol": "tuning", "backbone": loaded.fingerprint, "recipe": name, **train, "seed": seed}
     try:
-        run = learn(dataset, draw(dataset, shots=SHOTS, seed=seed), loaded, plan)
+        run = learn(dataset, draw(dataset, shots=SHOTS, seed=seed), loaded, plan, cache=cache)
     except TrainingError as error:
         return record | {"accuracy": 0.0, "error": str(error)}
     return record | {
         "accuracy": run.scores["test"]["accuracy"], "zero_shot": run.scores["zero_shot"]["accuracy"],
         "loss": run.info["training"]["loss"], "seconds": run.info["timings"]["train_s"],
+        "encode_seconds": run.info["timings"]["encode_s"],
     }  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def main() -> None:
     known = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
     done = {(r["recipe"], r["lr"], r["seed"]) for r in known}
     names, seed = arguments.recipes.split(","), arguments.seed
-    wanted = [(name, lr, seed) for name in names for lr in rates(name) if (name, lr, seed) not in done]
+    wanted = [(name, {"lr": lr}, seed) for name in names for lr in rates(name) if (name, lr, seed) not in done]
     with ProcessPoolExecutor(arguments.workers, get_context("spawn"), set_up, (1,)) as pool:
         for future in as_completed([pool.submit(attempt, arguments.backbone, arguments.precision, *args) for args in wanted]):
             record = future.result()
