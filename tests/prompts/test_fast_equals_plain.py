@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from vlprompt import methods
 from vlprompt.contract import assert_fast_equals_plain
 from vlprompt.data.task import Task
 from vlprompt.methods.base import Batch
-from vlprompt.prompts.forward import Fast, buckets
+from vlprompt.prompts import packing
+from vlprompt.prompts.forward import Fast
+from vlprompt.prompts.packing import padded_sets
 
 NAMES = [
     "cat", "golden retriever", "bird's nest", "707-320B", "annual_crop_land", "lion's mane jellyfish",
@@ -71,19 +74,29 @@ def test_chunks_under_a_small_budget(name: str) -> None:
     assert_fast_equals_plain(method, make=lambda b: Fast(b, budget=100_000))
 
 
-@given(st.lists(st.integers(2, 12), min_size=1, max_size=40), st.integers(1, 6))
-def test_buckets_hold_every_class_once(lengths: list[int], limit: int) -> None:
-    plan = buckets(lengths, limit)
-    assert sorted(c for b in plan for c in b.classes) == list(range(len(lengths)))
-    assert len(plan) <= limit
-    assert all(lengths[c] <= b.length for b in plan for c in b.classes)
+@given(st.lists(st.integers(2, 40), min_size=1, max_size=40), st.floats(1, 3))
+def test_padded_sets_hold_every_class_once(lengths: list[int], padding: float) -> None:
+    sets = padded_sets(lengths, padding)
+    assert sorted(c for one in sets for c in one.classes) == list(range(len(lengths)))
+    for one in sets:
+        own = [lengths[c] for c in one.classes]
+        assert one.length == max(own)
+        assert len(own) * one.length <= padding * sum(own) or len(own) == 1
 
 
-def test_few_buckets_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU, where classes of different lengths are padded to a common one."""
+@pytest.mark.parametrize("padding", [1.0, 100.0])
+def test_padding_changes_nothing(monkeypatch: pytest.MonkeyPatch, padding: float) -> None:
+    monkeypatch.setattr(packing, "padded_sets", partial(packing.padded_sets, most_padding=padding))
+    backbone = tiny_backbone(0)
+    for name in ("coop", "cocoop", "ctp+tft", "proda", "maple+lamm"):
+        assert_fast_equals_plain(methods.load(name).build(backbone, Task(tuple(NAMES))))
+
+
+def test_the_fused_kernel_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU computes: prefix and suffix side by side for every class."""
     import vlprompt.prompts.forward as forward
 
-    monkeypatch.setattr(forward, "bucket_limit", lambda device: 2)
+    monkeypatch.setattr(forward, "_attend_in_parts", forward._attend_fused)
     backbone = tiny_backbone(0)
     for name in ("coop", "cocoop", "ctp+tft", "proda", "maple+lamm"):
         assert_fast_equals_plain(methods.load(name).build(backbone, Task(tuple(NAMES))))

@@ -2,7 +2,7 @@
 
 Exact because the text mask is causal:
 1. the prefix runs once per group; its keys and values are kept per block for all classes;
-2. a suffix ends at its [EOT]; suffixes are packed side by side, nothing is padded to 77;
+2. a suffix ends at its [EOT]; suffixes are packed side by side, nothing is padded to 77 (prompts/packing.py);
 3. the last block computes the [EOT] position (image: the class token) only;
 4. prompts that do not learn are evaluated once per run, without gradients;
 5. many classes go in chunks under a memory budget, recomputed in the backward pass.
@@ -11,8 +11,6 @@ Exact because the text mask is causal:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,36 +19,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from vlprompt.clip.backbone import Backbone
-from vlprompt.clip.towers import Block, ImageTower, TextTower, TransformerSizes
+from vlprompt.clip.towers import ImageTower, TextTower, TransformerSizes
+from vlprompt.prompts.packing import Packing
 from vlprompt.prompts.tokens import ImagePrompt, TextPrompt
 
 States = list[tuple[Tensor, Tensor]]  # keys and values of the prefix per block, each [G, heads, P, width / heads]
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """Classes whose suffixes have the same length (or are padded to it)."""
-
-    classes: tuple[int, ...]
-    length: int
-
-
-def buckets(lengths: Sequence[int], limit: int) -> list[Bucket]:
-    """Groups classes by suffix length into at most `limit` buckets, merging where padding costs least."""
-    by_length: dict[int, list[int]] = {}
-    for i, length in enumerate(lengths):
-        by_length.setdefault(length, []).append(i)
-    groups = sorted(by_length.items())
-    while len(groups) > limit:
-        cost = [len(a[1]) * (b[0] - a[0]) for a, b in pairwise(groups)]
-        i = cost.index(min(cost))
-        groups[i : i + 2] = [(groups[i + 1][0], groups[i][1] + groups[i + 1][1])]
-    return [Bucket(tuple(members), length) for length, members in groups]
-
-
-def bucket_limit(device: torch.device) -> int:
-    """Many exact buckets on a CPU, where padding costs; few on a GPU, where launches do."""
-    return 64 if device.type == "cpu" else 4
 
 
 def prefix_states(tower: TextTower, prefix: Tensor, deep: Sequence[Tensor]) -> States:
@@ -59,8 +32,7 @@ def prefix_states(tower: TextTower, prefix: Tensor, deep: Sequence[Tensor]) -> S
     states: States = []
     last = len(tower.blocks) - 1
     for i, block in enumerate(tower.blocks):
-        if 1 <= i <= len(deep):
-            x = torch.cat([x[:, :1], deep[i - 1].expand(len(x), -1, -1), x[:, 1 + len(deep[i - 1]) :]], dim=1)
+        x = deeper(x, deep, i)
         if i == last:
             k, v = (block.split_heads(part) for part in block.keys_values(x).chunk(2, dim=-1))
             states.append((k, v))
@@ -72,45 +44,56 @@ def prefix_states(tower: TextTower, prefix: Tensor, deep: Sequence[Tensor]) -> S
     return states
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-    """Suffix tokens attend to their prefix and, causally, to their own suffix.
+def deeper(x: Tensor, deep: Sequence[Tensor], i: int) -> Tensor:
+    """x [G, L, D] with the tokens behind the first replaced by those that are learned for block i, if there are any."""
+    if not 1 <= i <= len(deep):
+        return x
+    tokens = deep[i - 1]
+    return torch.cat([x[:, :1], tokens.expand(len(x), -1, -1), x[:, 1 + len(tokens) :]], dim=1)
 
-    q: [G, C, heads, Q, e]; k, v: [G, C, heads, L, e]; state: [G, heads, P, e] each.
-    Returns [G, C, Q, heads e].
+
+def attend(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor], hidden: Tensor) -> Tensor:
+    """Suffix tokens attend to their prefix and to their own suffix as far as it is not hidden.
+
+    q: [G, heads, C, Q, e]; k, v: [G, heads, C, L, e]; state: [G, heads, P, e] each.
+    hidden: [Q, P + L] or [C, Q, P + L], -inf where a query does not see, else 0.
+    Returns [G, heads, C, Q, e].
     """
-    if q.device.type == "cpu":
-        return _attend_in_parts(q, k, v, state, mask)
-    groups, classes = q.shape[:2]
+    return (_attend_in_parts if q.device.type == "cpu" else _attend_fused)(q, k, v, state, hidden)
+
+
+def _attend_fused(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor], hidden: Tensor) -> Tensor:
+    """Prefix and suffix side by side for every class, through the fused kernel."""
+    groups, _, classes = q.shape[:3]
     keys, values = (
-        torch.cat([part[:, None].expand(-1, classes, -1, -1, -1), own], dim=-2).flatten(0, 1)
+        torch.cat([part[:, :, None].expand(-1, -1, classes, -1, -1), own], dim=-2).transpose(1, 2).flatten(0, 1)
         for part, own in zip(state, (k, v), strict=True)
     )
-    out = F.scaled_dot_product_attention(q.flatten(0, 1), keys, values, attn_mask=mask)
-    return out.transpose(1, 2).flatten(-2).unflatten(0, (groups, classes))
+    mask = hidden if hidden.dim() == 2 else hidden.repeat(groups, 1, 1)[:, None]
+    out = F.scaled_dot_product_attention(q.transpose(1, 2).flatten(0, 1), keys, values, attn_mask=mask)
+    return out.unflatten(0, (groups, classes)).transpose(1, 2)
 
 
-def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor], hidden: Tensor) -> Tensor:
     """The same without a copy of the prefix for every class: one product with the prefix for all of them.
 
     For CPUs, where the fused kernel gains less than the copies cost, and its backward pass in bf16
     takes longer than all matrix products of the block.
     """
-    groups, classes, heads, length, size = q.shape
+    groups, heads, classes, length, size = q.shape
     shared_k, shared_v = state
-    # heads before classes: then all tokens of a head are one matrix, and nothing is copied twice
-    q, k, v = (part.transpose(1, 2) for part in (q * size**-0.5, k, v))
-    flat = q.reshape(groups, heads, classes * length, size)
-    to_prefix = (flat @ shared_k.transpose(-1, -2)).unflatten(2, (classes, length))
-    own = flat.unflatten(2, (classes, length)) @ k.transpose(-1, -2)
-    scores = torch.cat([to_prefix, own], dim=-1)  # [G, heads, C, Q, P + L]
-    if mask is not None:
-        seen = mask if mask.dim() == 2 else mask.unflatten(0, (groups, classes)).transpose(1, 2)
-        scores = scores.masked_fill(~seen, float("-inf"))
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)
+    to_prefix = q.reshape(groups, heads, classes * length, size) @ shared_k.transpose(-1, -2)
+    own = q @ k.transpose(-1, -2)
+    scores = torch.cat([to_prefix.unflatten(2, (classes, length)), own], dim=-1)  # [G, heads, C, Q, P + L]
+    weights = torch.add(hidden, scores, alpha=size**-0.5).softmax(dim=-1, dtype=torch.float32).to(v.dtype)
     prefix = shared_k.shape[-2]
     from_prefix = weights[..., :prefix].reshape(groups, heads, classes * length, prefix) @ shared_v
-    out = weights[..., prefix:] @ v + from_prefix.unflatten(2, (classes, length))
-    return out.permute(0, 2, 3, 1, 4).flatten(-2)
+    return weights[..., prefix:] @ v + from_prefix.unflatten(2, (classes, length))
+
+
+def hide(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where seen, -inf elsewhere."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, float("-inf"))
 
 
 def causal_mask(length: int, prefix: int, device: torch.device) -> Tensor:
@@ -118,60 +101,57 @@ def causal_mask(length: int, prefix: int, device: torch.device) -> Tensor:
     return torch.ones(length, prefix + length, dtype=torch.bool, device=device).tril(prefix)
 
 
-def suffix_features(tower: TextTower, states: States, suffix: Tensor, lengths: Sequence[int],
-                    plan: Sequence[Bucket]) -> Tensor:
-    """Text features [G, C, d] of suffixes [C, S, D] behind prefixes that are known by their states."""
-    groups, _, prefix, _ = states[0][0].shape
-    device = suffix.device
-    width = suffix.shape[-1]
-    pieces, masks, shapes = [], [], []
-    for bucket in plan:
-        rows = torch.tensor(bucket.classes, device=device)
-        positions = tower.positional_embedding[prefix : prefix + bucket.length]
-        pieces.append((suffix[rows, : bucket.length] + positions).expand(groups, -1, -1, -1).reshape(-1, width))
-        masks.append(causal_mask(bucket.length, prefix, device))
-        shapes.append((groups, len(bucket.classes), bucket.length))
-    sizes = [len(piece) for piece in pieces]
-    x = torch.cat(pieces)  # [tokens of all groups and classes, D]
+def text_features(tower: TextTower, states: States | None, prefix: Tensor, deep: Sequence[Tensor], suffix: Tensor,
+                  lengths: Sequence[int]) -> Tensor:
+    """Text features [G, C, d] of suffixes [C, S, D] behind prefixes [G, P, D].
 
-    def part(block: Block, packed: Tensor, i: int) -> Tensor:
-        return block.split_heads(packed.unflatten(0, shapes[i]))
-
-    for block, state in zip(tower.blocks[:-1], states[:-1], strict=True):
+    states: of the prefixes, if they are known; if not, their tokens go through the blocks beside the others.
+    """
+    (groups, length), heads = prefix.shape[:2], tower.sizes.heads
+    device, dtype = suffix.device, tower.projection.dtype
+    positions = tower.positional_embedding
+    if states is None:
+        packing = Packing(lengths, groups, heads, device, prefix=length)
+        x = packing.pack(suffix, positions[length:], prefix + positions[:length])
+    else:
+        packing = Packing(lengths, groups, heads, device)
+        x = packing.pack(suffix, positions[length:])
+    masks = [hide(causal_mask(one.length, length, device), dtype) for one in packing.sets]
+    for i, block in enumerate(tower.blocks[:-1]):
+        if states is None:
+            x = deeper(x.unflatten(0, (groups, -1)), deep, i).flatten(0, 1)
+        parts = packing.spread(block.project(x), 3)
         attended = []
-        for i, projected in enumerate(block.project(x).split(sizes)):
-            q, k, v = (part(block, p, i) for p in projected.chunk(3, dim=-1))
-            attended.append(attend(q, k, v, state, masks[i]).reshape(-1, width))
-        x = block.mlp(x + block.out(torch.cat(attended)))
+        if states is None:
+            (q, k, v), *parts = parts
+            attended.append(F.scaled_dot_product_attention(q[:, :, 0], k[:, :, 0], v[:, :, 0], is_causal=True))
+            state = k[:, :, 0], v[:, :, 0]
+        else:
+            state = states[i]
+        attended += [attend(q, k, v, state, mask) for (q, k, v), mask in zip(parts, masks, strict=True)]
+        x = block.mlp(x + block.out(packing.gather(attended)))
 
-    block, state = tower.blocks[-1], states[-1]
-    attended, ends, read = [], [], []
-    order: list[int] = []
-    at = 0
-    for bucket in plan:
-        stop = torch.tensor([lengths[c] - 1 for c in bucket.classes], device=device)
-        row = torch.arange(groups * len(bucket.classes), device=device) * bucket.length + stop.repeat(groups)
-        read.append(row + at)
-        at += groups * len(bucket.classes) * bucket.length
-        order.extend(bucket.classes)
-        ends.append(stop)
-    end_states = x[torch.cat(read)]  # [G C, D], bucket after bucket
-    queries = block.queries(end_states).split([len(r) for r in read])
-    for i, projected in enumerate(block.keys_values(x).split(sizes)):
-        k, v = (part(block, p, i) for p in projected.chunk(2, dim=-1))
-        q = block.split_heads(queries[i].reshape(groups, shapes[i][1], 1, width))
-        seen = torch.arange(prefix + shapes[i][2], device=device) <= prefix + ends[i][:, None]
-        mask = None if bool(plan_is_exact(plan[i], lengths)) else seen.repeat(groups, 1)[:, None, None, :]
-        attended.append(attend(q, k, v, state, mask).reshape(-1, width))
-    features = tower.read_out(block.mlp(end_states + block.out(torch.cat(attended))))
-    counts = [groups * s[1] for s in shapes]
-    by_bucket = [f.unflatten(0, (groups, -1)) for f in features.split(counts)]
-    back = torch.tensor(order, device=device).argsort()
-    return torch.cat(by_bucket, dim=1)[:, back]
-
-
-def plan_is_exact(bucket: Bucket, lengths: Sequence[int]) -> bool:
-    return all(lengths[c] == bucket.length for c in bucket.classes)
+    block = tower.blocks[-1]
+    x = x.unflatten(0, (groups, -1))
+    if states is None:
+        x = deeper(x, deep, len(tower.blocks) - 1)
+    parts = packing.spread(block.keys_values(x.flatten(0, 1)), 2)
+    if states is None:
+        (k, v), *parts = parts
+        state = k[:, :, 0], v[:, :, 0]
+    else:
+        state = states[-1]
+    ends = x[:, packing.ends]  # [G, C, D], in the order of the packing
+    counts = [len(one.classes) for one in packing.sets]
+    queries = block.split_heads(block.queries(ends)).split(counts, dim=2)  # each [G, heads, C, e]
+    stops = torch.tensor(packing.lengths, device=device).split(counts)
+    attended = []
+    for one, (k, v), q, stop in zip(packing.sets, parts, queries, stops, strict=True):
+        seen = torch.arange(length + one.length, device=device) < length + stop[:, None]
+        attended.append(attend(q[..., None, :], k, v, state, hide(seen[:, None], dtype))[..., 0, :])
+    found = torch.cat(attended, dim=2).transpose(1, 2).flatten(-2)  # [G, C, D]
+    features = tower.read_out(block.mlp(ends + block.out(found)))
+    return features[:, torch.tensor(packing.order, device=device).argsort()]
 
 
 def bytes_per_token(sizes: TransformerSizes) -> int:
@@ -199,27 +179,23 @@ class Fast:
 
     def _text(self, prompt: TextPrompt) -> Tensor:
         tower = self.backbone.text
-        prefix_parts = [prompt.prefix, *prompt.deep]
-        if any(t.requires_grad for t in prefix_parts):
-            states = prefix_states(tower, prompt.prefix, prompt.deep)
-        else:
-            states = self._keep(
-                "states", prefix_parts, lambda: prefix_states(tower, prompt.prefix, prompt.deep)
-            )
-        limit = bucket_limit(prompt.suffix.device)
+        prefix = prompt.prefix, prompt.deep
+        learns = any(t.requires_grad for t in (prompt.prefix, *prompt.deep))
         chunks = self._chunks(prompt)
+        if learns:
+            states = None if len(chunks) == 1 else prefix_states(tower, *prefix)
+        else:
+            states = self._keep("states", [prompt.prefix, *prompt.deep], lambda: prefix_states(tower, *prefix))
         if len(chunks) == 1:
-            return suffix_features(tower, states, prompt.suffix, prompt.lengths, buckets(prompt.lengths, limit))
+            return text_features(tower, states, *prefix, prompt.suffix, prompt.lengths)
         features = []
         for chunk in chunks:
             part = prompt.rows(chunk)
-            plan = buckets(part.lengths, limit)
+            arguments = tower, states, *prefix, part.suffix, part.lengths
             if torch.is_grad_enabled() and any(t.requires_grad for t in prompt.tensors()):
-                features.append(
-                    checkpoint(suffix_features, tower, states, part.suffix, part.lengths, plan, use_reentrant=False)
-                )
+                features.append(checkpoint(text_features, *arguments, use_reentrant=False))
             else:
-                features.append(suffix_features(tower, states, part.suffix, part.lengths, plan))
+                features.append(text_features(*arguments))
         back = torch.tensor([c for chunk in chunks for c in chunk], device=prompt.suffix.device).argsort()
         return torch.cat(features, dim=1)[:, back]
 
