@@ -89,7 +89,8 @@ class Packing:
         into = [count] * (len(suffix) * places)
         for row, where in enumerate(source):
             into[where] = row
-        found = take(suffix.flatten(0, 1), *(torch.tensor(x, device=self.device) for x in (source, into)))
+        index, back = (torch.tensor(rows, device=self.device) for rows in (source, into))
+        found = take(suffix.flatten(0, 1), index, back)
         x = (found + positions[torch.tensor(offsets, device=self.device)]).expand(self.groups, -1, -1)
         return (x if prefix is None else torch.cat([prefix, x], dim=1)).reshape(-1, x.shape[-1])
 
@@ -145,7 +146,7 @@ def take(rows: Tensor, index: Tensor, back: Tensor, whole: bool = False) -> Tens
     whole: no row's is from nowhere.
     """
     if torch.is_grad_enabled() and rows.requires_grad:
-        return _Take.apply(rows, index, back, whole)  # type: ignore[no-any-return, no-untyped-call]
+        return _Take.apply(rows, index, back, whole)  # type: ignore[no-untyped-call]
     return rows.index_select(0, index)
 
 
