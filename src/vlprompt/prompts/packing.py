@@ -146,7 +146,7 @@ def take(rows: Tensor, index: Tensor, back: Tensor, whole: bool = False) -> Tens
     whole: no row's is from nowhere.
     """
     if torch.is_grad_enabled() and rows.requires_grad:
-        return _Take.apply(rows, index, back, whole)  # type: ignore[no-untyped-call]
+        return _Take.apply(rows, index, back, whole)
     return rows.index_select(0, index)
 
 
