@@ -33,7 +33,7 @@ DATA = ("imagenet", "caltech101", "oxford_pets", "stanford_cars", "oxford_flower
 METHODS = ("coop", "cocoop", "proda", "vpt", "maple", "lamm", "coop+lamm", "ctp+tft")
 SHOTS = (1, 2, 4, 8, 16)
 SEEDS = 3
-VIEWS = 8  # kept views of a training picture, as by default
+VIEWS = 8  # kept views of a training picture (--views 8)
 
 
 @dataclass(frozen=True)
