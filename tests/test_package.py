@@ -160,8 +160,9 @@ def test_no_path_of_a_machine() -> None:
     assert not found
 
 
-def test_tables_of_the_documentation_are_up_to_date() -> None:
+@pytest.mark.parametrize("script", ["make_tables.py", "make_results.py"])
+def test_tables_of_the_documentation_are_up_to_date(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "make_tables.py"), "--check"], capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "docs" / script), "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
