@@ -157,7 +157,8 @@ def test_quick_start(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for page in ("index.md", "faq.md"):  # the latter loads the run that was just made
         for code in blocks(DOCS / page, "python"):
             run_python(code, page)
-    assert "red apple" in capsys.readouterr().out.replace("_", " ")
+    said = capsys.readouterr().out.replace("_", " ")
+    assert any(name in said for name in ("red apple", "green pear", "plum"))
 
 
 @pytest.mark.slow

@@ -182,8 +182,9 @@ class Fast:
         prefix = prompt.prefix, prompt.deep
         learns = any(t.requires_grad for t in (prompt.prefix, *prompt.deep))
         chunks = self._chunks(prompt)
-        if learns:
-            states = None if len(chunks) == 1 else prefix_states(tower, *prefix)
+        if learns:  # beside the others only where it is fastest, so that what is scored and served has the same bits
+            beside = torch.is_grad_enabled() and len(chunks) == 1
+            states = None if beside else prefix_states(tower, *prefix)
         else:
             states = self._keep("states", [prompt.prefix, *prompt.deep], lambda: prefix_states(tower, *prefix))
         if len(chunks) == 1:
