@@ -29,7 +29,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             picture.save(tmp_path / "photos" / name / f"{i}.png")
             if i < 2 and number == 0:
                 (tmp_path / "new").mkdir(exist_ok=True)
-                picture.save(tmp_path / "new" / f"{i + 1}.jpg")
+                # at this size a JPEG with a quarter of the colours is another picture
+                picture.save(tmp_path / "new" / f"{i + 1}.jpg", quality=95, subsampling=0)
     if not (Path(locating.__file__).parents[1] / "assets" / "embedded" / "config.json").is_file():
         tiny = save_huggingface(tmp_path / "backbone")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.opening import open_dataset
@@ -15,8 +14,6 @@ from vlprompt.studio.sessions import Session, Shown
 
 EXAMPLES = ("bird", "flower", "fruit", "land vehicle", "musical instrument", "vegetable")
 EXAMPLE_PICTURES = 12  # of each class
-# a class may come alone, to join those that are there, and what is kept aside is drawn before a training
-AS_THEY_ARE: dict[str, Any] = {"least_classes": 1, "val_fraction": 0.0, "test_fraction": 0.0}
 
 
 def bring_examples(session: Session) -> list[str]:
@@ -32,7 +29,7 @@ def bring_examples(session: Session) -> list[str]:
 
 def bring_archive(session: Session, path: Path) -> list[str]:
     """Classes and pictures of an archive of class folders; says what was left out."""
-    with open_dataset(path, **AS_THEY_ARE) as dataset:
+    with _opened(path) as dataset:
         return _bring(session, dataset, dataset.all_items)
 
 
@@ -47,10 +44,15 @@ def bring_folder(session: Session, path: str, allowed: Sequence[Path]) -> list[s
             continue
         if not real.is_dir():
             raise DataError(f"{path}: there is no such folder")
-        with open_dataset(real, **AS_THEY_ARE) as dataset:
+        with _opened(real) as dataset:
             return _bring(session, dataset, dataset.all_items, within=folder)
     names = ", ".join(map(str, allowed))
     raise DataError(f"{path}: only folders below {names} may be read")
+
+
+def _opened(path: Path) -> Dataset:
+    """A class may come alone, to join those that are there, and what is kept aside is drawn before a training."""
+    return open_dataset(path, least_classes=1, val_fraction=0.0, test_fraction=0.0)
 
 
 def _bring(session: Session, dataset: Dataset, items: Sequence[Item], within: Path | None = None) -> list[str]:

@@ -1,0 +1,82 @@
+"""One try on the demo's validation pictures, and many side by side: what tune.py and views.py have in common."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from vlprompt.demo.jobs import cores, set_up
+from vlprompt.recipes import load_recipe
+from vlprompt.results.records import append
+
+SHOTS = 16
+
+
+@dataclass(frozen=True)
+class Try:
+    """recipe: of the training. train: what differs from it. cache: whether features of earlier tries are used."""
+
+    recipe: str
+    train: dict[str, Any]
+    seed: int
+    cache: bool = True
+
+    def is_of(self, record: dict[str, Any]) -> bool:
+        """Whether a record is of this try."""
+        return record.items() >= {"recipe": self.recipe, "seed": self.seed, **self.train}.items()
+
+
+def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
+    """Accuracy on the validation pictures of one training."""
+    from vlprompt import open_dataset
+    from vlprompt.clip.loading import load_backbone
+    from vlprompt.data.sampling import draw
+    from vlprompt.errors import TrainingError
+    from vlprompt.fitting import learn, make_plan
+
+    dataset = open_dataset("demo")
+    dataset = replace(dataset, splits={"train": dataset.items("train"), "test": dataset.items("val")})
+    loaded = load_backbone(backbone, precision=precision)
+    plan = make_plan(load_recipe(one.recipe).method, train=one.train, recipe=one.recipe)
+    record = {"protocol": "tuning", "backbone": loaded.fingerprint, "recipe": one.recipe, **one.train, "seed": one.seed}
+    try:
+        run = learn(dataset, draw(dataset, shots=SHOTS, seed=one.seed), loaded, plan, cache=one.cache)
+    except TrainingError as error:
+        return record | {"accuracy": 0.0, "error": str(error)}
+    return record | {
+        "accuracy": run.scores["test"]["accuracy"], "zero_shot": run.scores["zero_shot"]["accuracy"],
+        "loss": run.info["training"]["loss"], "seconds": run.info["timings"]["train_s"],
+        "encode_seconds": run.info["timings"]["encode_s"],
+    }  # fmt: skip
+
+
+def parser(description: str, recipes: Iterable[str]) -> argparse.ArgumentParser:
+    """The flags that all scripts share."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--backbone", default="embedded")
+    made.add_argument("--precision", default="float32")
+    made.add_argument("--out", type=Path, required=True, help="JSON lines with every try; those in it are not made again")
+    made.add_argument("--workers", type=int, default=cores())
+    made.add_argument("--recipes", type=lambda text: text.split(","), default=list(recipes))
+    return made
+
+
+def known(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+
+
+def make(arguments: argparse.Namespace, wanted: Iterable[Try]) -> Iterator[dict[str, Any]]:
+    """The records of the tries that are not in the file yet, as they end and are written."""
+    held = known(arguments.out)
+    todo = [one for one in wanted if not any(one.is_of(record) for record in held)]
+    with ProcessPoolExecutor(arguments.workers, get_context("spawn"), set_up, (1,)) as pool:
+        futures = [pool.submit(attempt, arguments.backbone, arguments.precision, one) for one in todo]
+        for future in as_completed(futures):
+            append(arguments.out, future.result())
+            yield future.result()
