@@ -8,14 +8,12 @@ NAME is a method (its options), `facts` and a method, `training`, `recipes` or `
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-HERE = Path(__file__).parent
+from parts import HERE, rewrite
+
 PAGES = (HERE / "methods.md", *sorted((HERE / "methods").glob("*.md")))
-PART = re.compile(r"(<!-- table: ([\w+ ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FED = {
     "features": "encoded once by the frozen image tower, features kept",
     "patches": "encoded once by the frozen image tower, features and patch tokens kept",
@@ -106,25 +104,5 @@ def table(name: str) -> str:
     return "\n".join(rows) + "\n"
 
 
-def updated(page: str) -> str:
-    """The page with every table written anew."""
-    return PART.sub(lambda part: part[1] + table(part[2]) + part[3], page)
-
-
-def main() -> int:
-    check, code = "--check" in sys.argv[1:], 0
-    for page in PAGES:
-        old = page.read_text(encoding="utf-8")
-        new = updated(old)
-        if new == old:
-            continue
-        if check:
-            print(f"{page.relative_to(HERE)} is not up to date: run python docs/make_tables.py", file=sys.stderr)
-            code = 1
-        else:
-            page.write_text(new, encoding="utf-8")
-    return code
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(rewrite(PAGES, r"[\w+ ]+", table, "make_tables.py"))
