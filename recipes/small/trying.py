@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import Any
 
 from vlprompt.demo.jobs import cores, set_up
 from vlprompt.recipes import load_recipe
-from vlprompt.results.records import append
+from vlprompt.results.records import append, read_log
 
 SHOTS = 16
 
@@ -67,13 +66,9 @@ def parser(description: str, recipes: Iterable[str]) -> argparse.ArgumentParser:
     return made
 
 
-def known(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
-
-
 def make(arguments: argparse.Namespace, wanted: Iterable[Try]) -> Iterator[dict[str, Any]]:
     """The records of the tries that are not in the file yet, as they end and are written."""
-    held = known(arguments.out)
+    held = read_log(arguments.out)
     todo = [one for one in wanted if not any(one.is_of(record) for record in held)]
     with ProcessPoolExecutor(arguments.workers, get_context("spawn"), set_up, (1,)) as pool:
         futures = [pool.submit(attempt, arguments.backbone, arguments.precision, one) for one in todo]

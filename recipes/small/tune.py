@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trying import Try, known, make, parser
+from trying import Try, make, parser
 
 from vlprompt.recipes import FOLDER, load_recipe, recipe_names
+from vlprompt.results.records import read_log
 
 # Three for each. SGD, as published, where steps are cheap: the published rates, for backbones of 512
 # dimensions and more, lie at the low end. AdamW where there are few steps: prompts of both towers and label
@@ -50,7 +51,7 @@ def main() -> None:
     for record in make(arguments, wanted):
         print(f"{record['recipe']}, lr {record['lr']:g}, seed {record['seed']}: {record['accuracy']:.1f} % "
               f"(zero-shot {record.get('zero_shot', 0):.1f} %), {record.get('seconds', 0):.0f} s", flush=True)  # fmt: skip
-    records = known(arguments.out)
+    records = read_log(arguments.out)
     for name in arguments.recipes:
         if (found := best(records, name)) is None:
             continue
