@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from support import save_huggingface, tiny_backbone, tiny_weights
 from torch import Tensor, nn
 
-from vlprompt.clip.loading import load_backbone
+from vlprompt.clip.loading import choose_precision, load_backbone
 from vlprompt.clip.preprocessing import Preprocessing
 from vlprompt.clip.tokenizing import clip_tokenizer
 from vlprompt.errors import BackboneError, OptionError
@@ -270,3 +271,16 @@ def test_own_tokenizer(tmp_path: Path) -> None:
         assert load_backbone(tmp_path / "small.pt", tokenizer=given).tokenizer.encode("cat") == [0, 1, 2]
     with pytest.raises(BackboneError, match="belongs to these weights"):
         load_backbone(tmp_path / "small.pt", tokenizer=clip_tokenizer())
+
+
+@pytest.mark.parametrize(("instructions", "slow"), [("AVX2", True), ("AVX512", False)])
+def test_bf16_on_a_processor_that_would_emulate_it_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, instructions: str, slow: bool
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
+    monkeypatch.setattr("vlprompt.clip.loading.machine", lambda: "x86_64")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        choose_precision("bf16", torch.device("cpu"))
+        choose_precision("float32", torch.device("cpu"))
+    assert ["bf16 is slow" in str(one.message) for one in caught] == [True] * slow
