@@ -185,6 +185,8 @@ def test_from_first_picture_to_a_run_that_opens_again(served, pictures, shots, t
         me.card("bird").get_by_text("known by its name alone").wait_for()
         me.see("bird", "#answers")
         me.shoot("3-tried")
+        for picture in pictures["flower"][2:5]:  # one after another, as soon as the last is answered
+            me.ask(picture)
 
         me.drop("bird", pictures["bird"])
         me.tab("2 · Learn")

@@ -12,8 +12,15 @@ def gradients(step: int) -> list[torch.Tensor | None]:
     return [torch.randn(4, 3, generator=draw), torch.randn(5, generator=draw) if step else None, None]
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_sgd_gives_the_numbers_of_torch(momentum):
+@pytest.mark.parametrize(("ours", "theirs"), [
+    (lambda p: make_optimizer("sgd", p, lr=0.5, momentum=0.0, weight_decay=0.01),
+     lambda p: torch.optim.SGD(p, lr=0.5, momentum=0.0, weight_decay=0.01)),
+    (lambda p: make_optimizer("sgd", p, lr=0.5, momentum=0.9, weight_decay=0.01),
+     lambda p: torch.optim.SGD(p, lr=0.5, momentum=0.9, weight_decay=0.01)),
+    (lambda p: make_optimizer("adamw", p, lr=0.5, weight_decay=0.01),
+     lambda p: torch.optim.AdamW(p, lr=0.5, weight_decay=0.01)),
+], ids=["sgd", "sgd with momentum", "adamw"])  # fmt: skip
+def test_the_numbers_are_those_of_torch(ours, theirs):
     def trained(make):
         parameters = [torch.nn.Parameter(torch.ones(shape)) for shape in ((4, 3), (5,), (2,))]
         optimizer = make(parameters)
@@ -25,16 +32,16 @@ def test_sgd_gives_the_numbers_of_torch(momentum):
             optimizer.step()
         return parameters
 
-    ours = trained(lambda p: make_optimizer("sgd", p, lr=0.5, momentum=momentum, weight_decay=0.01))
-    theirs = trained(lambda p: torch.optim.SGD(p, lr=0.5, momentum=momentum, weight_decay=0.01))
+    ours, theirs = trained(ours), trained(theirs)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert torch.equal(ours[2], torch.ones(2))  # no gradient: no decay
 
 
-def test_sgd_imports_no_compiler():
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_no_compiler_is_imported(kind):
     code = (
         "import sys, torch; from vlprompt.training.optimizers import make_optimizer\n"
-        "p = torch.nn.Parameter(torch.ones(2)); o = make_optimizer('sgd', [p], lr=1.0)\n"
+        "p = torch.nn.Parameter(torch.ones(2)); o = make_optimizer('KIND', [p], lr=1.0)\n"
         "p.sum().backward(); o.step(); o.zero_grad(); assert 'torch._dynamo' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code.replace("KIND", kind)], check=True)

@@ -163,11 +163,12 @@ class Actions:
 
     # -- using it ----------------------------------------------------------------------------------
 
-    def try_pictures(self, files: Sent, backbone: str, request: gr.Request) -> str:
+    def try_pictures(self, files: Sent, backbone: str, request: gr.Request) -> tuple[None, str]:
+        """-> the drop, empty, so that whoever reads the answer can drop the next; answers"""
         session = self._session(request)
         said = session.try_pictures(self.studio.take(files))
         found = teaching.answers(session, self.studio.backbones, backbone)
-        return drawing.remarks(said) + drawing.bars(found)
+        return None, drawing.remarks(said) + drawing.bars(found)
 
     def answers(self, session: Session, backbone: str) -> str:
         """The answers about the pictures last asked about, for the classes as they are now."""
@@ -179,8 +180,8 @@ class Actions:
     def check(self, request: gr.Request) -> str:
         return drawing.checked(teaching.check(self._session(request), self.studio.backbones))
 
-    def reopen(self, file: Sent, request: gr.Request) -> tuple[Shelf, str, str, str]:
-        """-> shelf, outcome, answers, download"""
+    def reopen(self, file: Sent, request: gr.Request) -> tuple[None, Shelf, str, str, str]:
+        """-> the drop, empty; shelf, outcome, answers, download"""
         session = self._session(request)
         path = self.studio.arrived(file)
         if session.job is not None and not session.job.over:
@@ -189,4 +190,5 @@ class Actions:
             run = reopen(session, path, self.studio.backbones)
         finally:
             self.studio.discard(path)
-        return shelf(), drawing.outcome(run.info), self.answers(session, session.backbone), drawing.download_link(session)
+        return (None, shelf(), drawing.outcome(run.info), self.answers(session, session.backbone),
+                drawing.download_link(session))  # fmt: skip

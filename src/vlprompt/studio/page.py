@@ -63,13 +63,13 @@ def build(studio: Studio) -> gr.Blocks:
         learning.connect(act, shelf, answers, download)
         with cards:
             _cards(act, who, shelf, remarks, learning.backbone, answers)
-        drop.upload(told(act.try_pictures), [drop, learning.backbone], [answers], **sent).then(
+        drop.upload(told(act.try_pictures), [drop, learning.backbone], [drop, answers], **sent).failure(
             lambda: None, None, [drop], **private
         )
         for trigger in (extra_add.click, extra.submit):
             trigger(told(act.add_by_name), [extra, learning.backbone], [extra, shelf, answers], **private)
         check.click(told(act.check), None, [checked], **private)
-        again.upload(told(act.reopen), [again], [shelf, learning.outcome, answers, download], **sent).then(
+        again.upload(told(act.reopen), [again], [again, shelf, learning.outcome, answers, download], **sent).failure(
             lambda: None, None, [again], **private
         )
         shelf.change(told(act.new_button), None, [learning.new], show_progress="hidden", **private)

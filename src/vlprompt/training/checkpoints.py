@@ -152,8 +152,7 @@ def pack(method: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     tensors = {f"method.{name}": value for name, value in method.state_dict().items()}
     for name, parameter in method.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
-            if isinstance(value, Tensor):  # SGD holds None before a tensor's first gradient
-                tensors[f"optimizer.{key}.{name}"] = value
+            tensors[f"optimizer.{key}.{name}"] = value
     return tensors
 
 
@@ -164,5 +163,5 @@ def unpack(state: State, method: nn.Module, optimizer: Optimizer) -> None:
     for full, value in state.part("optimizer").items():
         key, name = full.split(".", 1)
         own = parameters[name]
-        # counters of AdamW stay where torch keeps them, on the CPU
+        # counters of AdamW stay on the CPU
         optimizer.state[own][key] = value.to(own.device) if value.dim() else value
