@@ -17,13 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trying import known
+
 from vlprompt import open_dataset
 from vlprompt.clip.loading import load_backbone
 from vlprompt.data.sampling import draw
 from vlprompt.demo.settings import recipe
 from vlprompt.fitting import learn, make_plan
 from vlprompt.recipes import load_recipe
-from vlprompt.results.records import append, read_log
+from vlprompt.results.records import append
 from vlprompt.studio import forms
 from vlprompt.studio.limits import Limits
 
@@ -68,7 +70,7 @@ def main() -> None:
             found = []
             for seed in range(1, arguments.draws + 1):
                 wanted = {"method": method, **setting, "seed": seed}
-                held = next((r for r in read_log(arguments.out) if r.items() >= wanted.items()), None)
+                held = next((r for r in known(arguments.out) if r.items() >= wanted.items()), None)
                 if held is None:
                     append(arguments.out, held := try_one(method, setting, seed))
                 found.append(held)

@@ -12,7 +12,7 @@ from typing import Any
 
 from vlprompt.demo.jobs import cores, set_up
 from vlprompt.recipes import load_recipe
-from vlprompt.results.records import append, read_log
+from vlprompt.results.records import append, lines_of
 
 SHOTS = 16
 
@@ -66,9 +66,13 @@ def parser(description: str, recipes: Iterable[str]) -> argparse.ArgumentParser:
     return made
 
 
+def known(out: Path) -> list[dict[str, Any]]:
+    return lines_of(out) if out.exists() else []
+
+
 def make(arguments: argparse.Namespace, wanted: Iterable[Try]) -> Iterator[dict[str, Any]]:
     """The records of the tries that are not in the file yet, as they end and are written."""
-    held = read_log(arguments.out)
+    held = known(arguments.out)
     todo = [one for one in wanted if not any(one.is_of(record) for record in held)]
     with ProcessPoolExecutor(arguments.workers, get_context("spawn"), set_up, (1,)) as pool:
         futures = [pool.submit(attempt, arguments.backbone, arguments.precision, one) for one in todo]

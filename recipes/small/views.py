@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import statistics
 
-from trying import Try, make, parser
-
-from vlprompt.results.records import read_log
+from trying import Try, known, make, parser
 
 VIEWS = ("center", "1", "2", "4", "8", "16", "epoch")
 
@@ -26,7 +24,7 @@ def main() -> None:
     recipes, views = arguments.recipes, arguments.views
     for _ in make(arguments, [Try(r, {"views": v}, s, cache=False) for s in arguments.seeds for r in recipes for v in views]):
         pass
-    records = read_log(arguments.out)
+    records = known(arguments.out)
     print(f"| views | {' | '.join(recipes)} |\n|---|{'---|' * len(recipes)}")
     for v in views:
         cells = []

@@ -163,9 +163,8 @@ def _how() -> Html:
     return pages.notes([
         "Pictures: emoji of Noto (Google), Fluent (Microsoft) and Twemoji (Twitter); what an emoji shows lies in one "
         "split only, whoever drew it.",
-        "Learning rates were chosen on the validation pictures, from the same few for all methods of a kind (text-side "
-        "methods: SGD; CoCoOp and MaPLe, which have few steps: AdamW); the test "
-        "pictures played no part. Batch, epochs and views are the same for all methods of a kind; they keep the demo "
+        "Learning rates were chosen on the validation pictures, from three for every method; the test pictures played no "
+        "part. Batch, epochs and views are the same for all methods of a kind; they keep the demo "
         "within three minutes on two cores.",
         "Features of the frozen image tower are computed once per picture and kept. MaPLe has prompts in the image "
         "tower and so runs it in every step; CoCoOp has texts of its own for every picture. Both get one epoch here, "

@@ -18,9 +18,6 @@ FIRST = ("epochs",)  # shown at once; everything else lies in the drawer
 NOT_HERE = ("memory", "save_seconds", "accumulate", "select", "validate_every")  # nothing to choose in a short training
 MOST_SHOWN = 200  # epochs at the end of the slider
 SMALL_BATCH = 16  # with a dozen pictures of a class, larger steps would be too few
-# The rate that its recipe needs for a hundred classes throws SGD far off with a handful: the highest loss of an epoch was
-# 2.8 times the first one; AdamW went straight, and 66.5 % were right, not 63.9 (recipes/small/few_classes.py, six draws).
-STEADY: dict[str, dict[str, Any]] = {"coop+lamm": {"optimizer": "adamw", "lr": 0.008}}
 SLOW = " (slow)"
 PLAIN = {  # for people who never read a paper
     "coop+lamm": "words around the names, and the names",
@@ -82,7 +79,7 @@ def rows(method: str, limits: Limits, small: bool = True) -> list[Row]:
     recipe = f"small_{method.replace('+', '_')}"
     held = load_recipe(recipe) if small and recipe in recipe_names() else None
     start: dict[str, Any] = {"batch": SMALL_BATCH, "warmup_epochs": 0, "views": "center"} if small else {}
-    train = (held.train if held else {}) | start | (STEADY.get(method, {}) if small else {})
+    train = (held.train if held else {}) | start
     found = [
         _row(entry, held.options if held else {}, "options") for kind in spec.kinds for entry in field_table(kind)
     ]
