@@ -94,6 +94,18 @@ def test_keys_depend_on_what_decides_the_result_only(grid):
     assert all(not keys(change) & same for change in others)
 
 
+def test_a_changed_recipe_makes_other_runs(grid, tmp_path):
+    recipe = tmp_path / "mine.json"
+
+    def keys(**held):
+        recipe.write_text(json.dumps({"method": "coop", **held}))
+        return {cell.key for cell in make_sweep(grid | {"methods": ["coop"], "method": {"coop": {"recipe": str(recipe)}}}).cells}
+
+    first = keys(train={"epochs": 1})
+    assert keys(train={"epochs": 1}, title="the same under a title") == first
+    assert not keys(train={"epochs": 2}) & first
+
+
 def test_pictures_are_encoded_once_for_all_runs(grid, monkeypatch):
     from vlprompt.clip.backbone import Backbone
 

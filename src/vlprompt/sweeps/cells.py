@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from vlprompt.recipes import load_recipe
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -68,8 +70,12 @@ class Cell:
 
     @cached_property
     def key(self) -> str:
-        """Hash of everything that the result depends on: not of device, cache and folders to write to."""
+        """Hash of everything that the result depends on: of what stands in a recipe, not of its name; not of device,
+        cache and folders to write to."""
         known = asdict(self)
+        if self.recipe is not None:
+            held = load_recipe(self.recipe)
+            known["recipe"] = [held.method, held.options, held.train]
         known.pop("runs")
         known["setup"] = {k: v for k, v in known["setup"].items() if k not in ("device", "cache")}
         known["train"] = {k: v for k, v in known["train"].items() if k != "save_seconds"}
