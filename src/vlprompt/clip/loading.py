@@ -86,6 +86,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The type of that name. Raises OptionError for one that there is not, or not on that device; warns of a slow one."""
     if name not in PRECISIONS:
         raise OptionError(f'no precision "{name}": {nearest(name, PRECISIONS)}')
     if name == "fp16" and device.type == "cpu":
