@@ -69,6 +69,7 @@ class LAMM(Method):
         self.needs = self.base.needs
         self.per_image_text = self.base.per_image_text  # type: ignore[misc]
         self.interpreter = self.base.interpreter
+        self.per_step = self._cost()  # type: ignore[misc]
         counts = name_counts(backbone, names)
         self._published = self.options.reference == "published_code"
         self._position = self.base.published_label_position if self._published else None
@@ -82,6 +83,13 @@ class LAMM(Method):
         self.register_buffer("label_reference", start)
         self.kept = None  # classes of earlier sessions; label_tokens are those of the others
         self._anchor: Tensor | None = None
+
+    def _cost(self) -> str:
+        """What the wrapped method recomputes, and the text tower, which label tokens go through in any case."""
+        own = self.base.per_step
+        if not self.base.learns:
+            return Method.per_step
+        return own if "text" in own or own == "both towers" else f"{own}, {Method.per_step}"
 
     def _default_tokens(self, counts: Sequence[int]) -> int:
         if not self._published:
