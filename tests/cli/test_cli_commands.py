@@ -42,6 +42,8 @@ def test_methods(vlprompt, backbone):
     assert rows["coop"]["parameters"] == 16 * 64
     assert rows["maple+lamm"]["title"] == "MaPLe + LAMM"
     assert rows["maple"]["needs"] == "pixels"
+    assert rows["lamm"]["per_step"] == rows["coop+lamm"]["per_step"] == "text tower over all classes"
+    assert rows["vpt+lamm"]["per_step"] == "image tower over the batch, text tower over all classes"
     assert "maple_cross_dataset" in vlprompt("methods", "--recipes").out
 
 

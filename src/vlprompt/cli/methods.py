@@ -64,10 +64,7 @@ def describe(name: str, backbone: Any, classes: int) -> dict[str, Any]:
         needs, recipe, heading, step = spec.base.needs, spec.base.recipe, spec.base.title, spec.base.per_step
         row["error"] = str(error)
     else:
-        base = getattr(method, "base", method)
-        needs, recipe, heading, step = method.needs, recipe_of(method), title(method), base.per_step
-        if not base.learns:  # LAMM on the bare template
-            step = method.per_step if method.learns else "nothing"
+        needs, recipe, heading, step = method.needs, recipe_of(method), title(method), method.per_step
         row["parameters"] = method.trainable_parameters() if method.learns else 0
     steps = spec.outermost.learns and spec.outermost.trains
     words = f"{recipe.optimizer}, lr {recipe.lr:g}, {recipe.epochs} epochs of batch {recipe.batch}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from vlprompt.prompts.tokens import Output, Prompts, TextPrompt
 
 Needs = Literal["features", "patches", "pixels"]
 Edit = Callable[[TextPrompt], TextPrompt]
+M = TypeVar("M", bound="Method")
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,12 @@ class Method(nn.Module):
         return {}
 
     # -- what all share ------------------------------------------------------------------------
+
+    def train(self: M, mode: bool = True) -> M:
+        """As in torch; in evaluation the text features of equal prompts are computed once, not for every batch."""
+        if isinstance(self.interpreter, Fast):
+            self.interpreter.remember_texts(not mode and not self.per_image_text)
+        return super().train(mode)
 
     def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
         """Logits and both sets of features of a batch.

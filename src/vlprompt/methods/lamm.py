@@ -69,6 +69,7 @@ class LAMM(Method):
         self.needs = self.base.needs
         self.per_image_text = self.base.per_image_text  # type: ignore[misc]
         self.interpreter = self.base.interpreter
+        self.per_step = self._cost()  # type: ignore[misc]
         counts = name_counts(backbone, names)
         self._published = self.options.reference == "published_code"
         self._position = self.base.published_label_position if self._published else None
@@ -81,7 +82,15 @@ class LAMM(Method):
         self.label_tokens = nn.Parameter(start.clone())
         self.register_buffer("label_reference", start)
         self.kept = None  # classes of earlier sessions; label_tokens are those of the others
+        self._bases: list[Method] = []  # the wrapped method for the classes of each session, made when needed
         self._anchor: Tensor | None = None
+
+    def _cost(self) -> str:
+        """What the wrapped method recomputes, and the text tower, which label tokens go through in any case."""
+        own = self.base.per_step
+        if not self.base.learns:
+            return Method.per_step
+        return own if "text" in own or own == "both towers" else f"{own}, {Method.per_step}"
 
     def _default_tokens(self, counts: Sequence[int]) -> int:
         if not self._published:
@@ -94,14 +103,16 @@ class LAMM(Method):
         prompts = self.base.prompts(image_features)
         return replace(prompts, text=self.place(prompts.text))
 
-    def place(self, text: TextPrompt) -> TextPrompt:
-        """The label tokens in the name's place, row by row (rows may repeat the classes)."""
+    def place(self, text: TextPrompt, classes: range | None = None) -> TextPrompt:
+        """The label tokens in the name's place, row by row (rows may repeat the classes). classes: those of the rows."""
         if self._position is not None and self._mask.any():
             text = replace(text.shorten_prefix(self._position), label_start=0)
         start, stop = text.label_start, text.label_start + self.label_tokens.shape[1]
         if text.suffix.shape[1] < stop:  # other, shorter names; what lies behind [EOT] has no influence
             text = text.with_suffix(F.pad(text.suffix, (0, 0, 0, stop - text.suffix.shape[1])))
         tokens, mask = self.labels()
+        if classes is not None:
+            tokens, mask = tokens[classes.start : classes.stop], mask[classes.start : classes.stop]
         repeats = text.classes // len(tokens)
         own = torch.where(
             mask[..., None].repeat(repeats, 1, 1), tokens.repeat(repeats, 1, 1), text.suffix[:, start:stop]
@@ -142,8 +153,12 @@ class LAMM(Method):
     def _evaluate(self, batch: Batch) -> Output:
         """With label tokens. Kept classes: their features, or a pass for each earlier session in which
         nothing depends on later ones; both give the same bits as when the session ended."""
-        if self.kept is None or not self._rows_are_alone():
+        if self.kept is None:
             return self.base(batch, self.place)
+        if not self._rows_are_alone():
+            combine = None if self.training else getattr(self.base, "combine", None)
+            # in training its loss may need its outputs of all classes
+            return self.base(batch, self.place) if combine is None else combine(batch, self._session_by_session(batch))
         new = self.base(batch, self._rows(range(len(self.kept), len(self.task.class_names))))
         with torch.no_grad():
             if self.per_image_text:
@@ -152,6 +167,18 @@ class LAMM(Method):
                 old = [self.kept.features]
         text = torch.cat([*old, new.text], dim=-2)
         return Output(self.logits(new.image, text), new.image, text, new.extra)
+
+    def _session_by_session(self, batch: Batch) -> Tensor:
+        """Text features [C, d] (or [B, C, d]) of each session's classes from the wrapped method for these classes alone."""
+        assert self.kept is not None
+        sessions = [*self.kept.blocks(), range(len(self.kept), len(self.task.class_names))]
+        if not self._bases:
+            names = self.task.class_names
+            self._bases = [self.base.for_classes(names[session.start : session.stop]).eval() for session in sessions]
+        parts = []
+        for base, session in zip(self._bases, sessions, strict=True):
+            parts.append(base(batch, lambda text, session=session: self.place(text, session)))
+        return torch.cat([part.text for part in parts], dim=-2)
 
     def _rows(self, classes: Sequence[int]) -> Edit:
         return lambda text: self.place(text).rows(classes)
@@ -261,8 +288,8 @@ class LAMM(Method):
         """The same with further classes, which alone go on learning.
 
         Label tokens learned so far become buffers, the wrapped method's tensors no longer learn; text
-        features of the old classes stay the same bit for bit (up to rounding for wrapped methods in whose
-        forward pass classes act on each other). OptionError where the wrapped method has a context per class.
+        features of the old classes stay the same bit for bit (up to rounding where that has a `forward` of its own but no `combine`).
+        OptionError where the wrapped method has a context per class.
         """
         task = replace(self.task, class_names=check_names([*self.task.class_names, *names]))
         base = self.base.for_classes(task.class_names)
@@ -296,6 +323,7 @@ class LAMM(Method):
         self.label_reference = widen(self.label_reference[first:], mask, length)[0].clone()
         self.label_tokens, self._mask, self.kept = nn.Parameter(tokens.clone()), mask, kept
         self.base.requires_grad_(False)
+        self._bases = []
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """A saved state with kept classes makes room for them first."""

@@ -149,7 +149,15 @@ class CTPTFT(Method):
         if self.class_aware and not self.per_image_text:
             assert patches is not None
             text = F.normalize(text + self.shift(patches), dim=-1)
-            pictures = image.shape[0]
+        return self._compared(image, text)
+
+    def combine(self, batch: Batch, text: Tensor) -> Output:
+        """What `forward` makes of text features that were computed apart, [C, d] or [B, C, d]."""
+        return self._compared(self._seen(batch)[0], text[None, None] if text.dim() == 2 else text[None])
+
+    def _compared(self, image: Tensor, text: Tensor) -> Output:
+        """TFT, and the logits. image: [B, d]; text: [rows added by edit, 1 or B, C, d]."""
+        pictures = text.shape[1]
         seen = image.unflatten(0, (pictures, -1))  # [1, B, d] where all pictures share the text, else [B, 1, d]
         if self.text_guided:
             seen = F.normalize(seen + self.tuner(seen, text), dim=-1)  # [rows added by edit, .., .., d]

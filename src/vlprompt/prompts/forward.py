@@ -5,7 +5,8 @@ Exact because the text mask is causal:
 2. a suffix ends at its [EOT]; suffixes are packed side by side, nothing is padded to 77 (prompts/packing.py);
 3. the last block computes the [EOT] position (image: the class token) only;
 4. prompts that do not learn are evaluated once per run, without gradients;
-5. many classes go in chunks under a memory budget, recomputed in the backward pass.
+5. many classes go in chunks under a memory budget, recomputed in the backward pass;
+6. in evaluation the features of equal prompts are computed once (prompts/known.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vlprompt.clip.backbone import Backbone
 from vlprompt.clip.towers import ImageTower, TextTower, TransformerSizes
+from vlprompt.prompts.known import KnownTexts
 from vlprompt.prompts.packing import Packing
 from vlprompt.prompts.tokens import ImagePrompt, TextPrompt
 
@@ -170,9 +172,16 @@ class Fast:
         self.backbone = backbone
         self.budget = budget
         self._kept: dict[str, tuple[object, Any, object]] = {}
+        self._known: KnownTexts | None = None
+
+    def remember_texts(self, wanted: bool) -> None:
+        """Whether, without gradients, features of equal prompts are computed once; what was known is forgotten if not."""
+        self._known = (self._known or KnownTexts()) if wanted else None
 
     def text(self, prompt: TextPrompt) -> Tensor:
         """Unit-length text features of every class under every prefix, [G, C, d]."""
+        if self._known is not None and not torch.is_grad_enabled():
+            return self._known.find(prompt, self._text)
         if not any(t.requires_grad for t in prompt.tensors()):
             return self._keep("features", prompt.tensors(), lambda: self._text(prompt))
         return self._text(prompt)
@@ -219,7 +228,7 @@ class Fast:
 
     def __getstate__(self) -> dict[str, object]:
         """Without what is kept: it is known by addresses in memory, which mean nothing in another process."""
-        return self.__dict__ | {"_kept": {}}
+        return self.__dict__ | {"_kept": {}, "_known": self._known and KnownTexts()}
 
     def _keep(self, kind: str, tensors: Sequence[Tensor], compute: Callable[[], Any]) -> Any:
         """The last result of its kind, as long as its tensors are the same and unchanged."""

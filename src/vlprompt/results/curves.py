@@ -118,7 +118,7 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[str, float, float]]) -> None:
         shown = f"{method} {y:.1f}"
         axes.annotate(shown, (x, y), xytext=(1.04, (place - low) / (high - low)), textcoords="axes fraction",
                       fontsize=LABEL, color=look_of(method)["color"], va="center", annotation_clip=False,
-                      arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3},
+                      arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3, "relpos": (0, 0.5)},
                       fontweight="bold" if "lamm" in method else "normal")  # fmt: skip
     axes.set_xlim(right=right * 1.06 if axes.get_xscale() == "log" else right + 0.02 * (right - axes.get_xlim()[0]))
 

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 GREY = "#6E6E6E"
 # Okabe and Ito, darkened where a line on white would be faint
 COLOURS = {
-    ZERO_SHOT: GREY, "linear_probe": INK, "tip_adapter": "#8A6D3B", "tip_adapter_f": "#8A6D3B", "coop": "#0072B2",
+    ZERO_SHOT: GREY, "linear_probe": INK, "tip_adapter": "#8A6D3B", "tip_adapter_f": "#5B4520", "coop": "#0072B2",
     "cocoop": "#2F93CC", "proda": "#B8860B", "vpt": "#7A4FA3", "ivlp": "#A05195", "maple": "#D55E00",
-    "ctp+tft": "#B8588F", "ctp": "#B8588F", "tft": "#B8588F", "lamm": "#009E73",
+    "ctp+tft": "#B8588F", "ctp": "#D98CB8", "tft": "#7D2C5C", "lamm": "#009E73",
 }  # fmt: skip
 MARKS = {
     ZERO_SHOT: "*", "linear_probe": "x", "tip_adapter": "1", "tip_adapter_f": "2", "coop": "o", "cocoop": "s", "proda": "p",
-    "vpt": "<", "ivlp": ">", "maple": "^", "ctp+tft": "D", "ctp": "d", "tft": "h", "lamm": "P",
+    "vpt": "<", "ivlp": ">", "maple": "^", "ctp+tft": "D", "ctp": "v", "tft": "H", "lamm": "P",
 }  # fmt: skip
 LABEL = 8  # points
 

@@ -27,12 +27,10 @@ class PromptAPI(LitAPI):
     def setup(self, device: str) -> None:
         """Loads the run; LitServe's device is not used, `where` is."""
         from vlprompt.run import Run
-        from vlprompt.serving.texts import remember_texts
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one decides
         signal.signal(signal.SIGTERM, self.loop.stop)
         self.run = Run.load(self.source, self.backbone, device=self.where, precision=self.precision)
-        remember_texts(self.run.method)
         own = self.run.backbone
         # pictures arrive cropped: of a picture of that size, "squash" makes nothing else
         own.preprocessing = replace(own.preprocessing, resize="squash")
