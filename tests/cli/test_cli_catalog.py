@@ -16,6 +16,7 @@ def test_list(vlprompt):
 def test_check(vlprompt, tmp_path):
     said = vlprompt("data", "check", "eurosat", "--root", str(tmp_path))
     assert said.code == 1 and "2750/" in said.out and "zenodo.org" in said.out
+    assert said.err == ""  # the report says all
     place = tmp_path / "eurosat" / "2750"
     from PIL import Image
 
