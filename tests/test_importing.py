@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,21 @@ def test_half_precision_and_the_prompt_learner_alone(name: str, tmp_path: Path) 
     assert found.info["method"] == method_name(about)
 
 
+@pytest.mark.parametrize("name", ["coop_end_n4", "cocoop_n4", "maple_d3_n3"])
+@pytest.mark.parametrize("places", [(0, 0), (1,), (0, 1, 1), (2,)])
+def test_wrappers_of_data_parallel_are_left_out(name: str, places: tuple[int, ...], tmp_path: Path) -> None:
+    """module.module.prompt_learner.ctx, prompt_learner.module.ctx, ..."""
+    about, arrays = case(name)
+    wrapped = {}
+    for key, value in state_of(about, arrays).items():
+        parts = key.split(".")
+        for place in places:
+            parts.insert(min(place, len(parts) - 1), "module")
+        wrapped[".".join(parts)] = value
+    run = imported(saved_as(tmp_path / "model.pth.tar-50", wrapped), about)
+    assert np.abs(logits(run, about) - arrays["out.logits"]).max() <= about["tolerances"]["out.logits"]
+
+
 @pytest.mark.parametrize("name", ["coop_csc_n3", "cocoop_ctxinit", "maple_d1_n2", "coop_lamm_ctxinit"])
 def test_other_words_than_the_file_was_written_with_are_noticed(name: str, tmp_path: Path) -> None:
     about, arrays = case(name)
@@ -239,6 +255,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     whole = file.read_bytes()
     for content, words in (
         (b"", "zip format"), (b"PK\x03\x04" + bytes(50), "zip format"), (whole[: len(whole) // 2], "zip format"),
+        (pickle.dumps({"ctx": Stranger()}), "zip format.*somebody you trust"),
     ):  # fmt: skip
         file.write_bytes(content)
         with pytest.raises(RunError, match=words):
