@@ -170,6 +170,29 @@ def test_other_words_than_the_file_was_written_with_are_noticed(name: str, tmp_p
     assert "check the class names" in imported(file, turned).info["notices"][1]
 
 
+def test_nothing_is_overwritten_unasked_and_nothing_stays_of_a_former_run(tmp_path: Path) -> None:
+    about, arrays = case("coop_end_n4")
+    file, out = saved_as(tmp_path / "model.pth.tar-50", state_of(about, arrays)), tmp_path / "run"
+    imported(file, about, out=out)
+    with pytest.raises(RunError, match="run: holds a finished run: choose another folder or overwrite it"):
+        imported(file, about, out=out)
+    (out / "log.jsonl").write_text('{"event": "message", "text": "of the former run"}\n', encoding="utf-8")
+    for name in ("predictions.csv", "checkpoint.safetensors", "report.html", "notes.txt"):
+        (out / name).write_text("of the former run", encoding="utf-8")
+    (out / "report-figures").mkdir()
+    (out / "report-figures" / "classes.png").write_bytes(b"of the former run")
+    imported(file, about, out=out, overwrite=True)
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "log.jsonl", "notes.txt", "prompts.safetensors", "run.json"]
+    assert (out / "log.jsonl").read_bytes() == b""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(RunError, match="other: exists already and is not empty"):
+        imported(file, about, out=other)
+    with pytest.raises(RunError, match="is a file, not a folder"):
+        imported(file, about, out=file)
+
+
 def test_class_names_from_a_file(tmp_path: Path) -> None:
     about, arrays = case("coop_end_n4")
     file = tmp_path / "model.pth.tar-50"

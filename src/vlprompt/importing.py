@@ -28,6 +28,7 @@ from vlprompt.errors import OptionError, RunError, nearest
 from vlprompt.fitting import ZERO_SHOT_TEMPLATES, title
 from vlprompt.methods.base import Method
 from vlprompt.pickled import Stored, open_pickled, tensors_by_name
+from vlprompt.results.records import FILES, check_place, remove_former
 from vlprompt.run import PRECISIONS, Run
 
 METHODS = ("coop", "cocoop", "vpt", "ivlp", "maple", "lamm", "coop+lamm", "maple+lamm")
@@ -56,6 +57,7 @@ def import_checkpoint(
     device: str = "auto",
     precision: str = "float32",
     out: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Run:
     """A published checkpoint as a run.
 
@@ -64,11 +66,14 @@ def import_checkpoint(
     options: what shapes do not say, such as name_position (coop; "end" if not given) and context_init (ivlp,
     maple; "a photo of a" if not given). template: the words of vpt and lamm, which have no learned context.
     shots: LAMM's losses use it when training goes on. out: folder to save the run in.
+    overwrite: replace the run that `out` holds.
 
-    RunError for a file that cannot be read, or whose tensors are missing, surplus or of other sizes than
+    RunError for an `out` that is not empty, for a file that cannot be read, or whose tensors are missing, surplus or of other sizes than
     the backbone's; OptionError for a method or option that does not go with it. Nothing in the file is run.
     """
     path = Path(path)
+    if out is not None:
+        check_place(Path(out), overwrite)
     if method is not None and method not in METHODS:
         raise OptionError(f'checkpoints of method "{method}" cannot be imported: {nearest(method, METHODS)}')
     names = read_names(class_names) if isinstance(class_names, (str, Path)) else tuple(class_names)
@@ -121,6 +126,7 @@ def import_checkpoint(
     info["settings"] = info["imported"]["sha256"][:16]
     run = Run(learned.eval(), backbone, info)
     if out is not None:
+        remove_former(Path(out), FILES)
         run.save(out)
     return run
 

@@ -47,6 +47,13 @@ def test_import(vlprompt, backbone, tmp_path):
     assert said.code == 0, said.err
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     assert info["options"]["context_tokens"] == 4 and info["options"]["name_position"] == "front"
+    again = ("import", str(tmp_path / "model.pth.tar-50"), "--classes", str(names), "--backbone", backbone, "--out",
+             str(tmp_path / "run"))  # fmt: skip
+    said = vlprompt(*again)
+    assert said.code == 1 and "holds a finished run: choose another folder or overwrite it (--overwrite)" in said.err
+    said = vlprompt(*again, "--overwrite")
+    assert said.code == 0, said.err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["options"]["name_position"] == "end"
     said = vlprompt("import", str(names), "--classes", str(names), "--backbone", backbone)
     assert said.code == 1 and "zip format" in said.err
     said = vlprompt("import", str(names), "--classes", str(names), "--set", "name_positoin=front")
