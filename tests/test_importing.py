@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from backbone_weights import make_images, normal  # noqa: E402
 from run_case import METHOD_NAMES, backbone_of, templates  # noqa: E402
 
-from vlprompt.errors import OptionError, RunError  # noqa: E402
+from vlprompt.errors import DataError, OptionError, RunError  # noqa: E402
 from vlprompt.importing import import_checkpoint  # noqa: E402
 from vlprompt.methods.base import Batch  # noqa: E402
 from vlprompt.run import Run  # noqa: E402
@@ -201,6 +201,12 @@ def test_class_names_from_a_file(tmp_path: Path) -> None:
     names.write_text("\n".join(about["class_names"]) + "\n", encoding="utf-8")
     run = import_checkpoint(file, "coop", names, backbone_of(json.dumps(about["backbone"])))
     assert list(run.class_names) == about["class_names"]
+    keyed = "".join(f"{i}\t{name}\n" for i, name in reversed(list(enumerate(about["class_names"]))))
+    names.write_text(keyed, encoding="utf-8")
+    assert list(import_checkpoint(file, "coop", names, run.backbone).class_names) == about["class_names"]
+    names.write_text(keyed, encoding="utf-16")
+    with pytest.raises(DataError, match="classes.txt: is not UTF-8 text"):
+        import_checkpoint(file, "coop", names, run.backbone)
     with pytest.raises(OptionError, match="no class names"):
         import_checkpoint(file, "coop", tmp_path / "none.txt", run.backbone)
 

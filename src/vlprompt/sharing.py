@@ -21,7 +21,16 @@ from vlprompt.clip.locating import NAMED
 from vlprompt.errors import OptionError, RunError
 from vlprompt.hub import HUB_ID, PREFIX, plain_errors
 from vlprompt.model_card import card, hub_metadata
-from vlprompt.results.records import CARD, INFO, LOG, TENSORS, check_place, read_run, read_tensors, remove_former
+from vlprompt.results.records import (
+    CARD,
+    INFO,
+    LOG,
+    TENSORS,
+    check_place,
+    read_run,
+    read_tensors,
+    remove_former,
+)
 
 LOGIN = 'set HF_TOKEN or log in with "hf auth login"'
 _ABSOLUTE = re.compile(r"[/\\~]|[A-Za-z]:[/\\]")

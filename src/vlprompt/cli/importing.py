@@ -18,7 +18,7 @@ def import_(
     )],
     classes: Annotated[Path, typer.Option(
         "--classes", metavar="FILE", show_default=False,
-        help="the class names that it was trained with, one a line in label order",
+        help="the class names that it was trained with, one a line in label order, or lines of key, tab, name",
     )],
     method: Annotated[str | None, typer.Option(
         "--method", "-m", metavar="NAME", show_default=False,
