@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from backbone_weights import make_images, normal  # noqa: E402
 from run_case import METHOD_NAMES, backbone_of, templates  # noqa: E402
 
-from vlprompt.errors import OptionError, RunError  # noqa: E402
+from vlprompt.errors import DataError, OptionError, RunError  # noqa: E402
 from vlprompt.importing import import_checkpoint  # noqa: E402
 from vlprompt.methods.base import Batch  # noqa: E402
 from vlprompt.run import Run  # noqa: E402
@@ -138,6 +139,21 @@ def test_half_precision_and_the_prompt_learner_alone(name: str, tmp_path: Path) 
     assert found.info["method"] == method_name(about)
 
 
+@pytest.mark.parametrize("name", ["coop_end_n4", "cocoop_n4", "maple_d3_n3"])
+@pytest.mark.parametrize("places", [(0, 0), (1,), (0, 1, 1), (2,)])
+def test_wrappers_of_data_parallel_are_left_out(name: str, places: tuple[int, ...], tmp_path: Path) -> None:
+    """module.module.prompt_learner.ctx, prompt_learner.module.ctx, ..."""
+    about, arrays = case(name)
+    wrapped = {}
+    for key, value in state_of(about, arrays).items():
+        parts = key.split(".")
+        for place in places:
+            parts.insert(min(place, len(parts) - 1), "module")
+        wrapped[".".join(parts)] = value
+    run = imported(saved_as(tmp_path / "model.pth.tar-50", wrapped), about)
+    assert np.abs(logits(run, about) - arrays["out.logits"]).max() <= about["tolerances"]["out.logits"]
+
+
 @pytest.mark.parametrize("name", ["coop_csc_n3", "cocoop_ctxinit", "maple_d1_n2", "coop_lamm_ctxinit"])
 def test_other_words_than_the_file_was_written_with_are_noticed(name: str, tmp_path: Path) -> None:
     about, arrays = case(name)
@@ -154,6 +170,29 @@ def test_other_words_than_the_file_was_written_with_are_noticed(name: str, tmp_p
     assert "check the class names" in imported(file, turned).info["notices"][1]
 
 
+def test_nothing_is_overwritten_unasked_and_nothing_stays_of_a_former_run(tmp_path: Path) -> None:
+    about, arrays = case("coop_end_n4")
+    file, out = saved_as(tmp_path / "model.pth.tar-50", state_of(about, arrays)), tmp_path / "run"
+    imported(file, about, out=out)
+    with pytest.raises(RunError, match="run: holds a finished run: choose another folder or overwrite it"):
+        imported(file, about, out=out)
+    (out / "log.jsonl").write_text('{"event": "message", "text": "of the former run"}\n', encoding="utf-8")
+    for name in ("predictions.csv", "checkpoint.safetensors", "report.html", "notes.txt"):
+        (out / name).write_text("of the former run", encoding="utf-8")
+    (out / "report-figures").mkdir()
+    (out / "report-figures" / "classes.png").write_bytes(b"of the former run")
+    imported(file, about, out=out, overwrite=True)
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "log.jsonl", "notes.txt", "prompts.safetensors", "run.json"]
+    assert (out / "log.jsonl").read_bytes() == b""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(RunError, match="other: exists already and is not empty"):
+        imported(file, about, out=other)
+    with pytest.raises(RunError, match="is a file, not a folder"):
+        imported(file, about, out=file)
+
+
 def test_class_names_from_a_file(tmp_path: Path) -> None:
     about, arrays = case("coop_end_n4")
     file = tmp_path / "model.pth.tar-50"
@@ -162,6 +201,12 @@ def test_class_names_from_a_file(tmp_path: Path) -> None:
     names.write_text("\n".join(about["class_names"]) + "\n", encoding="utf-8")
     run = import_checkpoint(file, "coop", names, backbone_of(json.dumps(about["backbone"])))
     assert list(run.class_names) == about["class_names"]
+    keyed = "".join(f"{i}\t{name}\n" for i, name in reversed(list(enumerate(about["class_names"]))))
+    names.write_text(keyed, encoding="utf-8")
+    assert list(import_checkpoint(file, "coop", names, run.backbone).class_names) == about["class_names"]
+    names.write_text(keyed, encoding="utf-16")
+    with pytest.raises(DataError, match="classes.txt: is not UTF-8 text"):
+        import_checkpoint(file, "coop", names, run.backbone)
     with pytest.raises(OptionError, match="no class names"):
         import_checkpoint(file, "coop", tmp_path / "none.txt", run.backbone)
 
@@ -239,6 +284,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     whole = file.read_bytes()
     for content, words in (
         (b"", "zip format"), (b"PK\x03\x04" + bytes(50), "zip format"), (whole[: len(whole) // 2], "zip format"),
+        (pickle.dumps({"ctx": Stranger()}), "zip format.*somebody you trust"),
     ):  # fmt: skip
         file.write_bytes(content)
         with pytest.raises(RunError, match=words):

@@ -99,7 +99,7 @@ def test_pushed_and_pulled(run: Path, pictures: Path, backbone: Path, tmp_path: 
     with serve(Hub({}, root=tmp_path / "hub", tokens=(TOKEN,))) as hub:
         home, out = tmp_path / "home", tmp_path / "out" / "pulled"
         (without,) = vlprompt(home, hub.url, ["push", run, "me/fruit"])
-        sent, twice, theirs, update, back, again, replaced = vlprompt(
+        sent, twice, theirs, update, back, again = vlprompt(
             home, hub.url,
             ["push", run, "me/fruit", "--private", "--license", "apache-2.0"],
             ["push", run, "me/fruit"],
@@ -107,9 +107,10 @@ def test_pushed_and_pulled(run: Path, pictures: Path, backbone: Path, tmp_path: 
             ["push", run, "me/fruit", "--overwrite", "--with-log"],
             ["pull", "me/fruit", out],
             ["pull", "me/fruit", out],
-            ["pull", "me/fruit", out, "--overwrite"],
             token=TOKEN,
         )  # fmt: skip
+        (out / "predictions.csv").write_text("of a former run")
+        (replaced,) = vlprompt(home, hub.url, ["pull", "me/fruit", out, "--overwrite"], token=TOKEN)
         (hidden,) = vlprompt(tmp_path / "other home", hub.url, ["pull", "me/fruit", tmp_path / "nothing"])
     assert without.code == 1 and "HF_TOKEN" in without.err
     assert (sent.code, sent.out) == (0, f"{hub.url}/me/fruit")
@@ -117,7 +118,7 @@ def test_pushed_and_pulled(run: Path, pictures: Path, backbone: Path, tmp_path: 
     assert theirs.code == 1 and "them/fruit" in theirs.err
     assert update.code == 0, update.err
     assert (back.code, back.out) == (0, str(out))
-    assert again.code == 1 and "not empty" in again.err
+    assert again.code == 1 and "holds a finished run" in again.err
     assert replaced.code == 0, replaced.err
     assert hidden.code == 1 and "me/fruit" in hidden.err and not (tmp_path / "nothing").exists()
     assert hub.private == {"me/fruit"}

@@ -23,11 +23,13 @@ from torch import Tensor
 import vlprompt
 from vlprompt import methods
 from vlprompt.clip.backbone import Backbone
+from vlprompt.data.naming import read_names
 from vlprompt.data.task import DEFAULT_TEMPLATE, Task
 from vlprompt.errors import OptionError, RunError, nearest
 from vlprompt.fitting import ZERO_SHOT_TEMPLATES, title
 from vlprompt.methods.base import Method
 from vlprompt.pickled import Stored, open_pickled, tensors_by_name
+from vlprompt.results.records import FILES, check_place, remove_former
 from vlprompt.run import PRECISIONS, Run
 
 METHODS = ("coop", "cocoop", "vpt", "ivlp", "maple", "lamm", "coop+lamm", "maple+lamm")
@@ -56,22 +58,27 @@ def import_checkpoint(
     device: str = "auto",
     precision: str = "float32",
     out: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Run:
     """A published checkpoint as a run.
 
     path: the file. method: one of METHODS; None: what the names of its tensors say. class_names: as it was
-    trained with, in label order; or a file of one name a line. backbone: the CLIP it was trained on.
+    trained with, in label order; or a file of one name a line, or of key, tab, name. backbone: the CLIP it was trained on.
     options: what shapes do not say, such as name_position (coop; "end" if not given) and context_init (ivlp,
     maple; "a photo of a" if not given). template: the words of vpt and lamm, which have no learned context.
     shots: LAMM's losses use it when training goes on. out: folder to save the run in.
+    overwrite: replace the run that `out` holds.
 
-    RunError for a file that cannot be read, or whose tensors are missing, surplus or of other sizes than
-    the backbone's; OptionError for a method or option that does not go with it. Nothing in the file is run.
+    RunError for an `out` that is not empty, for a file that cannot be read, or whose tensors are missing, surplus or of other sizes than
+    the backbone's; OptionError for a method or option that does not go with it;
+    DataError for a file of class names that is none. Nothing in the file is run.
     """
     path = Path(path)
+    if out is not None:
+        check_place(Path(out), overwrite)
     if method is not None and method not in METHODS:
         raise OptionError(f'checkpoints of method "{method}" cannot be imported: {nearest(method, METHODS)}')
-    names = read_names(class_names) if isinstance(class_names, (str, Path)) else tuple(class_names)
+    names = names_of(class_names) if isinstance(class_names, (str, Path)) else tuple(class_names)
     with open_pickled(path) as held:
         stored = {with_prefix(name): value for name, value in tensors_by_name(held.content).items()}
         shapes = {name: value.shape for name, value in stored.items() if is_learned(name)}
@@ -121,6 +128,7 @@ def import_checkpoint(
     info["settings"] = info["imported"]["sha256"][:16]
     run = Run(learned.eval(), backbone, info)
     if out is not None:
+        remove_former(Path(out), FILES)
         run.save(out)
     return run
 
@@ -278,14 +286,13 @@ def doubt_of_words(learned: Method, stored: Mapping[str, Stored], load: Callable
     ]
 
 
-def read_names(path: str | Path) -> tuple[str, ...]:
-    """Class names from a file: one a line, in label order."""
+def names_of(path: str | Path) -> tuple[str, ...]:
+    """Class names from a file, in label order; see `naming.read_names`."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise OptionError(f"{path}: no class names can be read from it ({error.strerror or error})") from error
-    lines = [line.strip() for line in data.decode("utf-8-sig", errors="replace").splitlines()]
-    return tuple(line for line in lines if line and not line.startswith("#"))
+    return read_names(data, str(path))
 
 
 def sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,7 @@ DTYPES = {
     "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32,
     "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
 }  # fmt: skip
+_WRAPPED = re.compile(r"(?<![^.])module\.")  # a whole component of a name
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ def open_pickled(path: Path) -> Iterator[Pickled]:
         zipped = zipfile.is_zipfile(path)
     if not zipped:
         raise RunError(
-            f"{path}: not a checkpoint in the zip format that torch.save has written since version 1.6; "
-            "load it with torch and save it again"
+            f"{path}: not a whole file in the zip format that torch.save has written since torch 1.6; only if it is "
+            "an older checkpoint from somebody you trust, convert it: torch.load runs what such a file tells it to"
         )
     with _damaged(path):
         archive = zipfile.ZipFile(path)
@@ -170,9 +172,12 @@ def _read(archive: zipfile.ZipFile, folder: str, stored: Stored) -> Tensor:
 
 
 def tensors_by_name(content: Any) -> dict[str, Stored]:
-    """The tensors of a state dict, bare or under "state_dict", names without DataParallel's "module."."""
+    """The tensors of a state dict, bare or under "state_dict", names without every "module." of DataParallel.
+
+    It may wrap the whole, a part, or both; no published method has a module of that name.
+    """
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):
         return {}
-    return {str(k).removeprefix("module."): v for k, v in content.items() if isinstance(v, Stored)}
+    return {_WRAPPED.sub("", str(k)): v for k, v in content.items() if isinstance(v, Stored)}

@@ -21,7 +21,16 @@ from vlprompt.clip.locating import NAMED
 from vlprompt.errors import OptionError, RunError
 from vlprompt.hub import HUB_ID, PREFIX, plain_errors
 from vlprompt.model_card import card, hub_metadata
-from vlprompt.results.records import CARD, INFO, LOG, TENSORS, read_run, read_tensors
+from vlprompt.results.records import (
+    CARD,
+    INFO,
+    LOG,
+    TENSORS,
+    check_place,
+    read_run,
+    read_tensors,
+    remove_former,
+)
 
 LOGIN = 'set HF_TOKEN or log in with "hf auth login"'
 _ABSOLUTE = re.compile(r"[/\\~]|[A-Za-z]:[/\\]")
@@ -60,14 +69,11 @@ def push(run: str | Path, repo_id: str, *, private: bool = False, revision: str 
 def pull(repo_id: str, folder: str | Path, *, revision: str | None = None, overwrite: bool = False) -> Path:
     """Fetches a run from the hub into a folder, which appears whole or not at all.
 
-    revision: branch, tag or commit. overwrite: replace the files of a run that the folder holds. Raises RunError.
+    revision: branch, tag or commit. overwrite: replace the run that the folder holds. Raises RunError.
     """
     target = Path(folder)
     check_id(repo_id.removeprefix(PREFIX))
-    if target.exists() and not target.is_dir():
-        raise RunError(f"{target}: is a file, not a folder")
-    if target.exists() and any(target.iterdir()) and not overwrite:
-        raise RunError(f"{target}: exists already and is not empty: choose another folder or overwrite it (--overwrite)")
+    check_place(target, overwrite)
     held = fetch_run(repo_id, revision)
     names = [name for name in (TENSORS, CARD, LOG, INFO) if (held / name).is_file()]
     part = target.parent / f".{target.name}.{os.getpid()}.part"
@@ -76,6 +82,7 @@ def pull(repo_id: str, folder: str | Path, *, revision: str | None = None, overw
         for name in names:
             shutil.copyfile(held / name, part / name)
         if target.exists():
+            remove_former(target, names)
             for name in names:  # run.json last, as when a run is saved
                 os.replace(part / name, target / name)
         else:

@@ -16,6 +16,7 @@ def test_list(vlprompt):
 def test_check(vlprompt, tmp_path):
     said = vlprompt("data", "check", "eurosat", "--root", str(tmp_path))
     assert said.code == 1 and "2750/" in said.out and "zenodo.org" in said.out
+    assert said.err == ""  # the report says all
     place = tmp_path / "eurosat" / "2750"
     from PIL import Image
 
@@ -46,6 +47,13 @@ def test_import(vlprompt, backbone, tmp_path):
     assert said.code == 0, said.err
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     assert info["options"]["context_tokens"] == 4 and info["options"]["name_position"] == "front"
+    again = ("import", str(tmp_path / "model.pth.tar-50"), "--classes", str(names), "--backbone", backbone, "--out",
+             str(tmp_path / "run"))  # fmt: skip
+    said = vlprompt(*again)
+    assert said.code == 1 and "holds a finished run: choose another folder or overwrite it (--overwrite)" in said.err
+    said = vlprompt(*again, "--overwrite")
+    assert said.code == 0, said.err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["options"]["name_position"] == "end"
     said = vlprompt("import", str(names), "--classes", str(names), "--backbone", backbone)
     assert said.code == 1 and "zip format" in said.err
     said = vlprompt("import", str(names), "--classes", str(names), "--set", "name_positoin=front")

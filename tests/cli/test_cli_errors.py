@@ -1,6 +1,7 @@
 """Every kind of bad input: one line on stderr, the right exit code, never a trace."""
 
 import errno
+from zipfile import ZipFile
 
 import pytest
 
@@ -42,6 +43,11 @@ WRONG = [
     (["predict", "{run}"], 2, "missing argument"),
     (["predict", "{run}", "{empty}"], 1, "no pictures in this folder"),
     (["predict", "{run}", "{empty}/*.jpg"], 1, "no file matches"),
+    (["predict", "{run}", "{archive}"], 1, "photos.zip: is an archive"),
+    (["predict", "{run}", "{pictures}", "{archive}", "--out", "{empty}/x"], 1, "unpack it and give the folder"),
+    (["predict", "{run}", "{pictures}", "/no/a.jpg", "--out", "{empty}/x"], 1, "/no/a.jpg: there is no such file"),
+    (["embed", "{pictures}", "/no/a.jpg", "--out", "{empty}/x"], 1, "/no/a.jpg: there is no such file"),
+    (["embed", "{archive}", "--out", "{empty}/x"], 1, "photos.zip: is an archive"),
     (["predict", "{run}", "a.jpg", "--json", "--csv"], 2, "exclude each other"),
     (["predict", "{run}", "a.jpg", "--top", "0"], 2, "--top"),
     (["report", "{pictures}"], 1, "no run.json in it"),
@@ -67,10 +73,12 @@ def places(pictures, backbone, trained, tmp_path_factory):
     (folder / "empty").mkdir()
     (folder / "one" / "only").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(folder / "one" / "only" / "a.png")
+    with ZipFile(folder / "photos.zip", "w") as archive:
+        archive.write(folder / "one" / "only" / "a.png", "only/a.png")
     other = save_huggingface(folder / "other", seed=3)
     return {
         "pictures": pictures, "backbone": backbone, "run": trained, "file": folder / "file.csv", "empty": folder / "empty",
-        "oneclass": folder / "one", "otherbone": other,
+        "oneclass": folder / "one", "otherbone": other, "archive": folder / "photos.zip",
     }  # fmt: skip
 
 

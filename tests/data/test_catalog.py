@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -215,6 +216,39 @@ def test_variants_of_imagenet(tmp_path, name, beside):
     assert dataset.class_keys == tuple(some)
     assert counts(dataset) == {"test": 2 * len(some)}
     assert check(name, tmp_path).missing == ()
+
+
+def test_check_counts_what_is_there_and_names_what_is_not(tmp_path):
+    names = ("2012 Tesla Model S", "2000 AM General Hummer SUV")
+    split = {part: [[f"cars_{'test' if part == 'test' else 'train'}/{part}{i}.jpg", i, name] for i, name in enumerate(names)]
+             for part in SPLITS}  # fmt: skip
+    cars = {f"cars_train/{part}{i}.jpg": png(f"{part}{i}") for part in ("train", "val") for i in (0, 1)}
+    write(tmp_path / "stanford_cars", cars | {"split_zhou_StanfordCars.json": json.dumps(split)})
+    report = check("stanford_cars", tmp_path)
+    assert [part.path for part in report.missing] == ["cars_test/"]
+    assert report.usable and not report.complete and report.found == {"classes": 2, "train": 2, "val": 0, "test": 2}
+    assert "val: 0, expected 1635" in report.lines() and "test: 2, expected 8041" in report.lines()
+    assert "note: there is no test split; the validation pictures are used for testing" in report.lines()
+
+    write(tmp_path / "imagenet", {f"images/train/{key}/0.JPEG": png(key) for key in KEYS} | {"classnames.txt": CLASSNAMES})
+    report = check("imagenet", tmp_path)
+    assert [part.path for part in report.missing] == ["images/val/"]
+    assert not report.usable and report.found == {"classes": 4, "train": 4, "test": 0}
+    lines = report.lines()
+    assert "test: 0, expected 50000" in lines and any(line.startswith("missing: images/val/, from image-net.org") for line in lines)
+    (tmp_path / "imagenet" / "classnames.txt").unlink()
+    assert check("imagenet", tmp_path).found == {}
+
+    food = {path: data for path, data in tree("food101").items() if not path.startswith("images/")}
+    (write(tmp_path / "food-101", food) / "images" / "apple_pie").mkdir(parents=True)
+    report = check("food101", tmp_path)
+    assert [part.path for part in report.missing] == ["images/"] and not report.usable
+    assert "no pictures in its images/; they come from data.vision.ee.ethz.ch" in (report.problem or "")
+
+
+def test_sources_can_be_put_into_a_sentence():
+    for entry in ENTRIES:
+        assert not any(part.source.startswith("in ") for part in entry.all_parts)
 
 
 def test_nothing_there(tmp_path):

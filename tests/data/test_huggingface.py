@@ -96,6 +96,22 @@ def test_bytes_alone_and_files_beside(tmp_path):
             dataset.read(item)
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/data/cats/0.png", r"only paths such as /data/cats/0.png, which lead out of its folder.*embed_table_storage"),
+        ("../0.png", "lead out of its folder"), ("cats/0.png", "which are not there: give the folder of pictures"),
+        (None, "neither bytes nor paths"),
+    ],
+)  # fmt: skip
+def test_paths_without_pictures_are_refused_at_once(tmp_path, path, message):
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = pa.array([{"bytes": None, "path": path}] * 4, kind)
+    pq.write_table(pa.table({"image": cells, "label": list("abab")}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=f"x.parquet: .*{message}"):
+        open_dataset(tmp_path / "x.parquet")
+
+
 def test_equal_pictures_in_two_splits_are_found(tmp_path):
     from vlprompt.data.dataset import duplicates_across_splits
 
@@ -138,6 +154,21 @@ def held(tmp_path, monkeypatch):
         return datasets.Dataset.from_dict({"image": cells, "label": labels, "weight": [0.5] * len(labels)}, features=kinds)
 
     return datasets.DatasetDict({"train": part([0, 1, 2, 0, 1, 2]), "test": part([2, 1, 0]), "unsupervised": part([0])})
+
+
+def test_the_advice_for_a_folder_of_pictures_that_was_written_as_paths(held, tmp_path):
+    import datasets
+
+    cells = []
+    for i in range(4):
+        (tmp_path / f"{i}.png").write_bytes(png(i))
+        cells.append(str(tmp_path / f"{i}.png"))
+    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    made = datasets.Dataset.from_dict({"image": cells, "label": [0, 1, 0, 1]}, features=kinds)
+    (tmp_path / "out").mkdir()
+    made.with_format("arrow").map(datasets.table.embed_table_storage, batched=True).to_parquet(str(tmp_path / "out" / "x.parquet"))
+    dataset = open_dataset(tmp_path / "out" / "x.parquet")
+    assert {dataset.read(item) for item in dataset.all_items} == {png(i) for i in range(4)}
 
 
 def test_objects_of_datasets(held, tmp_path):

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from making import grid
 
 from vlprompt.data import open_dataset
-from vlprompt.data.naming import class_names, prettified, prettify, sorted_keys
+from vlprompt.data.naming import class_names, prettified, prettify, read_classes, read_names, sorted_keys
 from vlprompt.errors import DataError
 
 
@@ -102,3 +102,48 @@ def test_a_classes_file_in_the_data_set_is_used(make):
     (root / "classes.txt").write_text("cat\n")
     with pytest.raises(DataError, match="1 lines for 2 classes"):
         open_dataset(root)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("sea lake\nrice field\n", ("sea lake", "rice field")),
+        ("7 up\n101 dalmatians\n", ("7 up", "101 dalmatians")),
+        ("tench, Tinca tinca\ngoldfish, Carassius auratus\n", ("tench, Tinca tinca", "goldfish, Carassius auratus")),
+        ("# a remark\n\ncat\r\ndog", ("cat", "dog")),
+        ("1\tsea lake\n0\trice field\n", ("rice field", "sea lake")),
+        ("10\tc\n9\tb\n", ("b", "c")),
+        ("label\tname\n0\tsea lake\n1\trice field\n", ("sea lake", "rice field")),
+        ("label,name\n0,sea lake\n1,\"tench, Tinca tinca\"\n", ("sea lake", "tench, Tinca tinca")),
+        ("Faces\tface\ncar_side\tcar side\n", ("face", "car side")),
+        ("n01440764 tench\nn01443537 goldfish\nn01484850 great white shark\n", ("tench", "goldfish", "great white shark")),
+        ("n01443537\tgoldfish\nn01440764\ttench\n", ("tench", "goldfish")),
+    ],
+)
+def test_names_from_a_file_alone(text, names):
+    assert read_names(text.encode(), "names.txt") == names
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("cat\ndog\n".encode("utf-16"), "is not UTF-8 text .* save it as UTF-8"),
+        ("cat\ndog\n".encode("utf-16-le"), "is not UTF-8 text"),
+        ("K\xe4fer\n".encode("latin-1"), "is not UTF-8 text .*at byte 1"),
+        (b'["cat", "dog"]', "looks like JSON; write one name a line"),
+        (b"0\tcat\n0\tdog\n", "no key twice"),
+        (b"0,tench, Tinca tinca\n1,goldfish\n", "names with commas in quotes"),
+        (b"Faces\tface\ncar side\n", "a key and a name on every line"),
+        (b"# nothing\n", "no class names in it"),
+    ],
+)
+def test_files_of_names_that_cannot_be_told(data, message):
+    with pytest.raises(DataError, match=f"names.txt: .*{message}"):
+        read_names(data, "names.txt")
+
+
+def test_classes_files_of_wordnet_ids_and_spaces_and_of_other_encodings():
+    keys = ["n01440764", "n01443537"]
+    assert read_classes(b"n01440764 tench\nn01443537 gold fish\n", keys, "classes.txt") == dict(zip(keys, ("tench", "gold fish"), strict=True))
+    with pytest.raises(DataError, match="classes.txt: is not UTF-8"):
+        read_classes("cat\ndog\n".encode("utf-16"), ["a", "b"], "classes.txt")

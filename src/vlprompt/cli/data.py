@@ -10,6 +10,7 @@ import typer
 
 from vlprompt.cli import shared
 from vlprompt.cli.console import say, show
+from vlprompt.cli.guarding import Stop
 from vlprompt.errors import OptionError
 
 
@@ -40,7 +41,7 @@ def data(
         if name is None or root is None:
             raise OptionError("data check: give the name of a data set (see vlprompt data list) and --root DIR")
         if not show_check(name, root, json_):
-            raise typer.Exit(1)
+            raise Stop(1)
         return
     if name is not None:
         raise OptionError(f"data takes one path, and {name} is a second one")

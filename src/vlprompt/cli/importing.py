@@ -18,13 +18,14 @@ def import_(
     )],
     classes: Annotated[Path, typer.Option(
         "--classes", metavar="FILE", show_default=False,
-        help="the class names that it was trained with, one a line in label order",
+        help="the class names that it was trained with, one a line in label order, or lines of key, tab, name",
     )],
     method: Annotated[str | None, typer.Option(
         "--method", "-m", metavar="NAME", show_default=False,
         help="coop, cocoop, vpt, ivlp, maple, lamm, coop+lamm or maple+lamm; what its tensors say if not given",
     )] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="run folder to write")] = Path("imported"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run that the folder holds")] = False,
     set_: Annotated[list[str] | None, typer.Option(
         "--set", metavar="OPTION=VALUE", show_default=False,
         help="what no tensor tells, such as name_position=front (coop) or context_init=\"a photo of a\" (ivlp, maple)",
@@ -49,7 +50,7 @@ def import_(
 
     run = import_checkpoint(
         checkpoint, method, classes, backbone, options=options_of(method, set_ or []), template=template,
-        tokenizer=tokenizer, device=device, precision=precision, out=out,
+        tokenizer=tokenizer, device=device, precision=precision, out=out, overwrite=overwrite,
     )  # fmt: skip
     for text in run.info["notices"]:
         say(f"note: {text}")

@@ -76,7 +76,7 @@ def predict(
         from vlprompt.results.rejection import threshold_of
 
         threshold_of(read_run(run), wanted)  # a run without thresholds stops here, before torch is loaded
-    paths = pictures(images)
+    paths = pictures(images, all_there=out is not None)
     if out is not None:
         from vlprompt.predicting import predict as write_all
 

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from vlprompt.sharding import Done, Shard
 
 
-def pictures(words: Sequence[str]) -> list[str]:
-    """Files that the words mean: themselves, what lies in folders, and what patterns match; in order, once each."""
+def pictures(words: Sequence[str], *, all_there: bool = True) -> list[str]:
+    """Files that the words mean: themselves, what lies in folders, and what patterns match; in order, once each.
+
+    all_there: a path that is not there is an error, because where rows go to files nobody would notice; else it
+    counts as a picture, and who reads it says so. DataError for that, for an archive, and for a folder or pattern
+    without pictures.
+    """
     from vlprompt.data.layouts import is_picture
 
     found: dict[str, None] = {}
@@ -31,9 +36,24 @@ def pictures(words: Sequence[str]) -> list[str]:
             if not matched:
                 raise DataError(f"{word}: no file matches this pattern")
             found.update(dict.fromkeys(p for p in matched if Path(p).is_file()))
+        elif all_there and not path.exists():
+            raise DataError(f"{word}: there is no such file or folder")
         else:
             found[str(path)] = None
+    for name in found:
+        if not is_picture(name) and Path(name).is_file() and packed(Path(name)):
+            raise DataError(f"{name}: is an archive, which only fit and data read in place: unpack it and give the folder")
     return list(found)
+
+
+def packed(path: Path) -> bool:
+    """Whether the file is an archive; one that may not be read is left to whoever reads pictures."""
+    from vlprompt.data.archives import is_archive
+
+    try:
+        return is_archive(path)
+    except OSError:
+        return False
 
 
 def tell_shard(part: Shard, left: int) -> None:

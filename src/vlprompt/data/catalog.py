@@ -97,7 +97,10 @@ ENTRIES = (
         "imagenet", "ImageNet", "imagenet", PHOTO, 1000, 1_281_167, None, 50_000,
         Part("images/", "image-net.org, ILSVRC 2012: train/ and val/ with a folder per class",
              ("train/", "Data/CLS-LOC/", "ILSVRC/Data/CLS-LOC/")),
-        parts=(_class_names(),), others=("ImageNet", "imagenet-1k", "ILSVRC2012", "ILSVRC"), reader="imagenet",
+        parts=(_class_names(),
+               Part("images/val/", "image-net.org, ILSVRC 2012: the validation pictures, sorted into a folder per class",
+                    ("val/", "Data/CLS-LOC/val/", "ILSVRC/Data/CLS-LOC/val/"))),
+        others=("ImageNet", "imagenet-1k", "ILSVRC2012", "ILSVRC"), reader="imagenet",
     ),
     Entry(
         "caltech101", "Caltech101", "caltech-101", PHOTO, 100, 4128, 1649, 2465,
@@ -132,14 +135,14 @@ ENTRIES = (
     Entry(
         "food101", "Food101", "food-101", "a photo of {}, a type of food.", 101, 50_500, 20_200, 30_300,
         Part("images/", "data.vision.ee.ethz.ch/cvl/datasets_extra/food-101: food-101.tar.gz", ("food-101/images/",)),
-        _split("Food101"), (Part("meta/", "in food-101.tar.gz", needed=False),), ("food101", "Food101", "Food-101"),
+        _split("Food101"), (Part("meta/", "food-101.tar.gz", needed=False),), ("food101", "Food101", "Food-101"),
         lists=(("train", "meta/train.txt"), ("test", "meta/test.txt")),
     ),
     Entry(
         "fgvc_aircraft", "FGVCAircraft", "fgvc_aircraft", "a photo of a {}, a type of aircraft.", 100, 3334, 3333, 3333,
         Part("images/", "robots.ox.ac.uk/~vgg/data/fgvc-aircraft: fgvc-aircraft-2013b.tar.gz, its data/",
              ("data/images/", "fgvc-aircraft-2013b/data/images/")),
-        parts=tuple(Part(name, "in fgvc-aircraft-2013b.tar.gz", (f"data/{name}", f"fgvc-aircraft-2013b/data/{name}"))
+        parts=tuple(Part(name, "fgvc-aircraft-2013b.tar.gz", (f"data/{name}", f"fgvc-aircraft-2013b/data/{name}"))
                     for name in ("variants.txt", "images_variant_train.txt", "images_variant_val.txt",
                                  "images_variant_test.txt")),
         others=("fgvc-aircraft-2013b", "FGVCAircraft", "aircraft"), reader="aircraft",
@@ -153,7 +156,7 @@ ENTRIES = (
         "dtd", "DescribableTextures", "dtd", "{} texture.", 47, 2820, 1128, 1692,
         Part("images/", "robots.ox.ac.uk/~vgg/data/dtd: dtd-r1.0.1.tar.gz", ("dtd/images/",)),
         _split("DescribableTextures"),
-        (Part("labels/", "in dtd-r1.0.1.tar.gz", ("dtd/labels/",), needed=False),), ("DTD", "DescribableTextures"),
+        (Part("labels/", "dtd-r1.0.1.tar.gz", ("dtd/labels/",), needed=False),), ("DTD", "DescribableTextures"),
         lists=(("train", "labels/train1.txt"), ("val", "labels/val1.txt"), ("test", "labels/test1.txt")),
     ),
     Entry(

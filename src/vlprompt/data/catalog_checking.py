@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlprompt.data.archives import open_source
 from vlprompt.data.catalog import Entry, Part, find
-from vlprompt.data.catalog_reading import Place, locate, open_catalog, part_of
+from vlprompt.data.catalog_reading import Place, Said, imagenet_rows, locate, open_catalog
 from vlprompt.errors import DataError
 
 
 @dataclass(frozen=True)
 class Report:
     """place: where it was found, or None. present: parts that are there. missing: needed parts that are not,
-    and absent: others that would help. found: counts by "classes", "train", "val" and "test"; expected: those
-    of the papers' split. notes: what a user should know. problem: why it cannot be opened, or None.
+    and absent: others that would help. found: counts by "classes", "train", "val" and "test", {} if they cannot
+    be told; expected: those of the papers' split. notes: what a user should know. problem: why it cannot be opened, or None.
     """
 
     entry: Entry
@@ -48,7 +50,7 @@ class Report:
         for part in self.absent:
             lines.append(f"not there, but not needed to read it: {part.path}, from {part.source}")
         for key, count in self.expected.items():
-            if key in self.found:
+            if self.found:
                 same = "as expected" if self.found[key] == count else f"expected {count}"
                 lines.append(f"{key}: {self.found[key]}, {same}")
         lines += [f"note: {note}" for note in self.notes]
@@ -74,10 +76,12 @@ def check(name: str, root: str | os.PathLike[str]) -> Report:
     problem = None
     try:
         with open_catalog(name, root) as dataset:
-            found = {"classes": len(dataset.class_names)} | {key: len(items) for key, items in dataset.splits.items()}
+            counts = {key: len(items) for key, items in dataset.splits.items()}
+            found = dict.fromkeys(expected, 0) | {"classes": len(dataset.class_names)} | counts
             notes = dataset.notices
     except DataError as error:
         problem = str(error)
+        found = counted(entry, place) if entry.reader == "imagenet" else {}
     there = {part: there_is(part, place) for part in entry.all_parts}
     return Report(
         entry, place.path, tuple(path for path in there.values() if path is not None),
@@ -91,15 +95,27 @@ def needed(entry: Entry, wanted: bool) -> tuple[Part, ...]:
     return tuple(part for part in entry.all_parts if part.needed == wanted)
 
 
-def there_is(part: Part, place: Place) -> str | None:
-    """The part's path where it is there, in a folder or an archive."""
-    if place.path.is_dir():
-        return part_of(part, place.path)
-    from vlprompt.data.archives import open_source
+def counted(entry: Entry, place: Place) -> dict[str, int]:
+    """What there is of ImageNet where it cannot be opened, such as training pictures alone; {} if that is not told."""
+    try:
+        rows = imagenet_rows(entry, open_source(place.path), place, Said())
+    except DataError:
+        return {}
+    return dict.fromkeys(entry.counts, 0) | {"classes": len({row.label for row in rows})} | Counter(row.split or "" for row in rows)
 
+
+def there_is(part: Part, place: Place) -> str | None:
+    """The part's path where it is there, in a folder or an archive; folders are those that hold some file."""
+    if place.path.is_dir():
+        return next((path for path in part.paths if holds_files(place.path / path)), None)
     files = open_source(place.path).files
     for path in part.paths:
         name = place.inside + path
         if name in files or (path.endswith("/") and any(file.startswith(name) for file in files)):
             return path
     return None
+
+
+def holds_files(path: Path) -> bool:
+    """Whether it is a file, or a folder with one in it at any depth."""
+    return path.is_file() or any(inside.is_file() for inside in path.rglob("*"))

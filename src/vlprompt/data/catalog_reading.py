@@ -55,6 +55,9 @@ def open_catalog(name: str, root: str | os.PathLike[str]) -> Dataset:
             f"and the folder itself. It comes from {entry.pictures.source}"
         )
     source = open_source(place.path)
+    folders = tuple(place.inside + path for path in entry.pictures.paths)
+    if not any(file.startswith(folders) and is_picture(file) for file in source.files):
+        raise DataError(f"{place.path}: no pictures in its {entry.pictures.path}; they come from {entry.pictures.source}")
     said = Said()
     rows = READERS[entry.reader](entry, source, place, said)
     if not rows:
@@ -96,7 +99,7 @@ def _candidates(entry: Entry, root: Path) -> Iterator[Path]:
     # the folder itself, where it is this one for sure: pictures alone lie in an images/ folder of many
     own = [part for part in entry.all_parts if part is not entry.pictures]
     telling = entry.pictures.path not in ("images/", "jpg/")
-    if telling or root.name in names or any(part_of(part, root) for part in own if part.path != "classnames.txt"):
+    if telling or root.name in names or any(part_of(part, root) for part in own if part.path not in ("classnames.txt", "images/val/")):
         yield root
 
 
@@ -224,16 +227,25 @@ def _aircraft(entry: Entry, source: Source, place: Place, said: Said) -> list[Ro
 
 def _imagenet(entry: Entry, source: Source, place: Place, said: Said) -> list[Row]:
     """train/ for training, val/ for testing, as published; a folder per class in both."""
-    names = _wordnet_names(entry, source, place, said)
-    pictures = _needed(entry.pictures, source, place)
-    pictures = pictures.removesuffix("train/")
-    rows = _class_folders(source, f"{pictures}train/", "train", names)
-    tested = _class_folders(source, f"{pictures}val/", "test", names)
-    if not tested:
-        flat = any(file.startswith(f"{pictures}val/") for file in source.files)
+    rows = imagenet_rows(entry, source, place, said)
+    if not any(row.split == "test" for row in rows):
+        folder = _imagenet_folder(entry, source, place) + "val/"
+        flat = any(file.startswith(folder) for file in source.files)
         why = "they lie in no class folders: sort them into one per class" if flat else "there are none"
         raise DataError(f"{place.path}: validation pictures are needed for testing, and {why}")
-    return rows + tested
+    return rows
+
+
+def imagenet_rows(entry: Entry, source: Source, place: Place, said: Said) -> list[Row]:
+    """The same, also where one of them is missing."""
+    names = _wordnet_names(entry, source, place, said)
+    folder = _imagenet_folder(entry, source, place)
+    return _class_folders(source, f"{folder}train/", "train", names) + _class_folders(source, f"{folder}val/", "test", names)
+
+
+def _imagenet_folder(entry: Entry, source: Source, place: Place) -> str:
+    """What train/ and val/ lie in."""
+    return _needed(entry.pictures, source, place).removesuffix("train/")
 
 
 def _test_folders(entry: Entry, source: Source, place: Place, said: Said) -> list[Row]:

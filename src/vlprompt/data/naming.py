@@ -15,6 +15,8 @@ Classes: TypeAlias = Mapping[str, str] | Sequence[str] | str | Path
 
 _NUMBER = re.compile(r"^\d+\s*[._-]\s*(?=\D)")  # 001.Black_footed_Albatross, 12_daisy
 _WORDNET = re.compile(r"^n\d{8}[-_]+(?=.)")  # n02085620-Chihuahua
+_KEY = re.compile(r"\d{1,15}|n\d{8}")  # of a class, that is no name
+_SYNSET = re.compile(r"^(n\d{8})\s+(?=\S)")  # n01440764 tench
 _CAMEL = re.compile(r"(?:[A-Z][a-z]{2,}){2,}")  # AnnualCrop, but neither McDonalds nor iPhone
 
 
@@ -103,18 +105,10 @@ def read_classes(data: bytes, keys: Sequence[str], name: str) -> dict[str, str] 
 
     A header line and, in files of pairs, lines of classes that the data set lacks are allowed.
     """
-    text = data.decode("utf-8-sig", errors="replace")
-    lines = [
-        line.strip()
-        for line in re.split(r"\r\n|\r|\n", text)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
+    lines = _lines(data, name)
     known = set(keys)
     for delimiter in ("\t", ","):
-        try:
-            rows = [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if row]
-        except csv.Error as error:
-            raise DataError(f"{name}: not readable as a list of classes ({error})") from error
+        rows = _cells(lines, delimiter, name)
         pairs = {row[0].strip(): row[1].strip() for row in rows if len(row) == 2}
         if known & pairs.keys() and len(pairs) >= len(lines) - 1:
             return {key: value for key, value in pairs.items() if key in known}
@@ -124,3 +118,55 @@ def read_classes(data: bytes, keys: Sequence[str], name: str) -> dict[str, str] 
             f"{', '.join(list(keys)[:3])}, ..., or lines of folder, tab, name"
         )
     return lines
+
+
+def read_names(data: bytes, name: str) -> tuple[str, ...]:
+    """The names of a classes file, where no class keys are known to look for in it.
+
+    One name a line in label order, or lines of key, tab, name, which are put in the order of their keys. A comma
+    does as well behind numbers and WordNet ids, and may be a part of other names. DataError for other text.
+    """
+    lines = _lines(data, name)
+    if not lines:
+        raise DataError(f"{name}: there are no class names in it")
+    if lines[0][0] in "{[":
+        raise DataError(f"{name}: looks like JSON; write one name a line in label order, or lines of key, tab, name")
+    for delimiter in ("\t", ","):
+        rows = _cells(lines, delimiter, name)
+        numbered = [_KEY.fullmatch(row[0].strip()) is not None for row in rows]
+        keyed = all(numbered[1:]) and (numbered[0] or len(rows) > 1) and all(len(row) > 1 for row in rows)
+        if not keyed and not (delimiter == "\t" and any("\t" in line for line in lines)):
+            continue
+        rows = rows[1:] if keyed and not numbered[0] else rows  # without its header
+        pairs = {row[0].strip(): row[1].strip() for row in rows if len(row) == 2}
+        if len(pairs) < len(rows):
+            raise DataError(f"{name}: expected a key and a name on every line, and no key twice; put names with commas in quotes")
+        return tuple(pairs[key] for key in sorted_keys(pairs))
+    return tuple(lines)
+
+
+def _lines(data: bytes, name: str) -> list[str]:
+    """Lines of a classes file without empty ones and remarks; a tab behind WordNet ids, if all have one.
+
+    DataError for what is not UTF-8.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    if "\0" in text:
+        raise DataError(f"{name}: is not UTF-8 text (it holds zero bytes); save it as UTF-8")
+    lines = [
+        line.strip()
+        for line in re.split(r"\r\n|\r|\n", text)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    keyed = [_SYNSET.sub(r"\1\t", line, count=1) for line in lines]  # as in CoOp's classnames.txt
+    return keyed if all(map(_SYNSET.match, lines)) else lines
+
+
+def _cells(lines: Sequence[str], delimiter: str, name: str) -> list[list[str]]:
+    try:
+        return [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if row]
+    except csv.Error as error:
+        raise DataError(f"{name}: not readable as a list of classes ({error})") from error

@@ -81,6 +81,8 @@ class Parquet(Source):
                 raise DataError(f"{table}: no column of pictures, that is bytes or a struct of bytes and path (columns: {told})")
             self._images[name] = image
             sizes = self._sizes(file, image) if measured else [-1] * starts[-1]
+            if measured and max(sizes, default=0) < 0:
+                check_paths(file.read([image]).column(0).to_pylist(), table)
             kept = [field.name for field in file.schema_arrow if is_text_or_number(field.type) and field.name.lower() not in PATH_COLUMNS]
             held = {column: file.read([column]).column(0).to_pylist() for column in kept}
         split = split_of(name)
@@ -231,13 +233,39 @@ def split_of(name: str) -> str | None:
     return next((SPLITS[word.lower()] for word in words if word.lower() in SPLITS), None)
 
 
+def path_of(value: Any) -> str:
+    """The path that a cell names beside its bytes, or ""."""
+    return str(value.get("path") or "") if isinstance(value, dict) else ""
+
+
+def leads_outside(path: str) -> bool:
+    """Whether a path may lie elsewhere than below the file's folder; such are never read."""
+    return path.startswith(("/", "\\")) or ".." in PurePosixPath(path).parts or ":" in path
+
+
+def check_paths(cells: Sequence[Any], table: Path) -> None:
+    """DataError if none of the cells, which hold no bytes, names a file below the table's folder."""
+    paths = [path for path in map(path_of, cells) if path]
+    if not paths:
+        raise DataError(f"{table}: holds neither bytes nor paths of pictures")
+    if any(not leads_outside(path) and (table.parent / path).is_file() for path in paths):
+        return
+    why = "lead out of its folder and are not followed" if leads_outside(paths[0]) else "are not there"
+    raise DataError(
+        f"{table}: holds no pictures, only paths such as {paths[0]}, which {why}: give the folder of pictures itself, or write "
+        'the bytes too (dataset.with_format("arrow").map(datasets.table.embed_table_storage, batched=True).to_parquet(...))'
+    )
+
+
 def picture_bytes(value: Any, folder: Path, name: str) -> bytes:
     """The bytes of a cell, or of the file below `folder` that it names."""
     data = value.get("bytes") if isinstance(value, dict) else value
     if data is None:
-        path = str((value or {}).get("path") or "")
-        if not path or path.startswith(("/", "\\")) or ".." in PurePosixPath(path).parts or ":" in path:
+        path = path_of(value)
+        if not path:
             raise DataError(f"{name}: holds no picture")
+        if leads_outside(path):
+            raise DataError(f"{name}: holds no picture, only the path {path}, which is not followed")
         try:
             data = (folder / path).read_bytes()
         except (OSError, ValueError) as error:

@@ -9,12 +9,16 @@ import errno
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from vlprompt.errors import DataError, RunError
 
 INFO, TENSORS, LOG, CARD = "run.json", "prompts.safetensors", "log.jsonl", "README.md"  # of a run folder
+FILES = (INFO, TENSORS, LOG, CARD)  # of every run
+REST = ("predictions.csv", "checkpoint.safetensors", "report.html", "report-figures")  # of some
 
 
 def append(path: Path, record: dict[str, Any]) -> None:
@@ -69,6 +73,31 @@ def read_run(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path}: damaged ({error})") from error
     return info
+
+
+def check_place(folder: Path, overwrite: bool) -> None:
+    """RunError if a new run must not be written there, because the folder holds something."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file, not a folder")
+    if overwrite or not folder.exists() or not any(folder.iterdir()):
+        return
+    held = "holds a finished run" if (folder / INFO).exists() else "exists already and is not empty"
+    raise RunError(f"{folder}: {held}: choose another folder or overwrite it (--overwrite)")
+
+
+def remove_former(folder: Path, written: Collection[str]) -> None:
+    """Removes what is there of a former run and is none of the files that the new one writes; foreign files stay.
+
+    RunError for a folder that cannot be written.
+    """
+    for path in sorted(folder / name for name in {*FILES, *REST} - set(written)):
+        try:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{path}: is of a former run and cannot be removed ({error.strerror or error})") from error
 
 
 def read_tensors(folder: Path, info: dict[str, Any]) -> bytes:
