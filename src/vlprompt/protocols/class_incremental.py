@@ -39,7 +39,14 @@ from vlprompt.evaluation import logits_of
 from vlprompt.fitting import HeldOut, learn
 from vlprompt.methods.base import Batch, Method
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.protocols.common import base_record, encoder_for, open_both, plan_and_rest, test_needed
+from vlprompt.protocols.common import (
+    base_record,
+    encoder_for,
+    obstacle,
+    open_both,
+    plan_and_rest,
+    test_needed,
+)
 from vlprompt.run import Run
 
 NAME = "class_incremental"
@@ -68,6 +75,8 @@ def class_incremental(
     OptionError for a method that cannot take further classes, with the reason.
     """
     plan, setup, rest = plan_and_rest(method, more)
+    if (reason := obstacle(NAME, plan)) is not None:  # said before anything is trained
+        raise OptionError(reason)
     dataset, backbone = open_both(data, backbone, setup)
     test_needed(dataset)
     groups = session_labels(dataset, sessions)

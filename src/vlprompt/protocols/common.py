@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vlprompt import methods
 from vlprompt.clip.backbone import Backbone
 from vlprompt.data.cache import FeatureCache
 from vlprompt.data.dataset import Dataset
@@ -31,6 +32,18 @@ def plan_and_rest(method: str | type[Method] | None, more: dict[str, Any]
     plan = make_plan(method, **{k: v for k, v in more.items() if k in _PLAN})
     setup = {k: more.get(k, default) for k, default in _SETUP.items()}
     return plan, setup, {k: v for k, v in more.items() if k in _REST}
+
+
+NEW_NAMES = ("base_to_new", "cross_dataset", "class_incremental")  # protocols that bring classes after the training
+
+
+def obstacle(protocol: str, plan: Plan) -> str | None:
+    """Why a method takes no part in a protocol, in one line, as far as it is known before anything is trained."""
+    spec = methods.load(plan.method)
+    if protocol not in NEW_NAMES or spec.base.takes_new_names(spec.options(plan.options)[0]):
+        return None
+    kind = "further" if protocol == "class_incremental" else "new"
+    return f"{plan.method}: not under {protocol}, because it knows only the classes it was trained on and takes no {kind} classes"
 
 
 def open_both(data: str | Path | Dataset, backbone: str | Path | Backbone, setup: dict[str, Any]

@@ -88,6 +88,8 @@ def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> l
             known = published.figures(protocol, paper)
             lines = [_beside(line, known, protocol, lines) for line in lines]
             notes = [*_paper_notes(protocol, backbone, paper, lines), *notes]
+        if protocol == "few_shot" and not any(line.method == "linear_probe" for line in lines):
+            notes = [*notes, "the linear probe was not run beside these (method linear_probe)"]
         readings = [m for m in dict.fromkeys(line.method for line in lines) if set(m.split("+")) & set(READINGS)]
         if readings:
             notes = [*notes, f"{', '.join(readings)}: our reading of the abstract; no equations or code are public, so "
