@@ -53,6 +53,20 @@ def test_a_method_that_cannot_take_part_is_left_out(vlprompt, pictures, backbone
     assert len(file.read_text().splitlines()) == 2
 
 
+def test_runs_of_other_settings_have_rows_of_their_own(vlprompt, pictures, backbone, tmp_path):
+    file = tmp_path / "mix.jsonl"
+    words = ("protocol", "class_incremental", pictures, "-m", "coop", "-k", 2, "--views", "center", "-b", backbone, "-o", file,
+             "--sessions", 2)  # fmt: skip
+    assert vlprompt(*words, "--seeds", 1, "--epochs", 1).code == 0
+    assert vlprompt(*words, "--seeds", 2, "--epochs", 2, "--lr", 0.5).code == 0
+    said = vlprompt("table", file, "--format", "md")
+    assert "| coop (epochs 1) | 1 |" in said.out and "| coop (epochs 2, lr 0.5) | 1 |" in said.out
+    assert json.loads(file.read_text().splitlines()[0])["settings"]["setup"] == {"sessions": 2}
+    assert vlprompt("plot", file, "--kind", "forgetting", "--out", tmp_path / "x.png").code == 0
+    assert "coop (epochs 1)" in vlprompt("table", file, "--over", "zeroshot").out
+    assert "give one of 'coop (epochs 1)'" in vlprompt("table", file, "--over", "coop").err
+
+
 def test_protocol_keeps_runs(vlprompt, pictures, backbone, tmp_path):
     words = ("protocol", "few_shot", pictures, "-m", "coop", "--seeds", "1", "-k", 1, "--epochs", 1, "--views", "center",
              "-b", backbone, "-o", tmp_path / "r.jsonl", "--runs", tmp_path / "runs")  # fmt: skip

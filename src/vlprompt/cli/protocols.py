@@ -254,11 +254,12 @@ def table(
 def show_gains(records: list[dict[str, Any]], over: str, paper: str | None, format_: str) -> None:
     """What methods gain over one of them, for the terminal or as Markdown."""
     from vlprompt.results.gains import caption, cells_of, gains, gains_text, notes
+    from vlprompt.results.gathering import gather
     from vlprompt.results.tables import plain_table
 
     if format_ not in ("rich", "md"):
         raise OptionError(f"--over is shown as rich or md, not as {format_}")
-    known = {"zeroshot", *(record["method"] for record in records)}
+    known = {"zeroshot", *(record["method"] for record in records), *(key.method for key in gather(records))}
     if over not in known:
         raise OptionError(f'--over: no results of "{over}": {nearest(over, known)}')
     rows = gains(records, over, paper)

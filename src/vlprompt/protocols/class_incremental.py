@@ -105,7 +105,7 @@ def class_incremental(
             seconds[0] += run.info["timings"]["train_s"]
             seconds[1] += run.info["timings"]["total_s"]
         assert run is not None
-        yield base_record(NAME, dataset, backbone, plan, shots, seed, run) | {
+        yield base_record(NAME, dataset, backbone, plan, shots, seed, run, own={"sessions": sessions}) | {
             "seconds": round(seconds[0], 3), "total_seconds": round(seconds[1], 3),
             "folder": None if out is None else str(Path(out) / f"seed{seed}"),
             **course.values(), "matrix": course.matrix, "zero_shot": reference.values(),
