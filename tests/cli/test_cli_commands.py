@@ -6,7 +6,7 @@ import json
 def test_protocol_appends_records_and_table_shows_them(vlprompt, pictures, backbone, tmp_path):
     file = tmp_path / "deep" / "results.jsonl"
     words = ("protocol", "few-shot", pictures, "--method", "zeroshot,coop,lamm", "--seeds", "1,2", "--shots", 2,
-             "--epochs", 1, "--context-tokens", 2, "--views", "center", "--backbone", backbone, "--out", file)  # fmt: skip
+             "--epochs", 1, "--context-tokens", 2, "--views", "center", "--backbone", backbone, "--out", file, "--no-probe")  # fmt: skip
     said = vlprompt(*words)
     assert said.code == 0, said.err
     assert "few_shot" in said.out
@@ -20,9 +20,51 @@ def test_protocol_appends_records_and_table_shows_them(vlprompt, pictures, backb
     assert "HM" in said.out
     text = vlprompt("table", file, "--format", "md", "--protocol", "few_shot").out
     assert text.splitlines()[0].startswith("| method | seeds | accuracy |")
-    assert [line.split("|")[1].strip() for line in text.splitlines()[2:]] == ["zero-shot", "coop", "lamm"]
+    assert [line.split("|")[1].strip() for line in text.splitlines()[2:] if "|" in line] == ["zero-shot", "coop", "lamm"]
+    assert "the linear probe was not run" in text
     assert "base_to_new" in vlprompt("table", file).out
     assert vlprompt("table", file, "--format", "csv").out.startswith("protocol,data,backbone")
+
+
+def test_a_linear_probe_is_added_for_comparison(vlprompt, pictures, backbone, tmp_path):
+    file = tmp_path / "results.jsonl"
+    words = ("protocol", "few_shot", pictures, "-m", "coop", "--seeds", "1", "-k", 2, "--epochs", 1, "--views", "center",
+             "-b", backbone, "-o", file)  # fmt: skip
+    said = vlprompt(*words)
+    assert said.code == 0, said.err
+    assert "linear_probe is added for comparison; --no-probe leaves it out" in said.err
+    assert [json.loads(line)["method"] for line in file.read_text().splitlines()] == ["coop", "linear_probe"]
+    assert "linear_probe" in said.out and "was not run" not in said.out
+    said = vlprompt(*words[:4], "zeroshot,linear_probe", *words[5:])  # named: once is enough
+    assert said.code == 0 and "is added" not in said.err
+    said = vlprompt(*words[:4], "zeroshot", *words[5:], "--no-probe")
+    assert said.code == 0 and "linear_probe" not in said.err and "the linear probe was not run" in said.out
+
+
+def test_a_method_that_cannot_take_part_is_left_out(vlprompt, pictures, backbone, tmp_path):
+    file = tmp_path / "results.jsonl"
+    common = ("--seeds", "1", "-k", 2, "--epochs", 1, "--views", "center", "-b", backbone, "-o", file)
+    said = vlprompt("protocol", "base_to_new", pictures, "--method", "coop,linear_probe,zeroshot", *common)
+    assert said.code == 0, said.err
+    assert said.err.index("linear_probe: not under base_to_new, because it knows only") < said.err.index("coop")
+    assert [json.loads(line)["method"] for line in file.read_text().splitlines()] == ["coop", "zeroshot"]
+    said = vlprompt("protocol", "class_incremental", pictures, "-m", "coop", "--class-specific", "--sessions", 2, *common)
+    assert said.code == 2 and "takes no further classes" in said.err
+    assert len(file.read_text().splitlines()) == 2
+
+
+def test_runs_of_other_settings_have_rows_of_their_own(vlprompt, pictures, backbone, tmp_path):
+    file = tmp_path / "mix.jsonl"
+    words = ("protocol", "class_incremental", pictures, "-m", "coop", "-k", 2, "--views", "center", "-b", backbone, "-o", file,
+             "--sessions", 2)  # fmt: skip
+    assert vlprompt(*words, "--seeds", 1, "--epochs", 1).code == 0
+    assert vlprompt(*words, "--seeds", 2, "--epochs", 2, "--lr", 0.5).code == 0
+    said = vlprompt("table", file, "--format", "md")
+    assert "| coop (epochs 1) | 1 |" in said.out and "| coop (epochs 2, lr 0.5) | 1 |" in said.out
+    assert json.loads(file.read_text().splitlines()[0])["settings"]["setup"] == {"sessions": 2}
+    assert vlprompt("plot", file, "--kind", "forgetting", "--out", tmp_path / "x.png").code == 0
+    assert "coop (epochs 1)" in vlprompt("table", file, "--over", "zeroshot").out
+    assert "give one of 'coop (epochs 1)'" in vlprompt("table", file, "--over", "coop").err
 
 
 def test_protocol_keeps_runs(vlprompt, pictures, backbone, tmp_path):

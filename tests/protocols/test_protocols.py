@@ -79,3 +79,14 @@ def test_misuse_is_a_clear_error(backbone, data, tmp_path):
     dataset.splits.pop("test")
     with pytest.raises(DataError, match="test pictures"):
         next(few_shot(dataset, "coop", backbone))
+
+
+def test_records_hold_the_settings_that_differ_from_the_defaults(backbone, data):
+    train = {"batch": 6, "views": "center", "epochs": 1, "memory": 4.0}
+    common = {"cache": False, "shots": 2, "seeds": [1]}
+    (plain,) = few_shot(data, "zeroshot", backbone, **common)
+    assert plain["settings"] == {}
+    (own,) = few_shot(data, "coop", backbone, train=train, options={"context_tokens": 2}, templates="a {}", **common)
+    assert own["settings"] == {"options": {"context_tokens": 2}, "train": {"epochs": 1, "batch": 6}, "setup": {"templates": ["a {}"]}}
+    (probe,) = few_shot(data, "linear_probe", backbone, train={"lr": 0.5}, **common)  # which takes no steps
+    assert probe["settings"] == {}

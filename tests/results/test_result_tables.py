@@ -48,3 +48,61 @@ def test_markdown_and_latex():
 
 def test_for_the_terminal():
     assert rich_table(compare(RECORDS)[0]).row_count == 3
+
+
+def of(seed, method="coop", data="fruit", **settings):
+    """A record with settings: epochs and lr are of the training, sessions of the protocol."""
+    parts = {name: {k: v for k, v in settings.items() if k in keys}
+             for name, keys in (("train", ("epochs", "lr")), ("setup", ("sessions", "templates")))}  # fmt: skip
+    return record(method=method, seed=seed, data=data, accuracy=40.0 + seed, zero_shot=30.0) | {"settings": parts}
+
+
+def named(records):
+    (sheet,) = compare(records)
+    return [(line.data, line.method, line.seeds) for line in sheet.lines], sheet.notes
+
+
+def test_runs_of_several_settings_are_told_apart_by_what_differs():
+    lines, _ = named([of(1, epochs=1), of(2, epochs=1), of(2, epochs=30, lr=0.5), of(1, "maple", epochs=5)])
+    assert lines == [("fruit", "zero-shot", 2), ("fruit", "coop (epochs 1)", 2), ("fruit", "coop (epochs 30, lr 0.5)", 1),
+                     ("fruit", "maple", 1)]  # fmt: skip
+    lines, _ = named([of(1), of(1, lr=0.5)])  # the same seed: none vanishes; defaults are not said
+    assert [name for _, name, _ in lines] == ["zero-shot", "coop", "coop (lr 0.5)"]
+
+
+def test_zero_shot_is_told_apart_by_what_it_depends_on():
+    lines, _ = named([of(1, sessions=2, epochs=1), of(1, sessions=4, epochs=1)])
+    assert [name for _, name, _ in lines] == ["zero-shot (sessions 2)", "zero-shot (sessions 4)", "coop (sessions 2)",
+                                              "coop (sessions 4)"]  # fmt: skip
+
+
+def test_records_without_settings_are_of_the_known_ones_if_these_are_one():
+    old = record(seed=3, accuracy=43.0, zero_shot=30.0)
+    assert named([old, of(1, epochs=1)])[0] == [("fruit", "zero-shot", 2), ("fruit", "coop", 2)]
+    names = [name for _, name, _ in named([old, of(1, epochs=1), of(2, epochs=2)])[0]]
+    assert names == ["zero-shot", "coop (settings not recorded)", "coop (epochs 1)", "coop (epochs 2)"]
+
+
+def test_settings_that_differ_by_data_set_are_noted_and_averaged():
+    lines, notes = named([of(1, data="fruit", epochs=1, templates=["a {}"]), of(1, data="birds", epochs=2)])
+    assert ("average of 2", "coop", 1) in lines
+    assert [note for note in notes if "other settings" in note] == [
+        "coop: runs at other shots or on other data have other settings (epochs)"
+    ]
+
+
+def test_gains_plots_and_published_figures_of_runs_that_are_told_apart():
+    from vlprompt.errors import OptionError
+    from vlprompt.results.curves import shot_curves
+    from vlprompt.results.gains import gains
+
+    records = [r | {"data": "caltech101"} for r in (of(1, epochs=1), of(1, epochs=2), of(1, "lamm"))]
+    assert {row.method for row in gains(records, "zeroshot")} == {"coop (epochs 1)", "coop (epochs 2)", "lamm"}
+    with pytest.raises(OptionError, match=r"several settings; give one of 'coop \(epochs 1\)'"):
+        gains(records, "coop")
+    rows = gains(records, "coop (epochs 1)", "lamm")
+    assert {row.method for row in rows} == {"coop (epochs 2)", "lamm"} and any(row.published is not None for row in rows)
+    texts = {text.get_text() for axes in shot_curves(records).axes for text in axes.texts}
+    assert {"coop (epochs 1) 41.0", "coop (epochs 2) 41.0", "zero-shot 30.0"} <= texts
+    (sheet,) = compare(records, "lamm")
+    assert all(line.published for line in sheet.lines if line.method.startswith("coop"))

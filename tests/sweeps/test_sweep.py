@@ -30,12 +30,17 @@ def test_a_sweep_does_every_run_once(grid):
 
 def test_a_failed_run_is_recorded_and_does_not_stop_the_others(grid, place, tmp_path):
     late = tmp_path / "late"
+    late.mkdir()
     bad = grid | {"data": [str(late), *grid["data"]], "methods": ["zeroshot"], "seeds": [1]}
     found = sweep(bad)
-    assert found.now == 1 and list(found.failed.values()) == [f"{late}: there is no such file or folder"]
-    assert [line.get("error") for line in lines(bad)] == [f"{late}: there is no such file or folder", None]
-    assert sweep(bad).failed and len(lines(bad)) == 2  # not tried again unasked
-    assert sweep(bad, retry_failed=True).failed and len(lines(bad)) == 3
+    (error,) = found.failed.values()
+    assert found.now == 1 and str(late) in error and not found.earlier
+    assert [line.get("error") for line in lines(bad)] == [error, None]
+    again = sweep(bad)
+    assert list(again.earlier) == list(again.failed) and len(lines(bad)) == 2  # not tried again unasked
+    again = sweep(bad, retry_failed=True)
+    assert again.failed and not again.earlier and len(lines(bad)) == 3
+    late.rmdir()
     late.symlink_to(place / "pictures")
     mended = sweep(bad, retry_failed=True)
     assert mended.now == 1 and not mended.failed and len(mended.records) == 2
@@ -72,12 +77,92 @@ def test_other_protocols_targets_and_settings_of_one_method(grid, place):
         ({"shots": ["a"]}, "expected a list of whole numbers"),
         ({"dataset": {"x": {"pathh": ""}}}, 'did you mean "path"'),
         ({"data": []}, "the list is empty"),
+        ({"precision": "float64"}, 'no precision "float64"'),
+        ({"device": "gpu"}, 'no device "gpu"'),
+        ({"backbone": ["embedded"]}, "backbone is ['embedded']: expected text"),
+        ({"tokenizer": 3}, "tokenizer is 3: expected text"),
+        ({"runs": 5}, "runs is 5: expected the path of a folder"),
+        ({"out": 5}, "out is 5: expected the path of a file"),
+        ({"cache": 7}, "cache is 7: expected a folder, or false"),
+        ({"templates": "no braces"}, "expected exactly one {}"),
+        ({"dataset": {"x": {"classes": 7}}}, "dataset.x.classes is 7: expected text or a list of texts"),
+        ({"dataset": {"x": {"val_fraction": "x"}}}, "dataset.x.val_fraction is 'x': expected a number from 0 to 1"),
+        ({"dataset": {"x": {"split_seed": 1.5}}}, "dataset.x.split_seed is 1.5: expected a whole number"),
+        ({"dataset": {"zz": {"path": "photos"}}}, "[dataset.zz]: there is no such dataset in the grid"),
+        ({"protocols": ["class_incremental"], "protocol": {"class_incremental": {"sessions": "three"}}},
+         "protocol.class_incremental.sessions is 'three': expected a whole number from 2 on"),
+        ({"protocols": ["domain_generalization"], "protocol": {"domain_generalization": {"source": 1}}}, "source is 1: expected text"),
+        ({"protocols": ["cross_dataset"]}, "has no other data set to be tested on"),
+        ({"protocols": ["cross_dataset"], "protocol": {"cross_dataset": {"targets": {"a": "b"}}}}, "expected a list of texts"),
+        ({"protocols": ["cross_dataset"], "protocol": {"cross_dataset": {"targets": ["b"], "target_templates": {"b": "none"}}}},
+         "expected exactly one {}"),
+        ({"protocols": ["cross_dataset"], "protocol": {"cross_dataset": {"targets": ["b"], "target_templates": {"c": "a {}"}}}},
+         'there is no target "c"'),
     ],
-)
+)  # fmt: skip
 def test_mistakes_are_named_before_anything_runs(grid, change, said):
     with pytest.raises(OptionError) as error:
         make_sweep(grid | change)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data": ["photos"]}, "photos: there is no such file or folder"),
+        ({"data": ["dtd"], "root": "nowhere"}, "nowhere: there is no such file or folder"),
+        ({"protocols": ["cross_dataset"], "protocol": {"cross_dataset": {"targets": "pacs"}}}, "pacs: there is no such file"),
+        ({"device": "meta:x"}, "no device"),
+        ({"precision": "fp16"}, "fp16 is not for CPUs"),
+        ({"backbone": "embeded"}, 'did you mean "embedded"'),
+        ({"tokenizer": "nowhere.json"}, "nowhere.json: there is no such file"),
+    ],
+)
+def test_what_this_machine_lacks_is_named_before_anything_runs(grid, tmp_path, monkeypatch, change, said):
+    from grids import write_toml
+
+    from vlprompt.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError) as error:
+        sweep(grid | change)
+    assert said in str(error.value)
+    assert main(["--quiet", "sweep", str(write_toml(tmp_path / "grid.toml", grid | change)), "--dry-run"]) == 2
+    assert not Path(grid["out"]).exists()
+
+
+def test_pictures_of_runs_that_are_done_need_not_be_there_any_more(grid, place, tmp_path):
+    (tmp_path / "gone").symlink_to(place / "pictures")
+    grid |= {"methods": ["zeroshot"], "data": [str(tmp_path / "gone")], "seeds": [1]}
+    assert sweep(grid).now == 1
+    (tmp_path / "gone").unlink()
+    assert sweep(grid).before == 1
+
+
+def test_methods_that_cannot_take_part_are_left_out_of_the_grid(grid):
+    more = grid | {"methods": ["linear_probe", "zeroshot"], "protocols": ["few_shot", "base_to_new"], "seeds": [1]}
+    made = make_sweep(more)
+    assert [(cell.protocol, cell.method) for cell in made.cells] == [
+        ("few_shot", "linear_probe"), ("few_shot", "zeroshot"), ("base_to_new", "zeroshot")
+    ]  # fmt: skip
+    assert len(made.left_out) == 1 and made.left_out[0].startswith("linear_probe: not under base_to_new, because")
+    with pytest.raises(OptionError, match="linear_probe: not under base_to_new"):
+        make_sweep(more | {"methods": ["linear_probe"], "protocols": ["base_to_new"]})
+
+
+def test_an_error_of_an_earlier_sweep_is_said_to_be_one(grid, tmp_path, capsys):
+    from grids import write_toml
+
+    from vlprompt.cli.main import main
+
+    (tmp_path / "late").mkdir()
+    toml = str(write_toml(tmp_path / "grid.toml", grid | {"data": [str(tmp_path / "late")], "methods": ["zeroshot"], "seeds": [1]}))
+    said = []
+    for _ in range(2):
+        assert main(["--quiet", "sweep", toml]) == 1
+        said.append(capsys.readouterr())
+    assert "in an earlier sweep" not in said[0].err and "1 failed (--retry-failed tries these again)" in said[0].out
+    assert "seed 1: failed in an earlier sweep: " in said[1].err and said[1].err.endswith("; --retry-failed tries again\n")
 
 
 def test_two_data_sets_of_one_name_are_refused(grid, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from vlprompt.results.comparison import Sheet
 
 
 @dataclass
@@ -48,6 +51,16 @@ def show(table: Table) -> None:
     if not sys.stdout.isatty():
         console.width = max(console.width, console.measure(table, options=console.options.update(max_width=400)).maximum)
     console.print(table)
+
+
+def show_sheets(sheets: Iterable[Sheet]) -> None:
+    """Result tables on stdout, each with its notes below."""
+    from vlprompt.results.sheets import rich_table
+
+    for sheet in sheets:
+        show(rich_table(sheet))
+        for text in sheet.notes:
+            say(f"- {text}")
 
 
 def progress() -> AbstractContextManager[Any]:

@@ -6,14 +6,19 @@ from collections.abc import Callable
 from importlib import import_module
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlprompt.cli import completing, shared
 from vlprompt.cli.benchmark import data_words, named_targets, target_words, usual_targets
-from vlprompt.cli.console import note, progress, say, show
+from vlprompt.cli.console import note, progress, say, show, show_sheets
 from vlprompt.errors import OptionError, nearest
+
+if TYPE_CHECKING:
+    from vlprompt.fitting import Plan
+
+PROBE = "linear_probe"
 
 
 def protocol(
@@ -59,6 +64,9 @@ def protocol(
     device: shared.Device = "auto",
     precision: shared.Precision = "float32",
     no_cache: shared.NoCache = False,
+    probe: Annotated[bool, typer.Option(
+        "--probe/--no-probe", help="few_shot, domain_generalization: also run linear_probe, for comparison",
+    )] = True,
     train: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
@@ -68,7 +76,7 @@ def protocol(
     base_to_new trains on the first half of the classes and tests on these, on
     the others, and on all together. cross_dataset tests on other data, domain_generalization
     on other domains, class_incremental learns classes in sessions. Every seed
-    appends a record to --out.
+    appends a record to --out. A method that cannot take part is named and left out.
 
     \b
     vlprompt protocol few_shot photos/ --method zeroshot,coop,coop+lamm
@@ -103,9 +111,11 @@ def protocol(
     from vlprompt.fitting import make_plan
     from vlprompt.results.comparison import compare
     from vlprompt.results.records import append
-    from vlprompt.results.sheets import rich_table
 
-    plans = [make_plan(m, own_options(m, options or {}), train, recipe, template) for m in chosen]
+    plans = taking_part(name, [make_plan(m, own_options(m, options or {}), train, recipe, template) for m in chosen])
+    if probe and probe_belongs(name, plans, shots):
+        note(f"{PROBE} is added for comparison; --no-probe leaves it out")
+        plans.append(make_plan(PROBE, own_options(PROBE, options or {}), templates=template))
     loaded = load_backbone(backbone, device=device, precision=precision, tokenizer=tokenizer)
     cache = FeatureCache(False if no_cache else None)
     records = []
@@ -121,9 +131,32 @@ def protocol(
             for record in found:
                 append(out, record)
                 records.append(record)
-    for sheet in compare(records):
-        show(rich_table(sheet))
+    show_sheets(compare(records))
     say(f"records: {out}")
+
+
+def taking_part(protocol: str, plans: list[Plan]) -> list[Plan]:
+    """Those of the plans whose methods can take part; says why the others cannot. OptionError if none is left."""
+    from vlprompt.protocols.common import obstacle
+
+    reasons = [obstacle(protocol, plan) for plan in plans]
+    said = [reason for reason in reasons if reason is not None]
+    if len(said) == len(plans):
+        raise OptionError("; ".join(said))
+    for text in said:
+        note(text)
+    return [plan for plan, reason in zip(plans, reasons, strict=True) if reason is None]
+
+
+def probe_belongs(protocol: str, plans: list[Plan], shots: int) -> bool:
+    """Whether a linear probe is run unasked: where it can take part, is not named, and takes seconds."""
+    from importlib.util import find_spec
+
+    from vlprompt.results.evidence import MOST_SHOTS
+
+    if protocol not in ("few_shot", "domain_generalization") or any(plan.method == PROBE for plan in plans):
+        return False
+    return 0 < shots <= MOST_SHOTS and find_spec("sklearn") is not None
 
 
 def protocol_names() -> list[str]:
@@ -207,7 +240,7 @@ def table(
         show_gains(records, over, paper, format_)
         return
     from vlprompt.results.comparison import compare
-    from vlprompt.results.sheets import formatted, rich_table
+    from vlprompt.results.sheets import formatted
 
     sheets = compare(records, paper)
     if format_ != "rich":
@@ -215,20 +248,18 @@ def table(
         for text in (text for sheet in sheets for text in sheet.notes if format_ == "csv"):
             note(text)
         return
-    for sheet in sheets:
-        show(rich_table(sheet))
-        for text in sheet.notes:
-            say(f"- {text}")
+    show_sheets(sheets)
 
 
 def show_gains(records: list[dict[str, Any]], over: str, paper: str | None, format_: str) -> None:
     """What methods gain over one of them, for the terminal or as Markdown."""
     from vlprompt.results.gains import caption, cells_of, gains, gains_text, notes
+    from vlprompt.results.gathering import gather
     from vlprompt.results.tables import plain_table
 
     if format_ not in ("rich", "md"):
         raise OptionError(f"--over is shown as rich or md, not as {format_}")
-    known = {"zeroshot", *(record["method"] for record in records)}
+    known = {"zeroshot", *(record["method"] for record in records), *(key.method for key in gather(records))}
     if over not in known:
         raise OptionError(f'--over: no results of "{over}": {nearest(over, known)}')
     rows = gains(records, over, paper)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vlprompt.cli import shared
-from vlprompt.cli.console import note, say, show, switches
+from vlprompt.cli.console import note, say, show_sheets, switches
 from vlprompt.cli.guarding import Stop, fail
 
 
@@ -41,29 +41,35 @@ def sweep(
     """
     note(f"reading {grid}")
     from vlprompt.results.comparison import compare
-    from vlprompt.results.sheets import rich_table
     from vlprompt.sweeps.display import Display
     from vlprompt.sweeps.ledger import Ledger
     from vlprompt.sweeps.settings import read_sweep
+    from vlprompt.sweeps.sweep import check_here
     from vlprompt.sweeps.sweep import sweep as run_sweep
 
     held = read_sweep(grid, root)
     path = out or held.out
+    for text in held.left_out:
+        note(text)
     if dry_run:
         with Ledger(path) as ledger:
+            kept = ledger.done if retry_failed else ledger.done | ledger.failed
+            check_here((cell for cell in held.cells if cell.key not in kept), elsewhere=ray is not None)
             for cell in held.cells:
                 state = "done" if cell.key in ledger.done else "failed" if cell.key in ledger.failed else "to do"
                 say(f"{state:7}{cell.title}")
         return
     with Display(held.cells, quiet=switches.quiet) as tell:
         found = run_sweep(held, out=path, jobs=jobs, retry_failed=retry_failed, ray=ray, cpus=cpus, gpus=gpus, tell=tell)
-    for sheet in compare(found.records) if found.records else ():
-        show(rich_table(sheet))
+    if found.records:
+        show_sheets(compare(found.records))
     others = f", {found.elsewhere} by another sweep" if found.elsewhere else ""
-    say(f"{len(held.cells)} runs: {found.now} done now, {found.before} before{others}, {len(found.failed)} failed")
+    hint = " (--retry-failed tries these again)" if found.failed else ""
+    say(f"{len(held.cells)} runs: {found.now} done now, {found.before} before{others}, {len(found.failed)} failed{hint}")
     say(f"records: {path}")
     for cell, error in found.failed.items():
+        if cell in found.earlier:
+            error = f"failed in an earlier sweep: {error}; --retry-failed tries again"
         fail(f"{cell.title}: {error}")
     if found.failed:
-        note("--retry-failed does the failed runs again")
         raise Stop(1)

@@ -75,25 +75,36 @@ def choose_device(name: str) -> torch.device:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise OptionError(f'no device "{name}": {nearest(name, ["auto", "cpu", "cuda", "mps"])}') from error
+    device = named_device(name)
     absent = (device.type == "cuda" and not cuda) or (device.type == "mps" and not mps)
     if absent or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
         raise OptionError(f'device "{name}" is not available here: use "auto" or "cpu"')
     return device
 
 
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type of that name. Raises OptionError for one that there is not, or not on that device; warns of a slow one."""
+def named_device(name: str) -> torch.device:
+    """The device of that name, whether this machine has it or not. Raises OptionError for a name that is none."""
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise OptionError(f'no device "{name}": {nearest(name, ["auto", "cpu", "cuda", "mps"])}') from error
+
+
+def named_precision(name: str) -> torch.dtype:
+    """The type of that name. Raises OptionError for one that there is not."""
     if name not in PRECISIONS:
         raise OptionError(f'no precision "{name}": {nearest(name, PRECISIONS)}')
+    return PRECISIONS[name]
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The type of that name. Raises OptionError for one that there is not, or not on that device; warns of a slow one."""
+    dtype = named_precision(name)
     if name == "fp16" and device.type == "cpu":
         raise OptionError("fp16 is not for CPUs (slow, and it overflows): use bf16 or float32")
     if name == "bf16" and device.type == "cpu" and _without_bf16():
         warnings.warn("bf16 is slow on this processor (no AVX-512): float32 is faster here", RuntimeWarning, stacklevel=3)
-    return PRECISIONS[name]
+    return dtype
 
 
 def _without_bf16() -> bool:

@@ -64,16 +64,24 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
     path = Path(source).expanduser()
     if path.exists():
         return path
+    wanted = hub_name(name)
+    return fetch(wanted.removeprefix(PREFIX), revision, wanted.startswith(PREFIX))
+
+
+def hub_name(name: str) -> str:
+    """What the hub calls a model that is no path, with its prefix if it has one; nothing is fetched.
+
+    Raises OptionError for what can be no name.
+    """
     wanted = NAMED.get(name, name)
-    prefer_open_clip = wanted.startswith(PREFIX)
     mistaken = LIKE_NAMED.fullmatch(wanted) is not None  # a user of the hub called so needs the prefix
-    wanted = wanted.removeprefix(PREFIX)
-    if mistaken or not HUB_ID.fullmatch(wanted) or path.suffix in (".pt", ".safetensors", ".bin"):
+    file = Path(name).suffix in (".pt", ".safetensors", ".bin")
+    if mistaken or file or not HUB_ID.fullmatch(wanted.removeprefix(PREFIX)):
         raise OptionError(
             f'no backbone "{name}": {nearest(name, ["embedded", *NAMED])}, '
             "or a folder, an OpenAI .pt file, or the id of a CLIP on the Hugging Face hub"
         )
-    return fetch(wanted, revision, prefer_open_clip)
+    return wanted
 
 
 def layout_of(folder: Path, prefer_open_clip: bool = False) -> str:

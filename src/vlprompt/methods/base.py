@@ -116,6 +116,11 @@ class Method(nn.Module):
         other.interpreter = type(self.interpreter)(self.backbone)
         return other.train(self.training)
 
+    @classmethod
+    def takes_new_names(cls, options: Any) -> bool:
+        """Whether `for_classes` takes names that it was not trained on, with these options of its own."""
+        return cls.new_names
+
     def extend(self, names: Sequence[str]) -> Method:
         """A method for the old classes and new ones that goes on learning (class-incremental).
 

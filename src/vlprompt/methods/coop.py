@@ -55,6 +55,10 @@ class CoOp(Method):
         own = self.context.dim() == 3
         return Prompts(self._placing.rows(self.context) if own else self._placing.shared(self.context))
 
+    @classmethod
+    def takes_new_names(cls, options: Any) -> bool:
+        return not options.class_specific or bool(options.context_init)
+
     def for_classes(self, names: Sequence[str]) -> Method:
         if self.context.dim() == 3 and tuple(names) != self.task.class_names:
             raise OptionError(

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vlprompt import methods
 from vlprompt.clip.backbone import Backbone
 from vlprompt.data.cache import FeatureCache
 from vlprompt.data.dataset import Dataset, Item
@@ -22,7 +21,7 @@ from vlprompt.evaluation import evaluate
 from vlprompt.fitting import HeldOut, learn
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.protocols.common import base_record, open_both, plan_and_rest, run_folder, test_needed
+from vlprompt.protocols.common import base_record, obstacle, open_both, plan_and_rest, run_folder, test_needed
 from vlprompt.training.inputs import Encoder
 
 NAME = "base_to_new"
@@ -50,8 +49,8 @@ def base_to_new(
     out and more: as in `few_shot`. OptionError for a method that cannot be taken to new classes.
     """
     plan, setup, rest = plan_and_rest(method, more)
-    if not getattr(methods.load(plan.method).base, "new_names", True):  # said before anything is trained
-        raise OptionError(f"{plan.method} cannot be tested on new classes: it knows only those it was trained on")
+    if (reason := obstacle(NAME, plan)) is not None:  # said before anything is trained
+        raise OptionError(reason)
     dataset, backbone = open_both(data, backbone, setup)
     test_needed(dataset)
     for seed in seeds:

@@ -39,7 +39,14 @@ from vlprompt.evaluation import logits_of
 from vlprompt.fitting import HeldOut, learn
 from vlprompt.methods.base import Batch, Method
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.protocols.common import base_record, encoder_for, open_both, plan_and_rest, test_needed
+from vlprompt.protocols.common import (
+    base_record,
+    encoder_for,
+    obstacle,
+    open_both,
+    plan_and_rest,
+    test_needed,
+)
 from vlprompt.run import Run
 
 NAME = "class_incremental"
@@ -68,6 +75,8 @@ def class_incremental(
     OptionError for a method that cannot take further classes, with the reason.
     """
     plan, setup, rest = plan_and_rest(method, more)
+    if (reason := obstacle(NAME, plan)) is not None:  # said before anything is trained
+        raise OptionError(reason)
     dataset, backbone = open_both(data, backbone, setup)
     test_needed(dataset)
     groups = session_labels(dataset, sessions)
@@ -96,7 +105,7 @@ def class_incremental(
             seconds[0] += run.info["timings"]["train_s"]
             seconds[1] += run.info["timings"]["total_s"]
         assert run is not None
-        yield base_record(NAME, dataset, backbone, plan, shots, seed, run) | {
+        yield base_record(NAME, dataset, backbone, plan, shots, seed, run, own={"sessions": sessions}) | {
             "seconds": round(seconds[0], 3), "total_seconds": round(seconds[1], 3),
             "folder": None if out is None else str(Path(out) / f"seed{seed}"),
             **course.values(), "matrix": course.matrix, "zero_shot": reference.values(),

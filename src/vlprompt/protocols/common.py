@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vlprompt import methods
 from vlprompt.clip.backbone import Backbone
 from vlprompt.data.cache import FeatureCache
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, OptionError, nearest
-from vlprompt.fitting import Plan, make_plan
+from vlprompt.fitting import Plan, make_plan, recipe_of
 from vlprompt.methods.base import Method
 from vlprompt.run import Run
 from vlprompt.training.inputs import Encoder
+from vlprompt.training.options import TrainOptions
 
 _PLAN = ("options", "train", "recipe", "templates")
 _SETUP = {"classes": None, "device": "auto", "precision": "float32", "tokenizer": None}
@@ -31,6 +34,18 @@ def plan_and_rest(method: str | type[Method] | None, more: dict[str, Any]
     plan = make_plan(method, **{k: v for k, v in more.items() if k in _PLAN})
     setup = {k: more.get(k, default) for k, default in _SETUP.items()}
     return plan, setup, {k: v for k, v in more.items() if k in _REST}
+
+
+NEW_NAMES = ("base_to_new", "cross_dataset", "class_incremental")  # protocols that bring classes after the training
+
+
+def obstacle(protocol: str, plan: Plan) -> str | None:
+    """Why a method takes no part in a protocol, in one line, as far as it is known before anything is trained."""
+    spec = methods.load(plan.method)
+    if protocol not in NEW_NAMES or spec.base.takes_new_names(spec.options(plan.options)[0]):
+        return None
+    kind = "further" if protocol == "class_incremental" else "new"
+    return f"{plan.method}: not under {protocol}, because it knows only the classes it was trained on and takes no {kind} classes"
 
 
 def open_both(data: str | Path | Dataset, backbone: str | Path | Backbone, setup: dict[str, Any]
@@ -66,22 +81,46 @@ def run_folder(out: str | Path | None, seed: int) -> Path | None:
 # what every record holds, so that nothing else can have these names
 RECORD = (
     "protocol", "data", "method", "backbone", "shots", "seed", "seconds", "total_seconds", "folder", "split", "target_splits",
+    "settings",
 )  # fmt: skip
 
 
 def base_record(protocol: str, dataset: Dataset, backbone: Backbone, plan: Plan, shots: int, seed: int,
-                run: Run, targets: Mapping[str, Dataset] | None = None) -> dict[str, Any]:
+                run: Run, targets: Mapping[str, Dataset] | None = None, own: Mapping[str, Any] | None = None
+                ) -> dict[str, Any]:
     """What the values of a record belong to. seconds: of training; total_seconds: encoding and scoring too.
 
-    split, target_splits: whose splits these are, see `Dataset.split_kind`.
+    split, target_splits: whose splits these are, see `Dataset.split_kind`. settings: see `settings_of`. own: the
+    protocol's arguments that the values depend on, None for those that were not given.
     """
     held = {} if targets is None else {"target_splits": {name: target.split_kind for name, target in targets.items()}}
     return {
         "protocol": protocol, "data": dataset.name, "method": plan.method, "backbone": backbone.name,
         "shots": shots, "seed": seed, "seconds": run.info["timings"]["train_s"],
         "total_seconds": run.info["timings"]["total_s"], "folder": str(run.folder) if run.folder else None,
-        "split": dataset.split_kind, **held,
+        "split": dataset.split_kind, **held, "settings": settings_of(plan, run, own or {}),
     }  # fmt: skip
+
+
+def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What differs from the method's own defaults: its options, train, and setup, which zero-shot depends on too."""
+    method = run.learned
+    usual = {key: value for part in methods.load(plan.method).options({}) for key, value in asdict(part).items()}
+    options = {key: value for key, value in run.info["options"].items() if value != usual.get(key)}
+    given, default = (train.resolved(recipe_of(method), method.needs) for train in (plan.train, TrainOptions()))
+    train: dict[str, Any] = {}
+    if method.learns and method.trains:
+        known = default.decisive()
+        train = {key: value for key, value in given.decisive().items() if value != known[key] and key != "memory"}
+    elif method.learns and given.view_count() != default.view_count():  # all that the loop's options do to it
+        train = {"views": given.view_count()}
+    precision = run.info["backbone"]["precision"]
+    setup = {
+        "precision": None if precision == "float32" else precision, "tokenizer": run.info["backbone"]["tokenizer"],
+        "templates": list(plan.templates) or None, **own,
+    }  # fmt: skip
+    setup = {key: value for key, value in setup.items() if value is not None}
+    return {name: part for name, part in (("options", options), ("train", train), ("setup", setup)) if part}
 
 
 def summary(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:

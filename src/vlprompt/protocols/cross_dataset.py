@@ -82,7 +82,9 @@ def cross_dataset(
             reference[name] = evaluate(ZeroShot(backbone, task), held.features).accuracy
         for found in (values, reference):
             found["average"] = sum(found[name] for name in opened) / len(opened)
-        yield base_record(NAME, source, backbone, plan, shots, seed, run, opened) | values | {"zero_shot": reference}
+        about = base_record(NAME, source, backbone, plan, shots, seed, run, opened,
+                            {"targets": sorted(opened), "target_templates": spoken or None})  # fmt: skip
+        yield about | values | {"zero_shot": reference}
 
 
 def named_targets(targets: Mapping[str, Data] | Sequence[Data], taken: Sequence[str]) -> dict[str, Dataset]:

@@ -80,7 +80,9 @@ def domain_generalization(
             reference[name] = accuracy_among(zero_shot, held.features, columns)
         for found in (values, reference):
             found["average"] = sum(found[name] for name in tested) / len(tested)
-        yield base_record(NAME, trained, backbone, plan, shots, seed, run, tested) | values | {"zero_shot": reference}
+        about = base_record(NAME, trained, backbone, plan, shots, seed, run, tested,
+                            {"targets": sorted(tested), "source": source if targets else None})  # fmt: skip
+        yield about | values | {"zero_shot": reference}
 
 
 def domains_of(whole: Dataset, source: str | None, targets: Mapping[str, Data] | Sequence[Data]

@@ -12,7 +12,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vlprompt.results import published
-from vlprompt.results.gathering import ZERO_SHOT, Cell, Key, Seeds, average, cells, gather
+from vlprompt.results.gathering import (
+    ZERO_SHOT,
+    Cell,
+    Key,
+    Seeds,
+    average,
+    cells,
+    gather,
+    mixed,
+    place_of,
+    plain_name,
+    told_apart,
+)
 
 AVERAGED = ("few_shot", "base_to_new", "class_incremental")  # the others have averages of their own in every record
 TRANSFER = ("cross_dataset", "domain_generalization")
@@ -68,7 +80,7 @@ class Sheet:
 
 def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> list[Sheet]:
     """One sheet for each protocol and backbone. OptionError for a paper that is not known."""
-    kept = [record for record in records if not record.get("error")]
+    kept = told_apart(record for record in records if not record.get("error"))
     gathered, splits = gather(kept), splits_of(kept)
     found = []
     for protocol, backbone in dict.fromkeys((key.protocol, key.backbone) for key in gathered):
@@ -88,7 +100,10 @@ def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> l
             known = published.figures(protocol, paper)
             lines = [_beside(line, known, protocol, lines) for line in lines]
             notes = [*_paper_notes(protocol, backbone, paper, lines), *notes]
-        readings = [m for m in dict.fromkeys(line.method for line in lines) if set(m.split("+")) & set(READINGS)]
+        if protocol == "few_shot" and not any(plain_name(line.method) == "linear_probe" for line in lines):
+            notes = [*notes, "the linear probe was not run beside these (method linear_probe)"]
+        notes = [*notes, *mixed(r for r in kept if (r["protocol"], r.get("backbone", "")) == (protocol, backbone))]
+        readings = [m for m in dict.fromkeys(plain_name(line.method) for line in lines) if set(m.split("+")) & set(READINGS)]
         if readings:
             notes = [*notes, f"{', '.join(readings)}: our reading of the abstract; no equations or code are public, so "
                      "no difference from the paper is a reproduction or a failure of one"]  # fmt: skip
@@ -102,16 +117,15 @@ def splits_of(records: Iterable[Mapping[str, Any]]) -> dict[Key, tuple[str, ...]
     for record in records:
         kinds = {str(record["split"])} if record.get("split") else set()
         kinds |= set(map(str, (record.get("target_splits") or {}).values()))
-        place = (record["protocol"], record.get("data", ""), record.get("backbone", ""), record.get("shots", 0))
-        for method in (record["method"], ZERO_SHOT):
-            found.setdefault(Key(*place, method), set()).update(kinds)
+        for method in (record["method"], record.get("zero_shot_name", ZERO_SHOT)):
+            found.setdefault(Key(*place_of(record), method), set()).update(kinds)
     return {key: tuple(sorted(kinds)) for key, kinds in found.items() if kinds}
 
 
 def _cells(method: str, seeds: Seeds) -> dict[str, Cell]:
     """Zero-shot learns nothing: where all seeds agree, a deviation of zero says nothing."""
     found = cells(seeds)
-    if method == ZERO_SHOT:
+    if plain_name(method) == ZERO_SHOT:
         return {key: Cell(cell.mean, 0.0, 1) if cell.std < 1e-9 else cell for key, cell in found.items()}
     return found
 
@@ -144,9 +158,10 @@ def _ordered(lines: Sequence[Line]) -> list[Line]:
     data = list(dict.fromkeys(line.data for line in lines))
 
     def place(line: Line) -> tuple[int, ...]:
-        name = published.catalog_name(line.data)
-        where = published.ELEVEN.index(name) if name in published.ELEVEN else len(published.ELEVEN) + data.index(line.data)
-        which = known.index(line.method) if line.method in known else len(known)
+        data_name = published.catalog_name(line.data)
+        where = published.ELEVEN.index(data_name) if data_name in published.ELEVEN else len(published.ELEVEN) + data.index(line.data)
+        name = plain_name(line.method)
+        which = known.index(name) if name in known else len(known)
         return (line.mean_of > 0, where, line.shots, which)
 
     return sorted(lines, key=place)
@@ -154,7 +169,7 @@ def _ordered(lines: Sequence[Line]) -> list[Line]:
 
 def _beside(line: Line, known: Sequence[published.Figure], protocol: str, lines: Sequence[Line]) -> Line:
     """The line with the published figures of the same method, data set and shots, if there are any."""
-    method = "zeroshot" if line.method == ZERO_SHOT else line.method
+    method = plain_name(line.method).replace(ZERO_SHOT, "zeroshot")
     if line.mean_of:
         data = list(dict.fromkeys(other.data for other in lines if other.shots == line.shots and not other.mean_of))
         values = published.mean_figure(known, method, data, line.shots)
@@ -196,7 +211,7 @@ def _paper_notes(protocol: str, backbone: str, paper: str, lines: Sequence[Line]
         return [f"no figures of {protocol} in {title} could be read; papers that have some: {others}"]
     if not any(line.published for line in lines):
         return [f"no published figure beside these: {title} has none of the same data sets and shots"]
-    shown = {line.method.replace(ZERO_SHOT, "zeroshot") for line in lines if line.published}
+    shown = {plain_name(line.method).replace(ZERO_SHOT, "zeroshot") for line in lines if line.published}
     used = [figure for figure in known if figure.method in shown]
     sources = list(dict.fromkeys(f"{f.source}{f' ({f.variant})' if f.variant else ''}" for f in used))
     notes = [f"published: {'; '.join(sources)}"]

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from vlprompt.results.gathering import ZERO_SHOT, Cell, cells, gather
+from vlprompt.results.gathering import ZERO_SHOT, Cell, cells, gather, plain_name
 from vlprompt.results.panels import GREY, LABEL, dress, look_of, panel_grid, panels_of
 from vlprompt.results.plots import _STYLE as STYLE
 from vlprompt.results.plots import FAINT
@@ -47,17 +47,17 @@ def shot_curves(records: Iterable[Mapping[str, Any]]) -> Figure:
         figure, grid = panel_grid(len(panels))
         for axes, (data, series) in zip(grid, panels.items(), strict=False):
             for one in series:
-                if one.method == ZERO_SHOT:
+                if plain_name(one.method) == ZERO_SHOT:
                     level = one.cells[-1].mean
                     axes.axhline(level, color=GREY, linestyle=":", linewidth=1.2, zorder=1)
-            lines = [one for one in series if one.method != ZERO_SHOT]
+            lines = [one for one in series if plain_name(one.method) != ZERO_SHOT]
             _lines(axes, lines)
             axes.set_xscale("log", base=2)
             axes.set_xticks(shots, [f"{k:.0f}" for k in shots])
             axes.minorticks_off()
             dress(axes, data, "training pictures per class", "accuracy, per cent")
             ends = [(one.method, one.x[-1], one.y[-1]) for one in lines]
-            ends += [(ZERO_SHOT, shots[-1], one.cells[-1].mean) for one in series if one.method == ZERO_SHOT]
+            ends += [(one.method, shots[-1], one.cells[-1].mean) for one in series if plain_name(one.method) == ZERO_SHOT]
             _name_ends(axes, ends)
     return figure
 

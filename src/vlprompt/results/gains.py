@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vlprompt.errors import OptionError
 from vlprompt.results import published
-from vlprompt.results.gathering import ZERO_SHOT, Cell, Key, Seeds, average, cells, gather
+from vlprompt.results.gathering import ZERO_SHOT, Cell, Key, Seeds, average, cells, gather, plain_name
 
 METRICS = {"few_shot": ("accuracy",), "base_to_new": ("base", "new", "harmonic_mean"), "cross_dataset": ("source", "average"),
            "domain_generalization": ("average",), "class_incremental": ("average", "final", "forgetting")}  # fmt: skip
@@ -48,20 +49,28 @@ class Gained:
 
 
 def gains(records: Iterable[Mapping[str, Any]], over: str, paper: str | None = None) -> list[Gained]:
-    """Of every method over the given one (`zeroshot`, `coop`, ...), on average over the data sets that both have."""
+    """Of every method over the given one (`zeroshot`, `coop`, ...), on average over the data sets that both have.
+
+    OptionError where runs of the given one have several settings: then `over` has to be a name with them.
+    """
     gathered = gather(record for record in records if not record.get("error"))
     base = ZERO_SHOT if over == "zeroshot" else over
+    names = {key.method for key in gathered}
+    several = sorted(name for name in names if plain_name(name) == base)
+    if base == plain_name(base) and len(several) > 1:
+        raise OptionError(f"over {over}: its runs have several settings; give one of {', '.join(map(repr, several))}")
+    plain_over = plain_name(base).replace(ZERO_SHOT, "zeroshot")
     found = []
     for protocol, backbone, shots in dict.fromkeys((k.protocol, k.backbone, k.shots) for k in gathered):
         here = {k: s for k, s in gathered.items() if (k.protocol, k.backbone, k.shots) == (protocol, backbone, shots)}
         known = published.figures(protocol, paper)
         for method in dict.fromkeys(key.method for key in here):
-            if method in (base, ZERO_SHOT):
+            if method == base or plain_name(method) == ZERO_SHOT:
                 continue
             data, ours = _differences(here, method, base)
             for metric in METRICS.get(protocol, ()):
                 if metric in ours:
-                    theirs = _published(known, protocol, method, over, metric, shots, paper)
+                    theirs = _published(known, protocol, plain_name(method), plain_over, metric, shots, paper)
                     found.append(Gained(protocol, data, backbone, shots, method, over, metric, ours[metric], *theirs))
     return found
 
@@ -141,6 +150,6 @@ def notes(rows: Iterable[Gained]) -> list[str]:
                     "are of; unclear: ours is less than one deviation over seeds")  # fmt: skip
     if any(row.rough for row in held):
         said.append("≈: measured in a plot")
-    if any(set(row.method.split("+")) & {"ctp", "tft"} for row in held):
+    if any(set(plain_name(row.method).split("+")) & {"ctp", "tft"} for row in held):
         said.append("CTP and TFT: our reading of the abstract; the direction reproduces or refutes nothing")
     return said

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 ZERO_SHOT = "zero-shot"
 Seeds = dict[Any, dict[str, float]]  # values by name, by seed
+LONGEST = 30  # letters of a setting in a table
+_OF_DATA = ("targets", "target_templates", "templates", "source")  # settings that belong to a data set anyway
+_REFERENCE = "zero_shot_name"
 _HIDDEN = ("seed", "shots", "count", "total_seconds", "zero_shot")
 
 
@@ -35,22 +40,100 @@ class Key(NamedTuple):
     method: str
 
 
+def told_apart(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The records, in which a method (and zero-shot) that has runs of several settings in one place bears what differs
+    behind its name: `coop (epochs 30, lr 0.5)`; `plain_name` takes it off.
+
+    Records that do not say their settings are of the one that is known, if there is only one. What is told apart
+    already stays as it is.
+    """
+    held = [{_REFERENCE: ZERO_SHOT, **record} for record in records]
+    for key, parts in (("method", ("options", "train", "setup")), (_REFERENCE, ("setup",))):
+        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for record in held:
+            groups.setdefault((record["protocol"], record[key]), []).append(record)
+        for group in groups.values():
+            _tell_apart(group, key, parts)
+    return held
+
+
+def _tell_apart(group: list[dict[str, Any]], key: str, parts: Sequence[str]) -> None:
+    settings = [_settings(record, parts) for record in group]
+    places: dict[tuple[Any, ...], list[dict[str, str]]] = {}
+    for record, own in zip(group, settings, strict=True):
+        if own is not None:
+            places.setdefault(place_of(record), []).append(own)
+    differs = sorted({key for held in places.values() for key in differing(held)})
+    if not differs:
+        return
+    for record, own in zip(group, settings, strict=True):
+        said = "settings not recorded" if own is None else shown(own, differs)
+        record[key] += f" ({said})" if said else ""
+
+
+def place_of(record: Mapping[str, Any]) -> tuple[str, str, str, int]:
+    """Protocol, data, backbone and shots: what the methods of a comparison share."""
+    return (record["protocol"], record.get("data", ""), record.get("backbone", ""), record.get("shots", 0))
+
+
+def _settings(record: Mapping[str, Any], parts: Sequence[str] = ("options", "train", "setup")) -> dict[str, str] | None:
+    """What a record says of its settings, as text by name; None if it says nothing."""
+    held = record.get("settings")
+    if not isinstance(held, dict):
+        return None
+    flat = {key: value for part in parts if isinstance(held.get(part), dict) for key, value in held[part].items()}
+    return {key: _text(flat[key]) for key in sorted(flat)}
+
+
+def _text(value: Any) -> str:
+    """Short enough for a table; of what had to be cut, a hash tells one from another."""
+    text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… {hashlib.sha256(text.encode()).hexdigest()[:4]}"
+
+
+def differing(settings: Iterable[Mapping[str, str]]) -> list[str]:
+    """The names of settings that are not the same in all."""
+    held = list(settings)
+    return sorted({key for one in held for key in one if any(other.get(key) != one[key] for other in held)})
+
+
+def shown(settings: Mapping[str, str], keys: Sequence[str]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {settings[key]}" for key in keys if key in settings)
+
+
+def mixed(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for each method, as `told_apart` names it, whose rows of a table are not all of the same settings."""
+    groups: dict[str, list[dict[str, str]]] = {}
+    for record in records:
+        own = _settings(record)
+        if own is not None:
+            groups.setdefault(record["method"], []).append(own)
+    return [
+        f"{method}: runs at other shots or on other data have other settings ({', '.join(keys).replace('_', ' ')})"
+        for method, held in groups.items() if (keys := [key for key in differing(held) if key not in _OF_DATA])
+    ]  # fmt: skip
+
+
+def plain_name(method: str) -> str:
+    """A method's own name, without the settings that `told_apart` puts behind it."""
+    return method.partition(" (")[0]
+
+
 def gather(records: Iterable[Mapping[str, Any]]) -> dict[Key, Seeds]:
     """The numbers of every seed; zero-shot stands before the methods it is the reference of.
 
-    A seed recorded twice counts once, the later record being taken.
+    Runs of several settings are told apart. A seed recorded twice counts once, the later record being taken.
     """
     groups: dict[tuple[Any, ...], dict[str, Seeds]] = {}
-    for record in records:
-        place = (record["protocol"], record.get("data", ""), record.get("backbone", ""), record.get("shots", 0))
-        methods = groups.setdefault(place, {})
+    for record in told_apart(records):
+        methods = groups.setdefault(place_of(record), {})
         reference = record.get("zero_shot")
         if isinstance(reference, (int, float)):
             reference = {"accuracy": reference}
         seed = record.get("seed")
         if isinstance(reference, dict):
-            methods.setdefault(ZERO_SHOT, {})[seed] = _numbers(reference)
-        if record["method"] != "zeroshot" or reference is None:
+            methods.setdefault(record[_REFERENCE], {})[seed] = _numbers(reference)
+        if plain_name(record["method"]) != "zeroshot" or reference is None:
             methods.setdefault(record["method"], {})[seed] = _numbers(record)
     return {
         Key(protocol, data, backbone, shots, method): seeds

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vlprompt.errors import DataError
 from vlprompt.results import pages
 from vlprompt.results.comparison import Sheet, compare
-from vlprompt.results.gathering import ZERO_SHOT
+from vlprompt.results.gathering import ZERO_SHOT, plain_name
 from vlprompt.results.pages import Html, html
 from vlprompt.results.records import read
 from vlprompt.results.report import figures_of, write_figures, write_page
@@ -122,11 +122,11 @@ def _numbers(sheets: Sequence[Sheet]) -> Html:
         lines = [line for line in lines if line.shots == most and line.data == lines[0].data]
         key = next((k for k in (MAIN.get(sheet.protocol, "average"), "average", "accuracy")
                     if any(k in line.values for line in lines)), None)  # fmt: skip
-        held = [line for line in lines if key in line.values and line.method != ZERO_SHOT]
+        held = [line for line in lines if key in line.values and plain_name(line.method) != ZERO_SHOT]
         if key is None or not held or key in LOWER_IS_BETTER:
             continue
         best = max(held, key=lambda line: line.values[key].mean)
-        before = next((line.values[key].mean for line in lines if line.method == ZERO_SHOT and key in line.values), None)
+        before = next((line.values[key].mean for line in lines if plain_name(line.method) == ZERO_SHOT and key in line.values), None)
         value = best.values[key].mean
         more: Any = ""
         if before is not None:

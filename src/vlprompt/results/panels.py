@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from vlprompt.errors import DataError
-from vlprompt.results.gathering import ZERO_SHOT, Key, Seeds, average
+from vlprompt.results.gathering import ZERO_SHOT, Key, Seeds, average, plain_name
 from vlprompt.results.plots import INK
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def _order(methods: set[str]) -> list[str]:
     from vlprompt.methods import names
 
     known = [ZERO_SHOT, *names()]
-    return sorted(methods, key=lambda name: (known.index(name) if name in known else len(known), name))
+    places = {name: place for place, name in enumerate(known)}
+    return sorted(methods, key=lambda name: (places.get(plain_name(name), len(known)), name))
 
 
 def panel_grid(count: int, size: tuple[float, float] = (4.3, 3.4)) -> tuple[Figure, Sequence[Axes]]:
@@ -86,8 +87,9 @@ def panel_grid(count: int, size: tuple[float, float] = (4.3, 3.4)) -> tuple[Figu
 
 def look_of(method: str) -> dict[str, Any]:
     """Colour by the wrapped method; LAMM on top: full line and filled marker."""
-    base = method.removesuffix("+lamm")
-    wrapped = base != method or method == "lamm"
+    name = plain_name(method)
+    base = name.removesuffix("+lamm")
+    wrapped = base != name or name == "lamm"
     colour = COLOURS.get(base) or f"C{sum(map(ord, base)) % 10}"
     return {
         "color": colour, "marker": MARKS.get(base, "X"), "linestyle": "-" if wrapped else "--", "markersize": 5,

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from vlprompt.results.gathering import ZERO_SHOT, Cell, cells, gather
+from vlprompt.results.gathering import ZERO_SHOT, Cell, cells, gather, plain_name
 from vlprompt.results.panels import GREY, LABEL, dress, look_of, panel_grid, panels_of
 from vlprompt.results.plots import _STYLE as STYLE
 from vlprompt.results.plots import FAINT
@@ -34,7 +34,7 @@ def base_new_plane(records: Iterable[Mapping[str, Any]]) -> Figure:
                 look = look_of(method)
                 filled = look["color"] if look["markerfacecolor"] != "white" else "white"
                 axes.errorbar(base.mean, new.mean, xerr=base.std or None, yerr=new.std or None, fmt=look["marker"],
-                              color=look["color"], markerfacecolor=filled, markersize=11 if method == ZERO_SHOT else 7,
+                              color=look["color"], markerfacecolor=filled, markersize=11 if plain_name(method) == ZERO_SHOT else 7,
                               elinewidth=0.9, capsize=0, zorder=3)  # fmt: skip
             axes.margins(0.16)
             _harmonic_lines(axes)

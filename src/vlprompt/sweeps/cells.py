@@ -25,6 +25,13 @@ class DataSpec:
     arguments: tuple[tuple[str, Any], ...] = ()
     templates: tuple[str, ...] = ()
 
+    @property
+    def missing(self) -> str | None:
+        """The path that is not there, seen from the folder that this process is in; None if all is."""
+        place = dict(self.arguments).get("root", self.path)  # below a root, the path is a name
+        packaged = place.partition(":")[0] == "demo"
+        return None if packaged or Path(place).expanduser().exists() else place
+
     def located(self) -> DataSpec:
         """The same with absolute paths, for processes that run in other folders."""
         pairs = tuple((key, absolute(value)) for key, value in self.arguments)

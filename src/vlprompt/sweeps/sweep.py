@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vlprompt.clip.loading import choose_device, choose_precision
+from vlprompt.clip.locating import hub_name
 from vlprompt.errors import OptionError
 from vlprompt.sweeps.cells import Cell, Warm
 from vlprompt.sweeps.ledger import Ledger
@@ -24,11 +27,12 @@ Tell = Callable[[str, Job, dict[str, Any]], None]
 
 @dataclass
 class Outcome:
-    """records: of all runs of the grid that are done, in its order. failed: run -> why it is not.
-    now: runs that this call has done. before: those that were there. elsewhere: by other sweeps meanwhile."""
+    """records: of all runs of the grid that are done, in its order. failed: run -> why it is not. earlier: those of
+    them that failed in an earlier sweep and were not tried again. now: runs that this call has done. before: those that were there. elsewhere: by other sweeps meanwhile."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
     failed: dict[Cell, str] = field(default_factory=dict)
+    earlier: set[Cell] = field(default_factory=set)
     now: int = 0
     before: int = 0
     elsewhere: int = 0
@@ -50,6 +54,8 @@ def sweep(
     out: results file, instead of the grid's. jobs: processes on this machine. ray: address of a Ray
     cluster, or "auto"; cpus, gpus: what a run takes of it. retry_failed: also what failed in earlier calls.
     tell(event, job, record): "plan" and "here" (nothing but numbers), "start", "progress", "done", "failed".
+
+    OptionError before the first run for whatever is wrong in the grid or lacks on this machine.
     """
     if not isinstance(grid, Sweep):
         grid = make_sweep(grid) if isinstance(grid, dict) else read_sweep(grid)
@@ -60,6 +66,7 @@ def sweep(
         before = {cell.key for cell in grid.cells if cell.key in ledger.done}
         skipped = set() if retry_failed else set(ledger.failed)
         todo = [cell for cell in grid.cells if cell.key not in before | skipped]
+        check_here(todo, elsewhere=ray is not None)
         outcome = Outcome(before=len(before))
         plan = {"runs": len(grid.cells), "done": len(before), "failed": len(grid.cells) - len(todo) - len(before)}
         if todo:
@@ -71,8 +78,29 @@ def sweep(
                 workers.close()
         outcome.records = [ledger.done[cell.key] for cell in grid.cells if cell.key in ledger.done]
         outcome.failed = {c: ledger.failed[c.key]["error"] for c in grid.cells if c.key in ledger.failed}
+        outcome.earlier = {cell for cell in outcome.failed if cell.key in skipped}
         outcome.elsewhere = len(outcome.records) - outcome.before - outcome.now
     return outcome
+
+
+def check_here(cells: Iterable[Cell], *, elsewhere: bool = False) -> None:
+    """OptionError for what the runs need and this machine lacks: pictures, the backbone, the device, its precision.
+
+    A backbone of the hub is not fetched for it. elsewhere: the runs take place on other machines, of which only the
+    pictures are expected under the same path here.
+    """
+    held = list(cells)
+    for spec in dict.fromkeys(spec for cell in held for spec in (cell.data, *cell.targets)):
+        if spec.missing is not None:
+            raise OptionError(f"data {spec.name}: {spec.missing}: there is no such file or folder")
+    for setup in () if elsewhere else dict.fromkeys(cell.setup for cell in held):
+        if setup.backbone != "embedded" and not Path(setup.backbone).expanduser().exists():
+            hub_name(setup.backbone)
+        if setup.tokenizer is not None and not Path(setup.tokenizer).exists():
+            raise OptionError(f"tokenizer: {setup.tokenizer}: there is no such file or folder")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a slow precision: said when the backbone is loaded
+            choose_precision(setup.precision, choose_device(setup.device))
 
 
 def make_workers(jobs: int, ray: str | None, cpus: float, gpus: float, tell: Any) -> Workers:
