@@ -142,6 +142,15 @@ def test_it_works_without_scikit_learn():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_pictures_that_cannot_be_read_are_told(backbone, tmp_path):
+    pictures, labels = pictures_and_labels(3)
+    nowhere = str(tmp_path / "nowhere.png")
+    with pytest.warns(UserWarning, match=r"1 pictures could not be read .*nowhere\.png.*blue sea \(1 of 3\)"):
+        make(backbone, method="linear_probe").fit([nowhere, *pictures[1:]], labels)
+    with pytest.raises(ValueError, match=r"no training picture can be read of blue sea \(3 of 3\)"):
+        make(backbone, method="linear_probe").fit([nowhere] * 3 + pictures[3:], labels)
+
+
 def test_misuse_is_a_clear_error(backbone, fitted):
     with pytest.raises(RunError, match="call fit first"):
         make(backbone).predict([np.zeros((8, 8, 3), np.uint8)])

@@ -96,7 +96,11 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Sequence[Any] | np.ndarray | None = None) -> PromptClassifier:
         """X: pictures (paths, bytes, PIL images, arrays [H, W, 3]) with labels y, or without y a folder,
-        list or archive that `open_dataset` opens, or a Dataset."""
+        list or archive that `open_dataset` opens, or a Dataset.
+
+        Pictures that cannot be read are skipped with a UserWarning. Raises DataError (a ValueError) for a class none of
+        whose training pictures can be read, and for labels that are missing or cannot be labels.
+        """
         from vlprompt.data.memory import from_pictures
         from vlprompt.fitting import fit
 
@@ -115,6 +119,8 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
             device=self.device, precision=self.precision, cache=self.cache, progress=self.verbose,
             calibrate=self.calibrate,
         )  # fmt: skip
+        if run.info["data"]["skipped"]:
+            warnings.warn(run.info["notices"][-1], stacklevel=2)  # nothing else shows a run's notices here
         return self._take(run, labels, getattr(data, "class_keys", None))
 
     def _with_validation(self, data: Dataset) -> Dataset:
