@@ -140,6 +140,21 @@ def test_before_fit(backbone: Any) -> None:
         make(backbone).predict_proba(pictures)
 
 
+def test_missing_labels_are_counted(backbone: Any) -> None:
+    pictures, _ = pictures_and_labels(1)
+    cases: list[tuple[Any, int]] = [
+        ([np.nan, "dog", "cat", "dog"], 1), ([None, "dog", None, "cat"], 2), ([None, 1, 2, 1], 1),
+        (np.array([np.nan, 1.0, 2.0, np.nan]), 2), (np.array([["dog"], [None], ["cat"], ["dog"]], dtype=object), 1),
+    ]  # fmt: skip
+    for labels, count in cases:
+        with pytest.raises(ValueError, match=f"^{count} of 4 labels are missing"):
+            make(backbone, method="zeroshot").fit(pictures, labels)
+    pandas = pytest.importorskip("pandas")
+    for kind, words in (("string", ["a", None, "b", "a"]), ("category", ["a", None, "b", "a"]), ("Int64", [1, None, 2, 1])):
+        with pytest.raises(ValueError, match="^1 of 4 labels are missing"):
+            make(backbone, method="zeroshot").fit(pictures, pandas.Series(words, dtype=kind))
+
+
 def test_labels_of_every_kind_and_none(backbone: Any) -> None:
     pictures, _ = pictures_and_labels(1)
     for labels in ([True, False, True, False], [1.0, 2.0, 1.0, 2.0], np.array(["a", "b", "a", "b"], dtype=object)):

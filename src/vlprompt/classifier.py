@@ -280,6 +280,11 @@ def refuse_sparse(X: Any) -> None:
 def _as_labels(y: Any) -> np.ndarray:
     """[N] labels; DataError for what cannot be labels. A column [N, 1] is taken with a warning."""
     labels = np.asarray(y)
+    # not of `labels`, where NaN beside words has become the word "nan"
+    missing = 0 if labels.dtype.kind in "iub" else sum(map(_is_missing, np.asarray(y, dtype=object).flat))
+    if missing:
+        raise DataError(f"{missing} of {labels.size} labels are missing (None or NaN): give these pictures labels, or leave "
+                        "them out")  # fmt: skip
     if labels.ndim == 2 and labels.shape[1] == 1:
         kind: type[Warning] = UserWarning
         if _BASES:
@@ -298,3 +303,13 @@ def _as_labels(y: Any) -> np.ndarray:
             "Unknown label type: continuous. Labels are words, whole numbers or booleans, without NaN or infinity"
         )
     return labels
+
+
+def _is_missing(label: Any) -> bool:
+    """None, NaN, NaT, or pandas' NA."""
+    if label is None:
+        return True
+    try:
+        return bool(label != label)
+    except (TypeError, ValueError):  # NA is neither equal to itself nor not; so are arrays
+        return type(label).__name__ == "NAType"
