@@ -86,6 +86,25 @@ def test_figures_become_png(tmp_path):
     assert plots.to_svg(plots.method_bars({}, groups=groups), "bars", "base and new").startswith("<svg")
 
 
+@pytest.mark.parametrize("drawn", [
+    plots.learning_curves({"": LOG}), plots.method_bars({"CoOp": Cell(50, 2, 3)}), plots.confusion_matrix(np.eye(5, dtype=int), "abcde"),
+])  # fmt: skip
+def test_a_figure_keeps_its_size_and_legible_letters(drawn):
+    shown = pages.figure(plots.to_svg(drawn, "x", "a figure"), "said below")
+    most, least = (int(re.search(rf"{name}-width:(\d+)px", shown)[1]) for name in ("max", "min"))
+    width = 72 * drawn.get_size_inches()[0]  # in the figure's own units, of which its letters are so many high
+    own = 96 * drawn.get_size_inches()[0]
+    letters = min(map(float, re.findall(r"font-size: ([\d.]+)px", shown)))
+    assert 0.99 * own < most < 1.11 * own
+    assert least * letters / width >= 9
+    assert "<div class=scroll><svg" in shown and shown.index("</svg></div>") < shown.index("said below")
+
+
+def test_what_scrolls_shows_that_it_does(page):
+    rule = re.search(r"\n\.scroll \{(.*?)\n\}", page, flags=re.S)[1]
+    assert "overflow-x: auto" in rule and " local" in rule and "background: var(--covers), var(--sides)" in rule
+
+
 def themes():
     """The colours of the pages' style by name, in light and in dark."""
     css = resources.files("vlprompt.assets.pages").joinpath("style.css").read_text()
