@@ -132,6 +132,13 @@ def test_a_pickle_says_the_same(backbone: Any, method: str) -> None:
     )
 
 
+def test_its_text_is_short(backbone: Any) -> None:
+    text = f"Backbone('tiny', fingerprint='{backbone.fingerprint[:12]}', device='cpu')"
+    assert repr(backbone) == text
+    shown = repr(PromptClassifier("coop", backbone))
+    assert text in shown and len(shown) < 200
+
+
 def test_before_fit(backbone: Any) -> None:
     pictures, _ = pictures_and_labels(1)
     with pytest.raises(NotFittedError, match="call fit first"):
