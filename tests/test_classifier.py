@@ -70,6 +70,15 @@ def test_named_classes_without_pictures_are_classes_too(backbone):
     assert own.predict_proba(arrays).shape == (4, 3)
 
 
+def test_numbers_from_one_get_their_names_in_order(backbone):
+    pictures, _ = pictures_and_labels(2)
+    own = make(backbone, classes=["blue sea", "green dog", "grey fog", "red cat"])
+    own.fit(pictures, np.repeat([1, 2, 3, 4], 2))
+    assert own.classes_.tolist() == [1, 2, 3, 4]
+    assert own.class_names_.tolist() == ["blue sea", "green dog", "grey fog", "red cat"]
+    assert set(own.predict(pictures).tolist()) <= {1, 2, 3, 4}
+
+
 def test_names_stand_in_the_order_of_labels(backbone):
     arrays, _ = pictures_and_labels(1)
     own = make(backbone, classes={"10": "zebra", "9": "ant"}).fit(arrays, ["10", "9", "9", "10"])
