@@ -107,6 +107,9 @@ def test_bodies_that_are_no_pictures(client: httpx.Client) -> None:
     one_line(client.post("/predict", json={"image": "???"}), 400, "base64")
     one_line(client.post("/predict", json={"image": ""}), 400, "empty")
     one_line(client.post("/predict", files={"top": (None, "3")}), 400, "no file")
+    for names in (("a", "b"), ("file", "file"), ("a", "b", "c")):
+        files = [(name, ("x.png", whole)) for name in names]
+        one_line(client.post("/predict", files=files), 400, f"{len(names)} files: send one picture in each request")
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     for body in (b"nothing", b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\ncut off"):
         one_line(client.post("/predict", content=body, headers=form), 400, "form")
