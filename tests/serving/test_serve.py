@@ -155,6 +155,10 @@ def test_requests_under_way_are_answered_before_the_end(run: Path) -> None:
         asking = threading.Thread(target=ask)
         asking.start()
         time.sleep(0.7)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.6)  # the request is still under way, and nobody waits for an answer that will not come
+        with pytest.raises(httpx.ConnectError, match="refused"):
+            httpx.get(f"{server.url}/health", trust_env=False)
         code, err = server.stop(signal.SIGTERM)
         asking.join(30)
         assert [answer.status_code for answer in found] == [200]
