@@ -70,6 +70,15 @@ def test_named_classes_without_pictures_are_classes_too(backbone):
     assert own.predict_proba(arrays).shape == (4, 3)
 
 
+def test_numbers_from_one_get_their_names_in_order(backbone):
+    pictures, _ = pictures_and_labels(2)
+    own = make(backbone, classes=["blue sea", "green dog", "grey fog", "red cat"])
+    own.fit(pictures, np.repeat([1, 2, 3, 4], 2))
+    assert own.classes_.tolist() == [1, 2, 3, 4]
+    assert own.class_names_.tolist() == ["blue sea", "green dog", "grey fog", "red cat"]
+    assert set(own.predict(pictures).tolist()) <= {1, 2, 3, 4}
+
+
 def test_names_stand_in_the_order_of_labels(backbone):
     arrays, _ = pictures_and_labels(1)
     own = make(backbone, classes={"10": "zebra", "9": "ant"}).fit(arrays, ["10", "9", "9", "10"])
@@ -140,6 +149,15 @@ def test_it_works_without_scikit_learn():
         "assert P(shots=2).get_params()['shots'] == 2 and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pictures_that_cannot_be_read_are_told(backbone, tmp_path):
+    pictures, labels = pictures_and_labels(3)
+    nowhere = str(tmp_path / "nowhere.png")
+    with pytest.warns(UserWarning, match=r"1 pictures could not be read .*nowhere\.png.*blue sea \(1 of 3\)"):
+        make(backbone, method="linear_probe").fit([nowhere, *pictures[1:]], labels)
+    with pytest.raises(ValueError, match=r"no training picture can be read of blue sea \(3 of 3\)"):
+        make(backbone, method="linear_probe").fit([nowhere] * 3 + pictures[3:], labels)
 
 
 def test_misuse_is_a_clear_error(backbone, fitted):

@@ -87,6 +87,29 @@ def test_broken_pictures_are_skipped_counted_and_logged(backbone, tmp_path):
         assert sorted(Path(p).name for p in named) == ["0.png", "1.png"]
 
 
+def test_classes_that_lost_training_pictures_are_named(backbone, tmp_path):
+    folder = picture_folder(tmp_path / "data")
+    (folder / "train" / "red cat" / "0.png").write_bytes(b"no picture")
+    records = []
+    told = quick(folder, backbone=backbone, out=tmp_path / "run", on_record=records.append).info["notices"][-1]
+    assert told.startswith("1 pictures could not be read and were skipped; log.jsonl names them")
+    assert told.endswith("fewer training pictures for that: red cat (1 of 3)")
+    assert told in [r.get("text") for r in records]
+    kept_nowhere = quick(folder, backbone=backbone).info["notices"][-1]  # without a folder there is no log
+    assert "log.jsonl" not in kept_nowhere and "for example train/red cat/0.png: " in kept_nowhere
+
+
+@pytest.mark.parametrize("name", ["coop", "vpt", "linear_probe"])
+def test_a_class_without_any_training_picture_that_can_be_read_is_an_error(backbone, tmp_path, name):
+    folder = picture_folder(tmp_path / "data")
+    for path in [*(folder / "train" / "red cat").iterdir(), folder / "train" / "blue sea" / "0.png"]:
+        path.write_bytes(b"no picture")
+    said = r"^no training picture can be read of red cat \(3 of 3\), for example train/red cat/.\.png: .*leave the class out"
+    with pytest.raises(DataError, match=said):
+        quick(folder, name, backbone=backbone)
+    assert quick(folder, "zeroshot", backbone=backbone).scores  # which learns from none
+
+
 def test_a_finished_run_is_loaded_and_others_are_not_overwritten(backbone, data, tmp_path):
     records = []
     first = quick(data, backbone=backbone, out=tmp_path / "run")

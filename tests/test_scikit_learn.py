@@ -132,12 +132,34 @@ def test_a_pickle_says_the_same(backbone: Any, method: str) -> None:
     )
 
 
+def test_its_text_is_short(backbone: Any) -> None:
+    text = f"Backbone('tiny', fingerprint='{backbone.fingerprint[:12]}', device='cpu')"
+    assert repr(backbone) == text
+    shown = repr(PromptClassifier("coop", backbone))
+    assert text in shown and len(shown) < 200
+
+
 def test_before_fit(backbone: Any) -> None:
     pictures, _ = pictures_and_labels(1)
     with pytest.raises(NotFittedError, match="call fit first"):
         make(backbone).predict(pictures)
     with pytest.raises(RunError):
         make(backbone).predict_proba(pictures)
+
+
+def test_missing_labels_are_counted(backbone: Any) -> None:
+    pictures, _ = pictures_and_labels(1)
+    cases: list[tuple[Any, int]] = [
+        ([np.nan, "dog", "cat", "dog"], 1), ([None, "dog", None, "cat"], 2), ([None, 1, 2, 1], 1),
+        (np.array([np.nan, 1.0, 2.0, np.nan]), 2), (np.array([["dog"], [None], ["cat"], ["dog"]], dtype=object), 1),
+    ]  # fmt: skip
+    for labels, count in cases:
+        with pytest.raises(ValueError, match=f"^{count} of 4 labels are missing"):
+            make(backbone, method="zeroshot").fit(pictures, labels)
+    pandas = pytest.importorskip("pandas")
+    for kind, words in (("string", ["a", None, "b", "a"]), ("category", ["a", None, "b", "a"]), ("Int64", [1, None, 2, 1])):
+        with pytest.raises(ValueError, match="^1 of 4 labels are missing"):
+            make(backbone, method="zeroshot").fit(pictures, pandas.Series(words, dtype=kind))
 
 
 def test_labels_of_every_kind_and_none(backbone: Any) -> None:

@@ -96,7 +96,11 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Sequence[Any] | np.ndarray | None = None) -> PromptClassifier:
         """X: pictures (paths, bytes, PIL images, arrays [H, W, 3]) with labels y, or without y a folder,
-        list or archive that `open_dataset` opens, or a Dataset."""
+        list or archive that `open_dataset` opens, or a Dataset.
+
+        Pictures that cannot be read are skipped with a UserWarning. Raises DataError (a ValueError) for a class none of
+        whose training pictures can be read, and for labels that are missing or cannot be labels.
+        """
         from vlprompt.data.memory import from_pictures
         from vlprompt.fitting import fit
 
@@ -115,6 +119,8 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
             device=self.device, precision=self.precision, cache=self.cache, progress=self.verbose,
             calibrate=self.calibrate,
         )  # fmt: skip
+        if run.info["data"]["skipped"]:
+            warnings.warn(run.info["notices"][-1], stacklevel=2)  # nothing else shows a run's notices here
         return self._take(run, labels, getattr(data, "class_keys", None))
 
     def _with_validation(self, data: Dataset) -> Dataset:
@@ -274,6 +280,11 @@ def refuse_sparse(X: Any) -> None:
 def _as_labels(y: Any) -> np.ndarray:
     """[N] labels; DataError for what cannot be labels. A column [N, 1] is taken with a warning."""
     labels = np.asarray(y)
+    # not of `labels`, where NaN beside words has become the word "nan"
+    missing = 0 if labels.dtype.kind in "iub" else sum(map(_is_missing, np.asarray(y, dtype=object).flat))
+    if missing:
+        raise DataError(f"{missing} of {labels.size} labels are missing (None or NaN): give these pictures labels, or leave "
+                        "them out")  # fmt: skip
     if labels.ndim == 2 and labels.shape[1] == 1:
         kind: type[Warning] = UserWarning
         if _BASES:
@@ -292,3 +303,13 @@ def _as_labels(y: Any) -> np.ndarray:
             "Unknown label type: continuous. Labels are words, whole numbers or booleans, without NaN or infinity"
         )
     return labels
+
+
+def _is_missing(label: Any) -> bool:
+    """None, NaN, NaT, or pandas' NA."""
+    if label is None:
+        return True
+    try:
+        return bool(label != label)
+    except (TypeError, ValueError):  # NA is neither equal to itself nor not; so are arrays
+        return type(label).__name__ == "NAType"

@@ -9,6 +9,7 @@ import hashlib
 import json
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -26,7 +27,7 @@ from vlprompt.data.dataset import Dataset, Item, duplicate_notice, duplicates_ac
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import Split, draw
 from vlprompt.data.task import DEFAULT_TEMPLATE, Task
-from vlprompt.errors import OptionError, RunError
+from vlprompt.errors import DataError, OptionError, RunError
 from vlprompt.evaluation import Scores, evaluate, logits_of
 from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method, Recipe, set_parameter
@@ -123,7 +124,8 @@ def fit(
     finished run as it is. It changes probabilities and no answer.
     progress: bars on stderr. on_record: told every record (messages, progress, steps, epochs).
 
-    Returns the run with its scores: `run.scores["test"]`, and `["zero_shot"]` beside it.
+    Returns the run with its scores: `run.scores["test"]`, and `["zero_shot"]` beside it. Pictures that cannot be read are
+    skipped, and a notice counts them; DataError for a class that is left without any training picture.
     """
     if progress:
         with ProgressBar() as bar:
@@ -191,6 +193,7 @@ def learn(
         encoder = Encoder(dataset, backbone, cache=kept, budget=method.interpreter.budget, emit=emit)
         views = Views(options.view_count() if method.learns else 0, split.seed)
         inputs = encoder.inputs(method.needs, split.train if method.learns else [], views, what="training pictures")
+        lost = lost_training_pictures(split, inputs) if method.learns else {}
         held_out = {
             name: HeldOut.read(encoder, method, items, name)
             for name, items in (("test", split.test), ("val", split.val)) if items
@@ -228,7 +231,8 @@ def learn(
         skipped = inputs.skipped + [s for part in held_out.values() for s in part.features.skipped]
         info["data"]["skipped"] = len(skipped)
         if skipped:
-            info["notices"].append(f"{len(skipped)} pictures could not be read and were skipped; log.jsonl names them")
+            info["notices"].append(skipped_notice(skipped, lost, logged=folder is not None))  # the last one
+            emit(message(info["notices"][-1]))
         info |= {
             "reported": reported, "scores": {name: s.to_dict() for name, s in scores.items()},
             "training": asdict(trained) if trained else None, "timings": clock.laps,
@@ -393,6 +397,34 @@ def notices(dataset: Dataset, split: Split) -> list[str]:
         other = "the validation pictures are scored" if split.val else "nothing can be scored"
         found.append(f"{dataset.name} has no test pictures: {other}")
     return found
+
+
+def lost_training_pictures(split: Split, inputs: Inputs) -> dict[str, tuple[int, int]]:
+    """By class name: how many of how many drawn training pictures could not be read; classes that lost none are left out.
+
+    DataError if a class has lost all of them: it would be learned from nothing, and still be a possible answer.
+    """
+    drawn, left = (Counter(item.label for item in items) for items in (split.train, inputs.items))
+    lost = {split.class_names[k]: (n - left[k], n) for k, n in sorted(drawn.items()) if left[k] < n}
+    if gone := {name: counts for name, counts in lost.items() if counts[0] == counts[1]}:
+        paths = {item.path for item in split.train if split.class_names[item.label] in gone}
+        reason = next(reason for path, reason in inputs.skipped if path in paths)
+        raise DataError(f"no training picture can be read of {counted(gone)}, for example {reason}: "
+                        "mend or replace the pictures, or leave the class out")  # fmt: skip
+    return lost
+
+
+def counted(lost: dict[str, tuple[int, int]]) -> str:
+    """`cat (1 of 4), dog (2 of 4)`, five classes at most."""
+    listed = ", ".join(f"{name} ({n} of {drawn})" for name, (n, drawn) in list(lost.items())[:5])
+    return listed + (", ..." if len(lost) > 5 else "")
+
+
+def skipped_notice(skipped: Sequence[tuple[str, str]], lost: dict[str, tuple[int, int]], logged: bool) -> str:
+    """A sentence about pictures that could not be read. logged: the run has a log that names them all."""
+    where = f"; {LOG} names them" if logged else f", for example {skipped[0][1]}"
+    short = f"; classes with fewer training pictures for that: {counted(lost)}" if lost else ""
+    return f"{len(skipped)} pictures could not be read and were skipped{where}{short}"
 
 
 def shots_of(split: Split) -> int:

@@ -37,6 +37,18 @@ def test_numbers_with_names():
         from_pictures(stack, [0, 1, 2, 3], classes=["ant", "bee", "cow"])
 
 
+def test_as_many_numbers_as_names_are_named_in_order():
+    stack = np.zeros((4, 5, 6, 3), np.uint8)
+    names = ["ant", "bee", "cow"]
+    dataset = from_pictures(stack, [3, 1, 2, 1], classes=names)
+    assert dataset.class_keys == ("1", "2", "3") and dataset.class_names == ("ant", "bee", "cow")
+    assert [item.label for item in dataset.items("train")] == [2, 0, 1, 0]
+    assert from_pictures(stack, [100, 20, 3, 3], classes=names).class_keys == ("3", "20", "100")
+    with pytest.raises(DataError, match=r"3 names are given for the labels 1, 3: give a dict"):
+        from_pictures(stack, [1, 3, 1, 3], classes=names)
+    assert from_pictures(stack, [1, 3, 1, 3], classes={"1": "ant", "3": "cow"}).class_names == ("ant", "cow")
+
+
 @pytest.mark.parametrize(
     ("pictures", "labels", "message"),
     [

@@ -1,6 +1,7 @@
 """The page of a run: self-contained, escaped, in both colour schemes, whatever the run."""
 
 import re
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -83,6 +84,55 @@ def test_figures_become_png(tmp_path):
     assert plots.to_png(drawn, tmp_path / "bars.png").stat().st_size > 1000
     groups = {"base": {"CoOp": Cell(50, 2, 3)}, "new": {"CoOp": Cell(60, 0, 1)}}
     assert plots.to_svg(plots.method_bars({}, groups=groups), "bars", "base and new").startswith("<svg")
+
+
+@pytest.mark.parametrize("drawn", [
+    plots.learning_curves({"": LOG}), plots.method_bars({"CoOp": Cell(50, 2, 3)}), plots.confusion_matrix(np.eye(5, dtype=int), "abcde"),
+])  # fmt: skip
+def test_a_figure_keeps_its_size_and_legible_letters(drawn):
+    shown = pages.figure(plots.to_svg(drawn, "x", "a figure"), "said below")
+    most, least = (int(re.search(rf"{name}-width:(\d+)px", shown)[1]) for name in ("max", "min"))
+    width = 72 * drawn.get_size_inches()[0]  # in the figure's own units, of which its letters are so many high
+    own = 96 * drawn.get_size_inches()[0]
+    letters = min(map(float, re.findall(r"font-size: ([\d.]+)px", shown)))
+    assert 0.99 * own < most < 1.11 * own
+    assert least * letters / width >= 9
+    assert "<div class=scroll><svg" in shown and shown.index("</svg></div>") < shown.index("said below")
+
+
+def test_what_scrolls_shows_that_it_does(page):
+    rule = re.search(r"\n\.scroll \{(.*?)\n\}", page, flags=re.S)[1]
+    assert "overflow-x: auto" in rule and " local" in rule and "background: var(--covers), var(--sides)" in rule
+
+
+def themes():
+    """The colours of the pages' style by name, in light and in dark."""
+    css = resources.files("vlprompt.assets.pages").joinpath("style.css").read_text()
+    light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", css.split(":root {")[i].split("}")[0])) for i in (1, 2))
+    return light, light | dark
+
+
+def contrast(one, two):
+    """Of two colours, 1 to 21, as WCAG defines it."""
+    linear = np.asarray([one, two]) / 255
+    linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
+    low, high = sorted(linear @ (0.2126, 0.7152, 0.0722))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", themes(), ids=["light", "dark"])
+def test_numbers_stand_out_from_their_squares(theme):
+    shares = np.array([[1, 0, 0, 0], [0, 1, 1, 0], [0, 1, 0, 0], [9, 0, 0, 1]])
+    names = ["a", "b", "c", "d"]
+    svg = plots.to_svg(plots.confusion_matrix(shares, names), "confusion", "confusion matrix")
+    squares = re.findall(r'style="fill: var\(--(series-[12])\); opacity: ([\d.]+)', svg)
+    squares += [(name, "1") for name in re.findall(r'style="fill: var\(--(series-[12])\)"', svg)]
+    rgb = {name: np.array([int(value[i : i + 2], 16) for i in (1, 3, 5)]) for name, value in theme.items()}
+    assert len(squares) == np.count_nonzero(shares) and {name for name, _ in squares} == {"series-1", "series-2"}
+    for name, opacity in squares:
+        colour = float(opacity) * rgb[name] + (1 - float(opacity)) * rgb["paper"]
+        assert contrast(colour, rgb["ink"]) >= 4.5  # the numbers are drawn in ink
+        assert contrast(colour, rgb["paper"]) >= 1.08
 
 
 def test_of_many_classes_the_most_confused_are_shown():

@@ -107,6 +107,9 @@ def test_bodies_that_are_no_pictures(client: httpx.Client) -> None:
     one_line(client.post("/predict", json={"image": "???"}), 400, "base64")
     one_line(client.post("/predict", json={"image": ""}), 400, "empty")
     one_line(client.post("/predict", files={"top": (None, "3")}), 400, "no file")
+    for names in (("a", "b"), ("file", "file"), ("a", "b", "c")):
+        files = [(name, ("x.png", whole)) for name in names]
+        one_line(client.post("/predict", files=files), 400, f"{len(names)} files: send one picture in each request")
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     for body in (b"nothing", b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\ncut off"):
         one_line(client.post("/predict", content=body, headers=form), 400, "form")
@@ -152,6 +155,10 @@ def test_requests_under_way_are_answered_before_the_end(run: Path) -> None:
         asking = threading.Thread(target=ask)
         asking.start()
         time.sleep(0.7)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.6)  # the request is still under way, and nobody waits for an answer that will not come
+        with pytest.raises(httpx.ConnectError, match="refused"):
+            httpx.get(f"{server.url}/health", trust_env=False)
         code, err = server.stop(signal.SIGTERM)
         asking.join(30)
         assert [answer.status_code for answer in found] == [200]

@@ -41,6 +41,9 @@ class Backbone:
         for tower in (self.text, self.image):
             tower.requires_grad_(False).eval()
 
+    def __repr__(self) -> str:  # without the towers' modules, which an estimator's repr would show
+        return f"Backbone({self.name!r}, fingerprint={self.fingerprint[:12]!r}, device={str(self.device)!r})"
+
     @property
     def embed_dim(self) -> int:
         return self.text.projection.shape[1]

@@ -175,6 +175,9 @@ def duplicate_notice(groups: Sequence[tuple[tuple[str, str], ...]]) -> str | Non
     """A sentence about the groups that `duplicates_across_splits` found; None when there are none."""
     if not groups:
         return None
-    example = " = ".join(f"{split}: {path}" for split, path in groups[0][:2])
+    first: dict[str, str] = {}  # a picture of each split: the group may hold several of one
+    for split, path in groups[0]:
+        first.setdefault(split, path)
+    example = " = ".join(f"{split}: {path}" for split, path in list(first.items())[:2])
     found = f"equal pictures lie in more than one split, {len(groups)} times ({example})"
     return f"{found}; test figures will be too good"

@@ -92,9 +92,10 @@ def from_pictures(
 
     pictures: see `open_picture`; an array [N, H, W, 3] counts as N pictures.
     labels: one for each, strings or numbers. With a list of `classes` they are names from it or positions in
-        it, and classes without pictures are kept.
+        it from 0, and classes without pictures are kept; or, like 1 to 5 for five names, as many whole numbers as
+        there are names, which then follow the numbers in order.
 
-    Raises DataError when the lengths differ, nothing is given, or there is one class only.
+    Raises DataError when the lengths differ, nothing is given, a label has no name, or there is one class only.
     """
     if isinstance(pictures, (str, os.PathLike, bytes, Image.Image)):
         raise DataError("pictures must be a list; put a single picture into [ ]")
@@ -108,10 +109,8 @@ def from_pictures(
         keys = sorted_keys(texts)
     elif set(texts) <= set(names):
         keys = names
-    elif all(text.isdigit() for text in texts):
-        keys = [str(number) for number in range(len(names))]
-        if max(map(int, texts)) >= len(names):
-            raise DataError(f"label {max(map(int, texts))} has no name; {len(names)} names are given")
+    elif all(text.isdecimal() for text in texts):
+        keys = _numbered(texts, len(names))
     else:
         unknown = next(text for text in texts if text not in names)
         raise DataError(f'label "{unknown}" is none of the classes; {nearest(unknown, names)}')
@@ -120,3 +119,16 @@ def from_pictures(
     index = {key: label for label, key in enumerate(keys)}
     items = [Item(f"{number:06d}", index[text]) for number, text in enumerate(texts)]
     return Dataset(name, class_names(keys, names or classes), tuple(keys), {split: items}, Memory(pictures))
+
+
+def _numbered(texts: Sequence[str], count: int) -> list[str]:
+    """The whole numbers for which a list of so many names stands: 0 to count - 1, or else the given ones in order."""
+    positions = [str(number) for number in range(count)]
+    given = sorted(set(texts), key=int)
+    if set(given) <= set(positions):
+        return positions
+    if len(given) == count:
+        return given
+    listed = ", ".join(given[:5]) + (", ..." if len(given) > 5 else "")
+    raise DataError(f"label {given[-1]} has no name; {count} names are given for the labels {listed}: "
+                    "give a dict of label to name")  # fmt: skip

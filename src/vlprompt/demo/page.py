@@ -92,7 +92,7 @@ def _page(place: Place, dataset: Dataset, lines: Sequence[Line], infos: dict[str
         curves=pages.figure(figures["curves"], "Seed 1. Every point is the mean of ten steps or more.")
         if "curves" in figures else "",
         confusion=pages.figure(figures["confusion"], f"{title}, seed 1, test pictures. Rows are true classes. Blue: right; "
-                               "orange: wrong; the stronger, the larger the share of the row.", square=True)
+                               "orange: wrong; the stronger, the larger the share of the row.")
         if "confusion" in figures else "",
         every_class=classes(shown["info"]["scores"]["test"], shown["info"]["scores"]["zero_shot"]) if shown else "",
         how=_how(), settings=_settings(infos, titles, order),

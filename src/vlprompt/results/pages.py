@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -81,12 +82,18 @@ def signed(change: float) -> str:
     return f"{change:+.1f}".replace("-", "−") if round(change, 1) else "0"
 
 
-def figure(svg: str, caption: str, *, square: bool = False) -> Html:
-    """square: as wide as its letters are to be as large as the page's, and not as wide as the page."""
-    found = re.search(r'viewBox="\S+ \S+ (\S+)', svg) if square else None
-    width = f' style="max-width:{1.6 * float(found[1]):.0f}px"' if found else ""
+LARGEST, SMALLEST = 1.1, 9.0  # of a figure: how many times its own size; the smallest letters in pixels
+POINT = 4 / 3  # pixels
+
+
+def figure(svg: str, caption: str) -> Html:
+    """As wide as the page, but hardly wider than drawn; where its smallest letters would become too small, it scrolls."""
+    width = float(re.findall(r'viewBox="\S+ \S+ (\S+)', svg)[0])
+    letters = min(map(float, re.findall(r"font-size: ([\d.]+)px", svg)), default=10.0)
+    limits = f"max-width:{LARGEST * POINT * width:.0f}px;min-width:{math.ceil(SMALLEST / letters * width)}px"
+    sized = svg.replace("<svg", f'<svg style="{limits}"', 1)
     below = f"<figcaption>{html(caption)}</figcaption>" if caption else ""
-    return Html(f"<figure{width}>{svg}{below}</figure>")
+    return Html(f'<figure><div class=scroll>{sized}</div>{below}</figure>')
 
 
 def notes(items: Sequence[Any]) -> Html:

@@ -31,6 +31,10 @@ VARIABLES = {
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MOST_CLASSES = 50  # of a confusion matrix; beyond, those with most mistakes are shown
+MOST_NUMBERS = 16  # classes of a confusion matrix with numbers in its squares
+# Opacity of a square under a number: in a page its colour is light on dark paper and dark on light paper, as the ink is,
+# so that only squares that are not full leave the ink a contrast of 4.5 in both.
+STRONGEST_UNDER_TEXT = 0.55
 _STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "vlprompt", "font.size": 10, "font.family": "sans-serif",
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": INK, "axes.labelcolor": INK,
@@ -136,14 +140,15 @@ def confusion_matrix(confusion: np.ndarray, names: Sequence[str]) -> Figure:
     share = counts / np.maximum(confusion[shown].sum(1, keepdims=True), 1)
     labels = [names[i] for i in shown]
     n = len(shown)
+    strongest = STRONGEST_UNDER_TEXT if n <= MOST_NUMBERS else 1.0
     side = 2.2 + 0.17 * max(n, 8)
     with rc_context({**_STYLE, "axes.grid": False, "font.size": 9}):
         figure = Figure(figsize=(side + 0.4, side), layout="constrained")
         axes = figure.subplots()
         for row, column in zip(*np.nonzero(counts), strict=True):
             right = shown[row] == shown[column]
-            _square(axes, column, row, SERIES[0] if right else SERIES[1], 0.2 + 0.8 * share[row, column])
-            if n <= 16:
+            _square(axes, column, row, SERIES[0] if right else SERIES[1], 0.15 + (strongest - 0.15) * share[row, column])
+            if n <= MOST_NUMBERS:
                 axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8)
         axes.set_xlim(-0.5, n - 0.5)
         axes.set_ylim(n - 0.5, -0.5)

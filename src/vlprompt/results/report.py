@@ -254,7 +254,7 @@ def confusions(evidence: Evidence, learned: dict[str, Any] | None, svg: dict[str
     ]
     if pairs and not evidence.said:
         words = pages.table(["is", "taken for", "pictures", "% of the class"], pairs, words=2)
-    return Html(f"<h2>What is taken for what</h2>{pages.figure(svg['confusion'], caption, square=True)}"
+    return Html(f"<h2>What is taken for what</h2>{pages.figure(svg['confusion'], caption)}"
                 f"<div class=scroll>{words}</div>")  # fmt: skip
 
 

@@ -127,14 +127,16 @@ async def _from_form(request: Request, body: bytes) -> tuple[bytes, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
     try:
-        form = await Request(request.scope, receive).form(max_files=1, max_fields=8)
+        form = await Request(request.scope, receive).form(max_files=8, max_fields=8)
     except HTTPException as error:
         raise HTTPException(400, f"the form cannot be read: {' '.join(str(error.detail).split())}") from None
     except Exception:  # of the parser, for bytes that are no form
         raise HTTPException(400, "the form cannot be read") from None
-    files = [value for value in form.values() if isinstance(value, UploadFile)]
+    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise HTTPException(400, "the form has no file: send the picture as one")
+    if len(files) > 1:
+        raise HTTPException(400, f"the form has {len(files)} files: send one picture in each request")
     return await files[0].read(), form.get("top")
 
 

@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -38,6 +39,14 @@ def serve(run: str | Path, options: ServeOptions | None = None, *, backbone: str
         from litserve import LitServer
 
         from vlprompt.serving.api import PromptAPI
+
+        class Server(LitServer):
+            """LitServe's, with `Listening` sockets."""
+
+            def _start_server(self, port: int, count: int, log_level: str, sockets: Any, *rest: Any, **more: Any) -> Any:
+                own = list(map(Listening, sockets))
+                return super()._start_server(port, count, log_level, own, *rest, **more)
+
     except ImportError as error:
         raise MissingExtra("LitServe", "serve", "vlprompt serve") from error
     from vlprompt.serving.requests import Reader
@@ -45,7 +54,7 @@ def serve(run: str | Path, options: ServeOptions | None = None, *, backbone: str
     check_port(options)
     facts, preprocessing = describe(run, options, backbone, device)
     api = PromptAPI(str(run), backbone, device, precision, options)
-    server = LitServer(
+    server = Server(
         api, accelerator="cpu", workers_per_device=options.workers, timeout=options.timeout, model_metadata=facts,
         disable_openapi_url=True,  # its page loads scripts from elsewhere
     )  # fmt: skip
@@ -109,6 +118,23 @@ def address(options: ServeOptions) -> str:
     """Where this machine reaches the server."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)
     return f"http://{host}:{options.port}"
+
+
+class Listening(socket.socket):
+    """A listening socket that listens no more once one process closes it.
+
+    LitServe's other processes hold it too, so that the kernel would go on taking connections that nobody answers. Its
+    twin is the same socket for the kernel: uvloop closes the number of this one before it calls `close`.
+    """
+
+    def __init__(self, twin: socket.socket) -> None:
+        super().__init__(fileno=twin.dup().detach())
+        self.twin = twin
+
+    def close(self) -> None:
+        with suppress(OSError):  # closed before; or a system where this is no way to end it
+            self.twin.shutdown(socket.SHUT_RDWR)
+        super().close()
 
 
 class Stopping:

@@ -42,7 +42,7 @@ class ProgressBar:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         if self._skipped > 3:
-            self.console.print(f"{self._skipped} pictures skipped; the log names them")
+            self.console.print(f"{self._skipped} pictures skipped in all")
         self._progress.stop()
 
     def __call__(self, record: dict[str, Any]) -> None:
