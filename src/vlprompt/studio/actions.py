@@ -66,8 +66,13 @@ class Actions:
     # -- classes -----------------------------------------------------------------------------------
 
     def add_class(self, name: str, request: gr.Request) -> tuple[Any, Shelf, str]:
-        """-> name field, shelf, remarks"""
-        self._session(request).add_class(name)
+        """-> name field, shelf, remarks: what was learned may not answer before the class was learned, too"""
+        session = self._session(request)
+        session.add_class(name)
+        try:
+            teaching.answering(session)
+        except VlpromptError as error:
+            return "", shelf(), drawing.remarks([str(error)])
         return "", shelf(), ""
 
     def add_by_name(self, name: str, backbone: str, request: gr.Request) -> tuple[Any, Shelf, str]:
@@ -167,8 +172,7 @@ class Actions:
         """-> the drop, empty, so that whoever reads the answer can drop the next; answers"""
         session = self._session(request)
         said = session.try_pictures(self.studio.take(files))
-        found = teaching.answers(session, self.studio.backbones, backbone)
-        return None, drawing.remarks(said) + drawing.bars(found)
+        return None, drawing.remarks(said) + self.answers(session, backbone)
 
     def answers(self, session: Session, backbone: str) -> str:
         """The answers about the pictures last asked about, for the classes as they are now."""
@@ -178,7 +182,11 @@ class Actions:
             return drawing.remarks([str(error)]) if session.tried else ""
 
     def check(self, request: gr.Request) -> str:
-        return drawing.checked(teaching.check(self._session(request), self.studio.backbones))
+        """-> what was found, or why nothing was, in place of what was found before"""
+        try:
+            return drawing.checked(teaching.check(self._session(request), self.studio.backbones))
+        except VlpromptError as error:
+            return drawing.remarks([str(error)])
 
     def reopen(self, file: Sent, request: gr.Request) -> tuple[None, Shelf, str, str, str]:
         """-> the drop, empty; shelf, outcome, answers, download"""

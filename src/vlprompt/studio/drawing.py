@@ -14,7 +14,7 @@ from vlprompt.data.pictures import open_picture
 from vlprompt.results.pages import Html, html
 from vlprompt.results.thumbnails import data_url
 from vlprompt.studio.sessions import Session, Shown
-from vlprompt.studio.teaching import Answer, Check
+from vlprompt.studio.teaching import Answer, Check, keepable
 from vlprompt.studio.trainings import Job
 from vlprompt.training.progress import duration
 
@@ -175,11 +175,15 @@ def checked(found: Check) -> Html:
 
 
 def download_link(session: Session) -> Html:
-    """The link to the run as a zip; its address is the session's secret."""
-    if session.run is None:
+    """The link to the run as a zip, and what it leaves out; its address is the session's secret."""
+    held = keepable(session)
+    if held is None:
         return NOTHING_YET
-    names = ", ".join(session.names[:6]) + (", …" if len(session.names) > 6 else "")
+    run, left_out = held
+    why = f"is left out: it was not learned, and {run.learned.title} cannot take it by its name alone"
+    without = remarks([f'"{name}" {why}' for name in left_out])
+    names = ", ".join(run.class_names[:6]) + (", …" if len(run.class_names) > 6 else "")
     return Html(f'<p><a class=download download="vlprompt-run.zip" href="/studio/run/{session.token}.zip">'
                 f"Download what was learned</a></p><p class=soft>A small zip file: {html(names)}. It opens here again, and "
                 "unpacked it works with <code>vlprompt predict</code>, <code>report</code>, <code>export</code>, "
-                "<code>serve</code> and in Python. The pictures are not in it.</p>")  # fmt: skip
+                "<code>serve</code> and in Python. The pictures are not in it.</p>" + without)  # fmt: skip
