@@ -155,8 +155,14 @@ def test_from_first_picture_to_a_run_that_opens_again(served, pictures, shots, t
         me.see("Start here.")
         me.shoot("1-start")
 
+        me.make("fruit")
+        field = me.page.locator("#class-name").locator("input, textarea")
+        field.fill("Fruit")
+        me.press("Add class")
+        me.see('There is a class "Fruit" already')
+        field.click(timeout=5000)  # nothing lies over it
+        me.make("flower")
         for name in ("fruit", "flower"):
-            me.make(name)
             me.drop(name, pictures[name])
         not_one = tmp_path / "virus.png"
         not_one.write_bytes(b"no picture at all")

@@ -90,7 +90,7 @@ def _classes(studio: Studio, act: Actions, shelf: gr.State, remarks: gr.HTML) ->
         archive = gr.UploadButton("Open a zip of folders", file_types=ARCHIVES, size="sm", min_width=120,
                                   elem_id="archive")  # fmt: skip
     for trigger in (add.click, name.submit):
-        trigger(told(act.add_class), [name], [name, shelf, remarks], **private)
+        trigger(told(act.add_class), [name], [name, shelf, remarks], show_progress="hidden", **private)
     examples.click(told(act.add_examples), None, [shelf, remarks], **private)
     archive.upload(told(act.add_archive), [archive], [shelf, remarks], **sent)
     if studio.allowed:
