@@ -10,6 +10,7 @@ from conftest import png, teach
 from vlprompt.studio import drawing
 from vlprompt.studio.packing import bundle, reopen
 from vlprompt.studio.serving import quieten
+from vlprompt.studio.sessions import LEAF
 from vlprompt.studio.teaching import Choice, learn_all
 
 pytest.importorskip("gradio", reason="the studio needs Gradio")
@@ -43,6 +44,14 @@ def test_a_class_that_what_was_learned_cannot_take_is_told_of(act, probe, tiny):
     _, _, said = act.add_class("grey fog", TAB)
     assert "green dog" in said and "grey fog" in said and "remove them, or press Learn again" in said
     assert probe.names[-1] == "grey fog"
+
+
+def test_a_new_class_is_shown_at_once(act, studio):
+    teach(studio.session("a"), tuple(f"red {i}" for i in range(LEAF)), count=0)
+    act.add_class("the next", TAB)
+    assert [shown.name for shown in studio.session("a").on_leaf()[1]] == ["the next"]
+    act.turner(-1)(TAB)
+    assert len(studio.session("a").on_leaf()[1]) == LEAF
 
 
 def test_nothing_dies_of_a_class_that_what_was_learned_cannot_take(act, studio, probe, tiny):

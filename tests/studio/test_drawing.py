@@ -38,6 +38,10 @@ def test_a_card(studio):
     assert "known by its name alone" in drawing.card(session, bare)
 
 
+def test_which_classes_are_shown():
+    assert "classes 17 to 20 of 20<" in drawing.extent(16, 4, 20) and "class 17 of 17<" in drawing.extent(16, 1, 17)
+
+
 def test_bars(file):
     both = Answer(EVIL, file, ("cat", EVIL), np.array([0.75, 0.25]), np.array([0.1, 0.9]))
     page = plain(drawing.bars([both]))

@@ -69,6 +69,7 @@ class Actions:
         """-> name field, shelf, remarks: what was learned may not answer before the class was learned, too"""
         session = self._session(request)
         session.add_class(name)
+        session.leaf = session.last_leaf  # where it is seen
         try:
             teaching.answering(session)
         except VlpromptError as error:
@@ -84,6 +85,7 @@ class Actions:
         except VlpromptError as error:  # a method that cannot do that
             session.remove_class(shown.number)
             raise error
+        session.leaf = session.last_leaf
         return "", shelf(), self.answers(session, backbone)
 
     def remover(self, number: int) -> Callable[..., tuple[Shelf, str]]:
@@ -95,6 +97,15 @@ class Actions:
             return shelf(), self.answers(session, backbone)
 
         return remove
+
+    def turner(self, leaves: int) -> Callable[..., Shelf]:
+        """Shows the cards of the next classes, or of those before. -> shelf"""
+
+        def turn(request: gr.Request) -> Shelf:
+            self._session(request).turn(leaves)
+            return shelf()
+
+        return turn
 
     def taker(self, number: int) -> Callable[..., tuple[None, Shelf, str]]:
         """For the class of that number: takes pictures that were dropped on it. -> the drop, empty; shelf, remarks"""

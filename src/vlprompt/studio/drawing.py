@@ -48,9 +48,10 @@ def card(session: Session, shown: Shown) -> Html:
                 f"<div class=row>{pictures}{more}</div></div>")  # fmt: skip
 
 
-def others(names: Sequence[str]) -> Html:
-    """Classes that have no card of their own."""
-    return Html(f"<p class=soft>and {len(names)} more: {html(', '.join(names))}</p>")
+def extent(first: int, shown: int, count: int) -> Html:
+    """Which of the classes have their cards on the page."""
+    which = f"classes {first + 1} to {first + shown}" if shown > 1 else f"class {first + 1}"
+    return Html(f"<p class=soft>{which} of {count}</p>")
 
 
 def remarks(said: Sequence[str]) -> Html:

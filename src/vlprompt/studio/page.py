@@ -14,7 +14,6 @@ from vlprompt.studio.teaching import Choice
 
 STYLE = Path(__file__).parent.parent / "assets" / "pages" / "studio.css"
 ARCHIVES = [".zip", ".tar", ".tgz", ".gz"]
-MOST_CARDS = 16  # classes with a place to drop pictures on
 HEAD = """<div class=head><h1>vlprompt studio</h1><p>Show it a few pictures of each thing, let it learn, and it tells
 them apart. Everything stays on this computer.</p></div>"""
 EMPTY = """<div class=empty><p><b>Start here.</b> Name two or more classes above, then drop a few pictures on each:
@@ -109,7 +108,15 @@ def _cards(act: Actions, who: gr.State, shelf: gr.State, remarks: gr.HTML, backb
     @gr.render(inputs=[who, shelf], triggers=[shelf.change], show_progress="hidden")
     def cards(key: str, _: Shelf) -> None:
         session = act.studio.session(key)
-        for shown in session.classes[:MOST_CARDS]:
+        first, leaf = session.on_leaf()
+        if len(session.classes) > len(leaf):
+            with gr.Row(equal_height=True, elem_id="pager"):
+                back = gr.Button("‹ Previous", size="sm", min_width=90, interactive=first > 0)
+                gr.HTML(drawing.extent(first, len(leaf), len(session.classes)), padding=False)
+                on = gr.Button("Next ›", size="sm", min_width=90, interactive=session.leaf < session.last_leaf)
+            back.click(told(act.turner(-1)), None, [shelf], **private)
+            on.click(told(act.turner(1)), None, [shelf], **private)
+        for shown in leaf:
             with gr.Row(equal_height=True, elem_classes="class-card"):
                 with gr.Column(scale=7, min_width=200):
                     gr.HTML(drawing.card(session, shown), padding=False)
@@ -121,8 +128,6 @@ def _cards(act: Actions, who: gr.State, shelf: gr.State, remarks: gr.HTML, backb
                 lambda: None, None, [drop], **private
             )
             gone.click(told(act.remover(shown.number)), [backbone], [shelf, answers], **private)
-        if len(session.classes) > MOST_CARDS:
-            gr.HTML(drawing.others(session.names[MOST_CARDS:]))
         if not session.classes:
             gr.HTML(EMPTY, padding=False)
 
