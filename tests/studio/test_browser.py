@@ -272,6 +272,11 @@ def test_a_folder_and_an_archive_bring_their_classes(served, pictures, shots, tm
         me.see("broken.png", "#remarks")
         assert me.page.locator(".class-card").count() == 3
         me.shoot("7-brought")
+        me.page.set_viewport_size({"width": 390, "height": 844})  # a telephone: every step is in sight
+        for name in ("3 · Try it", "How good is it?", "Keep it", "2 · Learn"):
+            assert me.page.get_by_role("tab", name=name).is_visible()
+        assert me.page.evaluate("document.documentElement.scrollWidth") <= 390
+        me.shoot("8-narrow")
         browser.close()
     assert me.complaints == []
 

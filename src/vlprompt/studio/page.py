@@ -39,7 +39,7 @@ def build(studio: Studio) -> gr.Blocks:
                 _classes(studio, act, shelf, remarks)
                 remarks.render()
                 cards = gr.Column()
-            with gr.Column(scale=11, elem_id="doing"), gr.Tabs():
+            with gr.Column(scale=11, elem_id="doing"), gr.Tabs(overflow_behavior="wrap"):
                 with gr.Tab("2 · Learn", elem_id="tab-learn"):
                     learning = _Learning(studio)
                 with gr.Tab("3 · Try it"):
@@ -81,7 +81,7 @@ def _classes(studio: Studio, act: Actions, shelf: gr.State, remarks: gr.HTML) ->
     """How classes come to be."""
     gr.HTML("<h2>1 · Show it examples</h2>", padding=False)
     with gr.Row(equal_height=True):
-        name = gr.Textbox(show_label=False, placeholder="name of a class, such as ripe apple", max_lines=1, scale=3,
+        name = gr.Textbox(show_label=False, placeholder="class name, such as ripe apple", max_lines=1, scale=3,
                           elem_id="class-name", container=False, interactive=True)  # fmt: skip
         add = gr.Button("Add class", variant="primary", scale=1, min_width=110)
     with gr.Row():
@@ -120,7 +120,7 @@ def _cards(act: Actions, who: gr.State, shelf: gr.State, remarks: gr.HTML, backb
             with gr.Row(equal_height=True, elem_classes="class-card"):
                 with gr.Column(scale=7, min_width=200):
                     gr.HTML(drawing.card(session, shown), padding=False)
-                with gr.Column(scale=3, min_width=120):
+                with gr.Column(scale=3, min_width=100):
                     drop = gr.File(file_count="multiple", file_types=["image"], show_label=False, height=84,
                                    elem_classes="drop", elem_id=f"drop-{shown.number}", interactive=True)  # fmt: skip
                 gone = gr.Button("✕", size="sm", scale=0, min_width=30, elem_classes="remove")
@@ -139,7 +139,7 @@ class _Learning:
         self.studio = studio
         with gr.Row():
             self.method = gr.Dropdown(forms.method_choices(), value=forms.DEFAULT_METHOD, label="What may change",
-                                      elem_id="method", scale=4, interactive=True)  # fmt: skip
+                                      elem_id="method", scale=4, min_width=300, interactive=True)  # fmt: skip
             names = list(studio.backbones.names)
             self.backbone = gr.Dropdown(names, value=names[0], label="Backbone", elem_id="backbone", scale=1,
                                         min_width=120, interactive=len(names) > 1)  # fmt: skip
