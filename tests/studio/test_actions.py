@@ -54,6 +54,17 @@ def test_a_new_class_is_shown_at_once(act, studio):
     assert len(studio.session("a").on_leaf()[1]) == LEAF
 
 
+def test_what_is_kept_follows_the_classes(act, studio, tiny):
+    session = teach(studio.session("a"))
+    assert "When something was learned" in act.classes_changed(TAB)[1]
+    learn_all(session, studio.backbones, Choice("lamm", tiny, {}, {"epochs": 1, "views": "center"}), lambda record: None)
+    assert "red cat, blue sea." in act.classes_changed(TAB)[1]
+    act.add_class("green dog", TAB)
+    assert "red cat, blue sea, green dog." in act.classes_changed(TAB)[1]
+    act.remover(session.classes[0].number)(tiny, TAB)
+    assert "blue sea, green dog." in act.classes_changed(TAB)[1]
+
+
 def test_nothing_dies_of_a_class_that_what_was_learned_cannot_take(act, studio, probe, tiny):
     _, said = act.try_pictures(sent(studio, "what.png", png("red cat", 9)), tiny, TAB)
     assert "press Learn again" in said

@@ -27,6 +27,14 @@ def number_of(config, elem_id: str) -> int:
     return found
 
 
+def test_what_is_kept_is_written_anew_whenever_the_classes_change(config):
+    kept = number_of(config, "download")
+    [event] = [event for event in config["dependencies"] if kept in event["outputs"]]
+    states = [part["id"] for part in config["components"] if part["type"] == "state"]
+    [(number, what)] = event["targets"]
+    assert number in states and what == "change"
+
+
 def test_nothing_is_drawn_over_the_name_of_a_class(config):
     name = number_of(config, "class-name")
     writing = [event for event in config["dependencies"] if name in event["outputs"]]

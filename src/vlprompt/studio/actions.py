@@ -138,14 +138,15 @@ class Actions:
 
     # -- learning ----------------------------------------------------------------------------------
 
-    def new_button(self, request: gr.Request) -> Any:
-        """The button for new classes is there when there are some, and the method can learn them alone."""
+    def classes_changed(self, request: gr.Request) -> tuple[Any, str]:
+        """-> the button for new classes, which is there when there are some and the method can learn them alone;
+        download"""
         session = self._session(request)
         useful = session.run is not None and teaching.keeps_apart(session.run) and teaching.new_classes(session)
-        return gr.Button(visible=bool(useful))
+        return gr.Button(visible=bool(useful)), drawing.download_link(session)
 
     def learn(self, choice: Choice, new_only: bool, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """-> state, curve, outcome, shelf, answers, download; again and again until it is over"""
+        """-> state, curve, outcome, shelf, answers; again and again until it is over"""
         same = gr.skip()
         lesson = teaching.learn_new if new_only else teaching.learn_all
         try:
@@ -156,14 +157,14 @@ class Actions:
         except VlpromptError as error:
             raise _shown(error) from None
         session.job = job
-        yield drawing.progress(job, self.studio.trainings.ahead(job)), "", "", same, same, same
+        yield drawing.progress(job, self.studio.trainings.ahead(job)), "", "", same, same
         yield from self._watch(job)
         if job.state != "done":
-            yield drawing.progress(job, 0), same, same, same, same, same
+            yield drawing.progress(job, 0), same, same, same, same
             return
         run = job.result
         yield (drawing.progress(job, 0), drawing.curve(job.records), drawing.outcome(run.info), shelf(),
-               self.answers(session, choice.backbone), drawing.download_link(session))  # fmt: skip
+               self.answers(session, choice.backbone))  # fmt: skip
 
     def _watch(self, job: Job) -> Iterator[tuple[Any, ...]]:
         """The state every now and then, and the curve more seldom."""
@@ -172,7 +173,7 @@ class Actions:
             curve: Any = same
             if time.monotonic() - drawn > CURVE_TICK and len(job.records) >= drawing.FEWEST_POINTS:
                 curve, drawn = drawing.curve(list(job.records)), time.monotonic()
-            yield drawing.progress(job, self.studio.trainings.ahead(job)), curve, same, same, same, same
+            yield drawing.progress(job, self.studio.trainings.ahead(job)), curve, same, same, same
 
     def stop(self, request: gr.Request) -> None:
         self.studio.trainings.stop(self._session(request).key)
@@ -199,8 +200,8 @@ class Actions:
         except VlpromptError as error:
             return drawing.remarks([str(error)])
 
-    def reopen(self, file: Sent, request: gr.Request) -> tuple[None, Shelf, str, str, str]:
-        """-> the drop, empty; shelf, outcome, answers, download"""
+    def reopen(self, file: Sent, request: gr.Request) -> tuple[None, Shelf, str, str]:
+        """-> the drop, empty; shelf, outcome, answers"""
         session = self._session(request)
         path = self.studio.arrived(file)
         if session.job is not None and not session.job.over:
@@ -209,5 +210,4 @@ class Actions:
             run = reopen(session, path, self.studio.backbones)
         finally:
             self.studio.discard(path)
-        return (None, shelf(), drawing.outcome(run.info), self.answers(session, session.backbone),
-                drawing.download_link(session))  # fmt: skip
+        return None, shelf(), drawing.outcome(run.info), self.answers(session, session.backbone)

@@ -59,7 +59,7 @@ def build(studio: Studio) -> gr.Blocks:
                     download = gr.HTML(drawing.NOTHING_YET, elem_id="download", padding=False)
                     gr.HTML(AGAIN, padding=False)
                     again = gr.File(file_types=[".zip"], show_label=False, height=110, elem_id="reopen", interactive=True)
-        learning.connect(act, shelf, answers, download)
+        learning.connect(act, shelf, answers)
         with cards:
             _cards(act, who, shelf, remarks, learning.backbone, answers)
         drop.upload(told(act.try_pictures), [drop, learning.backbone], [drop, answers], **sent).failure(
@@ -68,10 +68,10 @@ def build(studio: Studio) -> gr.Blocks:
         for trigger in (extra_add.click, extra.submit):
             trigger(told(act.add_by_name), [extra, learning.backbone], [extra, shelf, answers], **private)
         check.click(told(act.check), None, [checked], **private)
-        again.upload(told(act.reopen), [again], [again, shelf, learning.outcome, answers, download], **sent).failure(
+        again.upload(told(act.reopen), [again], [again, shelf, learning.outcome, answers], **sent).failure(
             lambda: None, None, [again], **private
         )
-        shelf.change(told(act.new_button), None, [learning.new], show_progress="hidden", **private)
+        shelf.change(told(act.classes_changed), None, [learning.new, download], show_progress="hidden", **private)
         page.load(told(act.arrive), None, [who, shelf], **private)
         page.unload(act.leave)
     return page
@@ -152,9 +152,9 @@ class _Learning:
         self.outcome = gr.HTML(elem_id="outcome", padding=False)
         self.curve = gr.HTML(elem_id="curve", padding=False)
 
-    def connect(self, act: Actions, shelf: gr.State, answers: gr.HTML, download: gr.HTML) -> None:
+    def connect(self, act: Actions, shelf: gr.State, answers: gr.HTML) -> None:
         """What the buttons do. The form, and the buttons that read it, are made anew for every method."""
-        shown = [self.state, self.curve, self.outcome, shelf, answers, download]
+        shown = [self.state, self.curve, self.outcome, shelf, answers]
         self.stop.click(told(act.stop), None, None, **private)
         with self.form:
 
