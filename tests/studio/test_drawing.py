@@ -80,6 +80,11 @@ def test_outcome():
     info = {"reported": "test", "scores": {"test": {"accuracy": 80.0, "count": 10}, "zero_shot": {"accuracy": 30.0}}}
     page = drawing.outcome(info)
     assert "80 %" in page and "30 %" in page and "say little" in page
+    info["scores"]["test"]["classes"] = [{"name": "dog", "count": 10}, {"name": EVIL, "count": 0}]
+    page = drawing.outcome(info)
+    assert "Not tested: &lt;img" in page and "dog" not in page and "Give every class 4 pictures or more" in page
+    info["scores"]["test"]["classes"][1]["count"] = 1
+    assert "Not tested" not in drawing.outcome(info)
     assert "not known" in drawing.outcome({"scores": {}, "reported": None})
 
 
@@ -89,6 +94,10 @@ def test_checked(file):
     names = [EVIL, "dog"]
     page = plain(drawing.checked(Check(scores_of(labels, labels, names), scores_of(said, labels, names), wrong, False)))
     assert EVIL not in page and "67 %" in page and "60 % sure" in page and "better than it will be" in page
+    assert "Not tested" not in page
+    some = scores_of(labels[:2], labels[:2], names)  # of the second class there is no picture
+    page = plain(drawing.checked(Check(some, some, (), True)))
+    assert "every one of them right" in page and "Not tested: dog." in page
 
 
 def test_download_link(studio):

@@ -12,7 +12,7 @@ from conftest import png, teach
 
 from vlprompt.errors import DataError, OptionError, RunError, VlpromptError
 from vlprompt.run import Run
-from vlprompt.studio import teaching
+from vlprompt.studio import drawing, teaching
 from vlprompt.studio.backbones import Backbones
 from vlprompt.studio.packing import pack, reopen
 from vlprompt.studio.teaching import Choice, answering, answers, check, learn_all, learn_new, new_classes
@@ -59,6 +59,14 @@ def test_learning_keeps_some_aside_and_trains_on_the_others(studio, tiny):
     assert found.learned.accuracy == pytest.approx(run.scores["test"]["accuracy"])
     assert found.zero_shot.accuracy == pytest.approx(run.scores["zero_shot"]["accuracy"])
     assert len(found.wrong) == 4 - found.learned.correct
+
+
+def test_a_class_with_one_picture_is_not_tested_and_that_is_said(studio, tiny, quiet):
+    session = teach(studio.session("a"), ("red cat",), count=9)
+    teach(session, ("blue sea",), count=1)
+    run = learn_all(session, studio.backbones, choice(tiny), quiet)
+    assert "Not tested: blue sea." in drawing.outcome(run.info)
+    assert "Not tested: blue sea." in drawing.checked(check(session, studio.backbones))
 
 
 def test_without_pictures_aside_the_check_says_so(studio, tiny, quiet):
