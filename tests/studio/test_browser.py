@@ -161,6 +161,7 @@ def test_from_first_picture_to_a_run_that_opens_again(served, pictures, shots, t
         me.press("Add class")
         me.see('There is a class "Fruit" already')
         field.click(timeout=5000)  # nothing lies over it
+        me.page.get_by_test_id("toast-close").click()
         me.make("flower")
         for name in ("fruit", "flower"):
             me.drop(name, pictures[name])
