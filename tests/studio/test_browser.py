@@ -155,8 +155,15 @@ def test_from_first_picture_to_a_run_that_opens_again(served, pictures, shots, t
         me.see("Start here.")
         me.shoot("1-start")
 
+        me.make("fruit")
+        field = me.page.locator("#class-name").locator("input, textarea")
+        field.fill("Fruit")
+        me.press("Add class")
+        me.see('There is a class "Fruit" already')
+        field.click(timeout=5000)  # nothing lies over it
+        me.page.get_by_test_id("toast-close").click()
+        me.make("flower")
         for name in ("fruit", "flower"):
-            me.make(name)
             me.drop(name, pictures[name])
         not_one = tmp_path / "virus.png"
         not_one.write_bytes(b"no picture at all")
@@ -266,6 +273,11 @@ def test_a_folder_and_an_archive_bring_their_classes(served, pictures, shots, tm
         me.see("broken.png", "#remarks")
         assert me.page.locator(".class-card").count() == 3
         me.shoot("7-brought")
+        me.page.set_viewport_size({"width": 390, "height": 844})  # a telephone: every step is in sight
+        for name in ("3 · Try it", "How good is it?", "Keep it", "2 · Learn"):
+            assert me.page.get_by_role("tab", name=name).is_visible()
+        assert me.page.evaluate("document.documentElement.scrollWidth") <= 390
+        me.shoot("8-narrow")
         browser.close()
     assert me.complaints == []
 

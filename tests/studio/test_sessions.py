@@ -11,6 +11,7 @@ from conftest import png, teach, until
 from vlprompt.errors import DataError
 from vlprompt.studio.backbones import Backbones
 from vlprompt.studio.limits import Limits
+from vlprompt.studio.sessions import LEAF
 from vlprompt.studio.studio import Studio, sweep
 
 
@@ -26,6 +27,22 @@ def test_classes_and_pictures(studio):
     assert session.names == ("blue sea",) and not any(file.exists() for file in files)
     with pytest.raises(DataError, match="no longer there"):
         session.find(gone.number)
+
+
+def test_every_class_has_its_turn_to_be_shown(studio):
+    session = studio.session("a")
+    assert session.on_leaf() == (0, [])
+    for i in range(LEAF + 2):
+        session.add_class(f"class {i}")
+    assert session.on_leaf() == (0, session.classes[:LEAF])
+    for _ in range(2):
+        session.turn(1)
+        assert session.on_leaf() == (LEAF, session.classes[LEAF:])
+    for shown in session.classes[LEAF:]:
+        session.remove_class(shown.number)
+    assert session.on_leaf() == (0, session.classes)
+    session.turn(-1)
+    assert session.leaf == 0
 
 
 def test_names_of_files_never_become_paths(studio):

@@ -12,7 +12,7 @@ from conftest import png, teach
 
 from vlprompt.errors import DataError, OptionError, RunError, VlpromptError
 from vlprompt.run import Run
-from vlprompt.studio import teaching
+from vlprompt.studio import drawing, teaching
 from vlprompt.studio.backbones import Backbones
 from vlprompt.studio.packing import pack, reopen
 from vlprompt.studio.teaching import Choice, answering, answers, check, learn_all, learn_new, new_classes
@@ -61,6 +61,14 @@ def test_learning_keeps_some_aside_and_trains_on_the_others(studio, tiny):
     assert len(found.wrong) == 4 - found.learned.correct
 
 
+def test_a_class_with_one_picture_is_not_tested_and_that_is_said(studio, tiny, quiet):
+    session = teach(studio.session("a"), ("red cat",), count=9)
+    teach(session, ("blue sea",), count=1)
+    run = learn_all(session, studio.backbones, choice(tiny), quiet)
+    assert "Not tested: blue sea." in drawing.outcome(run.info)
+    assert "Not tested: blue sea." in drawing.checked(check(session, studio.backbones))
+
+
 def test_without_pictures_aside_the_check_says_so(studio, tiny, quiet):
     session = teach(studio.session("a"))
     with pytest.raises(DataError, match="nothing was learned"):
@@ -87,8 +95,42 @@ def test_a_method_that_cannot_take_names_says_so(studio, tiny, quiet):
     session = teach(studio.session("a"))
     learn_all(session, studio.backbones, Choice("linear_probe", tiny, {}, {}), quiet)
     session.add_class("green dog")
-    with pytest.raises(OptionError):
+    with pytest.raises(OptionError, match='not "green dog": remove it, or press Learn again'):
         answering(session)
+    kept, left_out = teaching.keepable(session)
+    assert kept.class_names == ("red cat", "blue sea") and left_out == ["green dog"]
+    session.remove_class(session.classes[0].number)
+    kept, left_out = teaching.keepable(session)
+    assert kept.class_names == ("blue sea",) and left_out == ["green dog"]
+    session.remove_class(session.classes[0].number)
+    assert teaching.keepable(session)[0].class_names == ("red cat", "blue sea")  # of what it knows nothing is in the list
+
+
+def test_a_context_for_each_class_stays_whole(studio, tiny, quiet):
+    session = teach(studio.session("a"), ("red cat", "blue sea", "green dog"))
+    learn_all(session, studio.backbones, Choice("coop", tiny, {"context_tokens": 2, "class_specific": True}, TRAIN), quiet)
+    session.remove_class(session.classes[0].number)
+    with pytest.raises(OptionError, match="all the classes together .* press Learn again"):
+        answering(session)
+    kept, left_out = teaching.keepable(session)
+    assert kept.class_names == ("red cat", "blue sea", "green dog") and left_out == []
+
+
+def test_a_cache_of_pictures_takes_names(studio, tiny, quiet):
+    session = teach(studio.session("a"))
+    learn_all(session, studio.backbones, choice(tiny, "tip_adapter"), quiet)
+    session.add_class("green dog")
+    kept, left_out = teaching.keepable(session)
+    assert kept.class_names == session.names and left_out == []
+    assert kept.probabilities([png("green dog", 9)]).shape == (1, 3)
+
+
+def test_a_name_that_is_too_long_to_be_read_is_left_out(studio, tiny, quiet):
+    session = teach(studio.session("a"))
+    learn_all(session, studio.backbones, choice(tiny), quiet)
+    session.add_class("🐕" * 80)
+    kept, left_out = teaching.keepable(session)
+    assert kept.class_names == ("red cat", "blue sea") and left_out == ["🐕" * 80]
 
 
 def test_new_classes_leave_the_others_as_they_are(studio, tiny, quiet):

@@ -66,8 +66,14 @@ class Actions:
     # -- classes -----------------------------------------------------------------------------------
 
     def add_class(self, name: str, request: gr.Request) -> tuple[Any, Shelf, str]:
-        """-> name field, shelf, remarks"""
-        self._session(request).add_class(name)
+        """-> name field, shelf, remarks: what was learned may not answer before the class was learned, too"""
+        session = self._session(request)
+        session.add_class(name)
+        session.leaf = session.last_leaf  # where it is seen
+        try:
+            teaching.answering(session)
+        except VlpromptError as error:
+            return "", shelf(), drawing.remarks([str(error)])
         return "", shelf(), ""
 
     def add_by_name(self, name: str, backbone: str, request: gr.Request) -> tuple[Any, Shelf, str]:
@@ -79,6 +85,7 @@ class Actions:
         except VlpromptError as error:  # a method that cannot do that
             session.remove_class(shown.number)
             raise error
+        session.leaf = session.last_leaf
         return "", shelf(), self.answers(session, backbone)
 
     def remover(self, number: int) -> Callable[..., tuple[Shelf, str]]:
@@ -90,6 +97,15 @@ class Actions:
             return shelf(), self.answers(session, backbone)
 
         return remove
+
+    def turner(self, leaves: int) -> Callable[..., Shelf]:
+        """Shows the cards of the next classes, or of those before. -> shelf"""
+
+        def turn(request: gr.Request) -> Shelf:
+            self._session(request).turn(leaves)
+            return shelf()
+
+        return turn
 
     def taker(self, number: int) -> Callable[..., tuple[None, Shelf, str]]:
         """For the class of that number: takes pictures that were dropped on it. -> the drop, empty; shelf, remarks"""
@@ -122,14 +138,15 @@ class Actions:
 
     # -- learning ----------------------------------------------------------------------------------
 
-    def new_button(self, request: gr.Request) -> Any:
-        """The button for new classes is there when there are some, and the method can learn them alone."""
+    def classes_changed(self, request: gr.Request) -> tuple[Any, str]:
+        """-> the button for new classes, which is there when there are some and the method can learn them alone;
+        download"""
         session = self._session(request)
         useful = session.run is not None and teaching.keeps_apart(session.run) and teaching.new_classes(session)
-        return gr.Button(visible=bool(useful))
+        return gr.Button(visible=bool(useful)), drawing.download_link(session)
 
     def learn(self, choice: Choice, new_only: bool, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """-> state, curve, outcome, shelf, answers, download; again and again until it is over"""
+        """-> state, curve, outcome, shelf, answers; again and again until it is over"""
         same = gr.skip()
         lesson = teaching.learn_new if new_only else teaching.learn_all
         try:
@@ -140,14 +157,14 @@ class Actions:
         except VlpromptError as error:
             raise _shown(error) from None
         session.job = job
-        yield drawing.progress(job, self.studio.trainings.ahead(job)), "", "", same, same, same
+        yield drawing.progress(job, self.studio.trainings.ahead(job)), "", "", same, same
         yield from self._watch(job)
         if job.state != "done":
-            yield drawing.progress(job, 0), same, same, same, same, same
+            yield drawing.progress(job, 0), same, same, same, same
             return
         run = job.result
         yield (drawing.progress(job, 0), drawing.curve(job.records), drawing.outcome(run.info), shelf(),
-               self.answers(session, choice.backbone), drawing.download_link(session))  # fmt: skip
+               self.answers(session, choice.backbone))  # fmt: skip
 
     def _watch(self, job: Job) -> Iterator[tuple[Any, ...]]:
         """The state every now and then, and the curve more seldom."""
@@ -156,7 +173,7 @@ class Actions:
             curve: Any = same
             if time.monotonic() - drawn > CURVE_TICK and len(job.records) >= drawing.FEWEST_POINTS:
                 curve, drawn = drawing.curve(list(job.records)), time.monotonic()
-            yield drawing.progress(job, self.studio.trainings.ahead(job)), curve, same, same, same, same
+            yield drawing.progress(job, self.studio.trainings.ahead(job)), curve, same, same, same
 
     def stop(self, request: gr.Request) -> None:
         self.studio.trainings.stop(self._session(request).key)
@@ -167,8 +184,7 @@ class Actions:
         """-> the drop, empty, so that whoever reads the answer can drop the next; answers"""
         session = self._session(request)
         said = session.try_pictures(self.studio.take(files))
-        found = teaching.answers(session, self.studio.backbones, backbone)
-        return None, drawing.remarks(said) + drawing.bars(found)
+        return None, drawing.remarks(said) + self.answers(session, backbone)
 
     def answers(self, session: Session, backbone: str) -> str:
         """The answers about the pictures last asked about, for the classes as they are now."""
@@ -178,10 +194,14 @@ class Actions:
             return drawing.remarks([str(error)]) if session.tried else ""
 
     def check(self, request: gr.Request) -> str:
-        return drawing.checked(teaching.check(self._session(request), self.studio.backbones))
+        """-> what was found, or why nothing was, in place of what was found before"""
+        try:
+            return drawing.checked(teaching.check(self._session(request), self.studio.backbones))
+        except VlpromptError as error:
+            return drawing.remarks([str(error)])
 
-    def reopen(self, file: Sent, request: gr.Request) -> tuple[None, Shelf, str, str, str]:
-        """-> the drop, empty; shelf, outcome, answers, download"""
+    def reopen(self, file: Sent, request: gr.Request) -> tuple[None, Shelf, str, str]:
+        """-> the drop, empty; shelf, outcome, answers"""
         session = self._session(request)
         path = self.studio.arrived(file)
         if session.job is not None and not session.job.over:
@@ -190,5 +210,4 @@ class Actions:
             run = reopen(session, path, self.studio.backbones)
         finally:
             self.studio.discard(path)
-        return (None, shelf(), drawing.outcome(run.info), self.answers(session, session.backbone),
-                drawing.download_link(session))  # fmt: skip
+        return None, shelf(), drawing.outcome(run.info), self.answers(session, session.backbone)

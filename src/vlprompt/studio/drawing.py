@@ -14,7 +14,7 @@ from vlprompt.data.pictures import open_picture
 from vlprompt.results.pages import Html, html
 from vlprompt.results.thumbnails import data_url
 from vlprompt.studio.sessions import Session, Shown
-from vlprompt.studio.teaching import Answer, Check
+from vlprompt.studio.teaching import FEWEST_ASIDE, Answer, Check, keepable
 from vlprompt.studio.trainings import Job
 from vlprompt.training.progress import duration
 
@@ -23,6 +23,7 @@ MOST_THUMBNAILS = 10  # of a class
 MOST_BARS = 6  # classes of an answer
 MOST_WRONG = 24
 MOST_REMARKS = 4
+MOST_NAMES = 6  # of classes, in a sentence
 FEWEST_POINTS = 2  # of a curve
 NOTHING_YET = Html("<p class=soft>When something was learned, it can be downloaded here.</p>")
 _pyplot = threading.Lock()  # matplotlib's settings are the process's
@@ -48,9 +49,10 @@ def card(session: Session, shown: Shown) -> Html:
                 f"<div class=row>{pictures}{more}</div></div>")  # fmt: skip
 
 
-def others(names: Sequence[str]) -> Html:
-    """Classes that have no card of their own."""
-    return Html(f"<p class=soft>and {len(names)} more: {html(', '.join(names))}</p>")
+def extent(first: int, shown: int, count: int) -> Html:
+    """Which of the classes have their cards on the page."""
+    which = f"classes {first + 1} to {first + shown}" if shown > 1 else f"class {first + 1}"
+    return Html(f"<p class=soft>{which} of {count}</p>")
 
 
 def remarks(said: Sequence[str]) -> Html:
@@ -127,7 +129,22 @@ def outcome(info: Mapping[str, Any]) -> Html:
     count = found["count"]
     numbers = _number(scores["zero_shot"]["accuracy"], "names alone") + _number(found["accuracy"], "after learning", "main")
     return Html(f"<div class=numbers>{numbers}</div><p class=soft>right, of {count} pictures that it had not seen"
-                f"{'' if count >= 20 else '. So few pictures say little: trust the trend, not the figure'}</p>")  # fmt: skip
+                f"{'' if count >= 20 else '. So few pictures say little: trust the trend, not the figure'}</p>"
+                f"{_untested([(row['name'], row['count']) for row in found.get('classes', ())])}")  # fmt: skip
+
+
+def _untested(counts: Sequence[tuple[str, int]]) -> Html:
+    """Which classes an accuracy says nothing about. counts: of the pictures of each class that it was measured on."""
+    names = [name for name, count in counts if not count]
+    if not names:
+        return Html("")
+    return remarks([f"Not tested: {_some(names)}. There was no picture of {'it' if len(names) == 1 else 'them'} left to test "
+                    f"with, so the figures say nothing about {'it' if len(names) == 1 else 'them'}. Give every class "
+                    f"{FEWEST_ASIDE} pictures or more, and learn again"])  # fmt: skip
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
 
 
 def _number(value: float, text: str, kind: str = "") -> str:
@@ -157,6 +174,7 @@ def checked(found: Check) -> Html:
         "pictures that it has learned from, so this is better than it will be on others"
     )
     parts = [f"<div class=numbers>{numbers}</div><p class=soft>right, of {found.learned.count} {where}</p>"]
+    parts.append(_untested([(row.name, row.count) for row in found.learned.classes]))
     wrong = found.wrong[:MOST_WRONG]
     parts.append(f"<h3>{'Pictures it gets wrong' if wrong else 'It gets every one of them right'}</h3>")
     parts.append("<div class=wrong>" + "".join(
@@ -175,11 +193,14 @@ def checked(found: Check) -> Html:
 
 
 def download_link(session: Session) -> Html:
-    """The link to the run as a zip; its address is the session's secret."""
-    if session.run is None:
+    """The link to the run as a zip, and what it leaves out; its address is the session's secret."""
+    held = keepable(session)
+    if held is None:
         return NOTHING_YET
-    names = ", ".join(session.names[:6]) + (", …" if len(session.names) > 6 else "")
+    run, left_out = held
+    why = f"is left out: it was not learned, and {run.learned.title} cannot take it by its name alone"
+    without = remarks([f'"{name}" {why}' for name in left_out])
     return Html(f'<p><a class=download download="vlprompt-run.zip" href="/studio/run/{session.token}.zip">'
-                f"Download what was learned</a></p><p class=soft>A small zip file: {html(names)}. It opens here again, and "
+                f"Download what was learned</a></p><p class=soft>A small zip file: {html(_some(run.class_names))}. It opens here again, and "
                 "unpacked it works with <code>vlprompt predict</code>, <code>report</code>, <code>export</code>, "
-                "<code>serve</code> and in Python. The pictures are not in it.</p>")  # fmt: skip
+                "<code>serve</code> and in Python. The pictures are not in it.</p>" + without)  # fmt: skip

@@ -20,7 +20,7 @@ MOST_SHOWN = 200  # epochs at the end of the slider
 SMALL_BATCH = 16  # with a dozen pictures of a class, larger steps would be too few
 SLOW = " (slow)"
 PLAIN = {  # for people who never read a paper
-    "coop+lamm": "words around the names, and the names",
+    "coop+lamm": "names and words around them",
     "lamm": "the names themselves",
     "coop": "words around the names",
     "cocoop": "words that follow the picture (slow)",

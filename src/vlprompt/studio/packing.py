@@ -13,6 +13,7 @@ from vlprompt.run import CARD, INFO, LOG, TENSORS, Run, read_info
 from vlprompt.studio.backbones import Backbones
 from vlprompt.studio.limits import MB
 from vlprompt.studio.sessions import Session, Shown
+from vlprompt.studio.teaching import keepable
 
 FILES = (INFO, TENSORS, LOG, CARD)
 LARGEST = 64 * MB  # one file of a run
@@ -26,6 +27,12 @@ def pack(run: Run, folder: Path) -> bytes:
         for name in FILES:
             archive.write(folder / name, f"run/{name}")
     return data.getvalue()
+
+
+def bundle(session: Session) -> bytes | None:
+    """What the session's download link gives; None when there is nothing."""
+    held = keepable(session)
+    return pack(held[0], session.new_folder("download")) if held is not None else None
 
 
 def reopen(session: Session, path: Path, backbones: Backbones) -> Run:

@@ -14,7 +14,6 @@ from vlprompt.studio.teaching import Choice
 
 STYLE = Path(__file__).parent.parent / "assets" / "pages" / "studio.css"
 ARCHIVES = [".zip", ".tar", ".tgz", ".gz"]
-MOST_CARDS = 16  # classes with a place to drop pictures on
 HEAD = """<div class=head><h1>vlprompt studio</h1><p>Show it a few pictures of each thing, let it learn, and it tells
 them apart. Everything stays on this computer.</p></div>"""
 EMPTY = """<div class=empty><p><b>Start here.</b> Name two or more classes above, then drop a few pictures on each:
@@ -40,7 +39,7 @@ def build(studio: Studio) -> gr.Blocks:
                 _classes(studio, act, shelf, remarks)
                 remarks.render()
                 cards = gr.Column()
-            with gr.Column(scale=11, elem_id="doing"), gr.Tabs():
+            with gr.Column(scale=11, elem_id="doing"), gr.Tabs(overflow_behavior="wrap"):
                 with gr.Tab("2 · Learn", elem_id="tab-learn"):
                     learning = _Learning(studio)
                 with gr.Tab("3 · Try it"):
@@ -60,7 +59,7 @@ def build(studio: Studio) -> gr.Blocks:
                     download = gr.HTML(drawing.NOTHING_YET, elem_id="download", padding=False)
                     gr.HTML(AGAIN, padding=False)
                     again = gr.File(file_types=[".zip"], show_label=False, height=110, elem_id="reopen", interactive=True)
-        learning.connect(act, shelf, answers, download)
+        learning.connect(act, shelf, answers)
         with cards:
             _cards(act, who, shelf, remarks, learning.backbone, answers)
         drop.upload(told(act.try_pictures), [drop, learning.backbone], [drop, answers], **sent).failure(
@@ -69,10 +68,10 @@ def build(studio: Studio) -> gr.Blocks:
         for trigger in (extra_add.click, extra.submit):
             trigger(told(act.add_by_name), [extra, learning.backbone], [extra, shelf, answers], **private)
         check.click(told(act.check), None, [checked], **private)
-        again.upload(told(act.reopen), [again], [again, shelf, learning.outcome, answers, download], **sent).failure(
+        again.upload(told(act.reopen), [again], [again, shelf, learning.outcome, answers], **sent).failure(
             lambda: None, None, [again], **private
         )
-        shelf.change(told(act.new_button), None, [learning.new], show_progress="hidden", **private)
+        shelf.change(told(act.classes_changed), None, [learning.new, download], show_progress="hidden", **private)
         page.load(told(act.arrive), None, [who, shelf], **private)
         page.unload(act.leave)
     return page
@@ -82,7 +81,7 @@ def _classes(studio: Studio, act: Actions, shelf: gr.State, remarks: gr.HTML) ->
     """How classes come to be."""
     gr.HTML("<h2>1 · Show it examples</h2>", padding=False)
     with gr.Row(equal_height=True):
-        name = gr.Textbox(show_label=False, placeholder="name of a class, such as ripe apple", max_lines=1, scale=3,
+        name = gr.Textbox(show_label=False, placeholder="class name, such as ripe apple", max_lines=1, scale=3,
                           elem_id="class-name", container=False, interactive=True)  # fmt: skip
         add = gr.Button("Add class", variant="primary", scale=1, min_width=110)
     with gr.Row():
@@ -90,7 +89,7 @@ def _classes(studio: Studio, act: Actions, shelf: gr.State, remarks: gr.HTML) ->
         archive = gr.UploadButton("Open a zip of folders", file_types=ARCHIVES, size="sm", min_width=120,
                                   elem_id="archive")  # fmt: skip
     for trigger in (add.click, name.submit):
-        trigger(told(act.add_class), [name], [name, shelf, remarks], **private)
+        trigger(told(act.add_class), [name], [name, shelf, remarks], show_progress="hidden", **private)
     examples.click(told(act.add_examples), None, [shelf, remarks], **private)
     archive.upload(told(act.add_archive), [archive], [shelf, remarks], **sent)
     if studio.allowed:
@@ -109,11 +108,19 @@ def _cards(act: Actions, who: gr.State, shelf: gr.State, remarks: gr.HTML, backb
     @gr.render(inputs=[who, shelf], triggers=[shelf.change], show_progress="hidden")
     def cards(key: str, _: Shelf) -> None:
         session = act.studio.session(key)
-        for shown in session.classes[:MOST_CARDS]:
+        first, leaf = session.on_leaf()
+        if len(session.classes) > len(leaf):
+            with gr.Row(equal_height=True, elem_id="pager"):
+                back = gr.Button("‹ Previous", size="sm", min_width=90, interactive=first > 0)
+                gr.HTML(drawing.extent(first, len(leaf), len(session.classes)), padding=False)
+                on = gr.Button("Next ›", size="sm", min_width=90, interactive=session.leaf < session.last_leaf)
+            back.click(told(act.turner(-1)), None, [shelf], **private)
+            on.click(told(act.turner(1)), None, [shelf], **private)
+        for shown in leaf:
             with gr.Row(equal_height=True, elem_classes="class-card"):
                 with gr.Column(scale=7, min_width=200):
                     gr.HTML(drawing.card(session, shown), padding=False)
-                with gr.Column(scale=3, min_width=120):
+                with gr.Column(scale=3, min_width=100):
                     drop = gr.File(file_count="multiple", file_types=["image"], show_label=False, height=84,
                                    elem_classes="drop", elem_id=f"drop-{shown.number}", interactive=True)  # fmt: skip
                 gone = gr.Button("✕", size="sm", scale=0, min_width=30, elem_classes="remove")
@@ -121,8 +128,6 @@ def _cards(act: Actions, who: gr.State, shelf: gr.State, remarks: gr.HTML, backb
                 lambda: None, None, [drop], **private
             )
             gone.click(told(act.remover(shown.number)), [backbone], [shelf, answers], **private)
-        if len(session.classes) > MOST_CARDS:
-            gr.HTML(drawing.others(session.names[MOST_CARDS:]))
         if not session.classes:
             gr.HTML(EMPTY, padding=False)
 
@@ -134,7 +139,7 @@ class _Learning:
         self.studio = studio
         with gr.Row():
             self.method = gr.Dropdown(forms.method_choices(), value=forms.DEFAULT_METHOD, label="What may change",
-                                      elem_id="method", scale=4, interactive=True)  # fmt: skip
+                                      elem_id="method", scale=4, min_width=300, interactive=True)  # fmt: skip
             names = list(studio.backbones.names)
             self.backbone = gr.Dropdown(names, value=names[0], label="Backbone", elem_id="backbone", scale=1,
                                         min_width=120, interactive=len(names) > 1)  # fmt: skip
@@ -147,9 +152,9 @@ class _Learning:
         self.outcome = gr.HTML(elem_id="outcome", padding=False)
         self.curve = gr.HTML(elem_id="curve", padding=False)
 
-    def connect(self, act: Actions, shelf: gr.State, answers: gr.HTML, download: gr.HTML) -> None:
+    def connect(self, act: Actions, shelf: gr.State, answers: gr.HTML) -> None:
         """What the buttons do. The form, and the buttons that read it, are made anew for every method."""
-        shown = [self.state, self.curve, self.outcome, shelf, answers, download]
+        shown = [self.state, self.curve, self.outcome, shelf, answers]
         self.stop.click(told(act.stop), None, None, **private)
         with self.form:
 

@@ -51,20 +51,19 @@ def application(studio: Studio) -> Any:
     from fastapi import FastAPI, Response
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from vlprompt.studio.packing import pack
+    from vlprompt.studio.packing import bundle
     from vlprompt.studio.page import STYLE, build
-    from vlprompt.studio.teaching import answering
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/studio/run/{token}.zip")
     def download(token: str) -> Response:
         session = studio.sessions.of_token(token)
-        run = answering(session) if session is not None else None
-        if session is None or run is None:
+        data = bundle(session) if session is not None else None
+        if data is None:
             return Response("there is nothing to download", 404, media_type="text/plain")
         named = {"content-disposition": 'attachment; filename="vlprompt-run.zip"', "cache-control": "no-store"}
-        return Response(pack(run, session.new_folder("download")), media_type="application/zip", headers=named)
+        return Response(data, media_type="application/zip", headers=named)
 
     page = build(studio)
     page.queue(default_concurrency_limit=4)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vlprompt.run import Run
 
 PICTURES = "pictures"
+LEAF = 16  # classes whose cards are on the page at once: each takes its time to draw
 MOST_REMEMBERED = 10_000  # sessions that have ended; pages that are left open ask for them again
 
 
@@ -37,6 +38,7 @@ class Session:
 
     run: what was learned last. studied: the pictures that it was trained on; the others can test it.
     tried: the pictures last asked about. token: what its download link is known by.
+    leaf: which LEAF classes the page shows the cards of, from 0.
     """
 
     def __init__(self, key: str, folder: Path, limits: Limits) -> None:
@@ -48,6 +50,7 @@ class Session:
         self.run: Run | None = None
         self.backbone = ""  # by name, of the run
         self.job: Job | None = None
+        self.leaf = 0
         self.closed = False
         self.lock = threading.RLock()
         self._count = self._bytes = 0
@@ -73,6 +76,21 @@ class Session:
             shown = Shown(words, self._count)
             self.classes.append(shown)
             return shown
+
+    @property
+    def last_leaf(self) -> int:
+        return max(0, len(self.classes) - 1) // LEAF
+
+    def turn(self, leaves: int) -> None:
+        """Forward or back, not beyond the first and the last."""
+        self.leaf = min(max(0, self.leaf + leaves), self.last_leaf)
+
+    def on_leaf(self) -> tuple[int, list[Shown]]:
+        """The place in the list of the first class that is shown, and those that are."""
+        with self.lock:
+            self.turn(0)  # classes were removed since
+            first = self.leaf * LEAF
+            return first, self.classes[first : first + LEAF]
 
     def find(self, number: int) -> Shown:
         """The class of that number; DataError when it was removed."""

@@ -18,7 +18,7 @@ from vlprompt.data.sampling import Split
 from vlprompt.data.sources import Folder
 from vlprompt.data.splitting import draw_splits
 from vlprompt.data.task import Task
-from vlprompt.errors import DataError, OptionError
+from vlprompt.errors import DataError, OptionError, VlpromptError
 from vlprompt.evaluation import Scores, scores_of
 from vlprompt.fitting import ZERO_SHOT_TEMPLATES, Plan, learn, make_plan
 from vlprompt.methods.base import Method
@@ -142,16 +142,51 @@ def _lesson(session: Session, names: Sequence[str], learned: Sequence[str], asid
 def answering(session: Session) -> Run | None:
     """The session's run for the classes of its list; None before anything was learned, or without classes.
 
-    OptionError where the method cannot take a class by its name alone.
+    OptionError where the method cannot fit it to them, such as one that takes no class by its name alone.
     """
     run, names = session.run, session.names
     if run is None or not names:
         return None
+    try:
+        return _fitted(run, names)
+    except OptionError as error:
+        new = [name for name in names if name not in run.learned.task.class_names]
+        raise OptionError(_unfit(run, new)) from error
+
+
+def keepable(session: Session) -> tuple[Run, list[str]] | None:
+    """What can be taken away, and the classes of the list that it leaves out because its method cannot take them by
+    their name alone; None when there is nothing."""
+    run, names = session.run, session.names
+    if run is None or not names:
+        return None
+    known = run.learned.task.class_names
+    for kept in (names, tuple(name for name in names if name in known)):
+        try:
+            if kept:
+                return _fitted(run, kept), [name for name in names if name not in kept]
+        except VlpromptError:  # also of a name that is too long to be read
+            continue
+    return _fitted(run, known), [name for name in names if name not in known]
+
+
+def _fitted(run: Run, names: tuple[str, ...]) -> Run:
     if names == run.class_names:
         return run
     if names == run.learned.task.class_names:
         return Run(run.learned, run.backbone, run.info, run.log)
     return run.for_classes(names)
+
+
+def _unfit(run: Run, new: Sequence[str]) -> str:
+    """Why a run cannot answer for the list of classes, and what helps."""
+    title = run.learned.title
+    if not new:
+        return f"{title} knows only all the classes together that it learned: press Learn again"
+    shown = ", ".join(f'"{name}"' for name in new[:3]) + (", …" if len(new) > 3 else "")
+    it = "it" if len(new) == 1 else "them"
+    return f"{title} knows only classes that it learned from pictures, and not {shown}: remove {it}, or press Learn again " \
+           f"with pictures of {it}"
 
 
 def names_alone(session: Session, backbones: Backbones, backbone: str) -> Run:
