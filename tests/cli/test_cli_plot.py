@@ -1,5 +1,6 @@
 """vlprompt plot, and vlprompt table beside published figures."""
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -58,4 +59,9 @@ def test_gains_over_a_method(vlprompt, results):
     assert "| maple | new | +10.00 | +11.92 (maple) | yes |" in said.out
     assert "same direction" in vlprompt("table", results, "--over", "zeroshot").out
     assert vlprompt("table", results, "--over", "cop").code == 2
-    assert vlprompt("table", results, "--over", "coop", "--format", "csv").code == 2
+    rows = list(csv.DictReader(vlprompt("table", results, "--over", "coop", "--format", "csv").out.splitlines()))
+    (row,) = [row for row in rows if row["method"] == "maple" and row["value"] == "new"]
+    assert (float(row["mean"]), row["paper"], row["same_direction"]) == (10.0, "maple", "yes")
+    assert float(row["published"]) == pytest.approx(75.14 - 63.22)
+    written = vlprompt("table", results, "--over", "coop", "--format", "latex").out
+    assert r"\begin{tabular}" in written and r"maple & new & +10.00 & +11.92 (maple) & yes \\" in written

@@ -252,13 +252,11 @@ def table(
 
 
 def show_gains(records: list[dict[str, Any]], over: str, paper: str | None, format_: str) -> None:
-    """What methods gain over one of them, for the terminal or as Markdown."""
-    from vlprompt.results.gains import caption, cells_of, gains, gains_text, notes
+    """What methods gain over one of them."""
+    from vlprompt.results.gains import caption, cells_of, gains, gains_csv, gains_latex, gains_text, notes
     from vlprompt.results.gathering import gather
     from vlprompt.results.tables import plain_table
 
-    if format_ not in ("rich", "md"):
-        raise OptionError(f"--over is shown as rich or md, not as {format_}")
     known = {"zeroshot", *(record["method"] for record in records), *(key.method for key in gather(records))}
     if over not in known:
         raise OptionError(f'--over: no results of "{over}": {nearest(over, known)}')
@@ -267,6 +265,9 @@ def show_gains(records: list[dict[str, Any]], over: str, paper: str | None, form
         raise OptionError(f"--over: no other method was run on the same data and seeds as {over}")
     if format_ == "md":
         say(gains_text(rows) + "".join(f"\n\n_{text}._" for text in notes(rows)))
+        return
+    if format_ != "rich":
+        say(gains_csv(rows) if format_ == "csv" else gains_latex(rows))
         return
     show(plain_table(caption(rows), *cells_of(rows)))
     for text in notes(rows):

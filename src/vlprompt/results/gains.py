@@ -6,6 +6,8 @@ seed by seed, because seeds share their training pictures.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -139,6 +141,30 @@ def gains_text(rows: Iterable[Gained]) -> str:
     header, body = cells_of(rows)
     rule = ["---:" if name in ("ours", "published", "shots") else "---" for name in header]
     return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *body])
+
+
+def gains_latex(rows: Iterable[Gained]) -> str:
+    """As a LaTeX table (booktabs); notes are comments above it."""
+    from vlprompt.results.sheets import latex_text
+
+    held = list(rows)
+    header, body = cells_of(held)
+    above = "".join(f"% {text}\n" for text in [caption(held), *notes(held)])
+    lines = [" & ".join(map(latex_text, line)) + r" \\" for line in [header, *body]]
+    return (f"{above}\\begin{{tabular}}{{{'l' * len(header)}}}\n\\toprule\n{lines[0]}\n\\midrule\n"
+            + "\n".join(lines[1:]) + "\n\\bottomrule\n\\end{tabular}")  # fmt: skip
+
+
+def gains_csv(rows: Iterable[Gained]) -> str:
+    """Full precision; every fact in a column of its own."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["protocol", "data", "backbone", "shots", "method", "over", "value", "mean", "std", "seeds", "published",
+                     "paper", "same_direction"])  # fmt: skip
+    for row in rows:
+        writer.writerow([row.protocol, row.data, row.backbone, row.shots, row.method, row.over, row.metric, row.ours.mean,
+                         row.ours.std, row.ours.n, row.published, row.paper, row.agrees])  # fmt: skip
+    return text.getvalue().rstrip("\n")
 
 
 def notes(rows: Iterable[Gained]) -> list[str]:

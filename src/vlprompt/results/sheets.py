@@ -202,11 +202,11 @@ def _latex(sheet: Sheet) -> str:
     for row in rows:
         shown = (_latex_number(n, best) for n, best in zip(row.numbers, row.best, strict=True))
         rule = "\\midrule\n" if row.starts else ""
-        lines.append(rule + " & ".join([*map(_latex_text, row.words), *shown]) + r" \\")
+        lines.append(rule + " & ".join([*map(latex_text, row.words), *shown]) + r" \\")
     notes = "".join(f"\n% {note}" for note in sheet.notes)
     return (
         f"% {sheet.caption}{notes}\n\\begin{{tabular}}{{{'l' * words}{'r' * (len(header) - words)}}}\n\\toprule\n"
-        f"{' & '.join(map(_latex_text, header))} \\\\\n\\midrule\n" + "\n".join(lines) + "\n\\bottomrule\n\\end{tabular}"
+        f"{' & '.join(map(latex_text, header))} \\\\\n\\midrule\n" + "\n".join(lines) + "\n\\bottomrule\n\\end{tabular}"
     )
 
 
@@ -214,13 +214,14 @@ def _latex_number(text: str, best: bool) -> str:
     if r"\pm" in text:
         mean, _, deviation = text.partition(r" \pm ")
         return rf"$\mathbf{{{mean}}} \pm {deviation}$" if best else f"${text}$"
-    return rf"\textbf{{{text}}}" if best and text else _latex_text(text)
+    return rf"\textbf{{{text}}}" if best and text else latex_text(text)
 
 
-def _latex_text(text: str) -> str:
+def latex_text(text: str) -> str:
+    """With what means something to LaTeX written so that it stands for itself."""
     for character in r"&%$#_{}":
         text = text.replace(character, "\\" + character)
-    for sign, written in (("≈", r"$\approx$"), ("†", r"$^\dagger$"), ("– ", r"-- "), ("Δ", r"$\Delta$")):
+    for sign, written in (("≈", r"$\approx$"), ("†", r"$^\dagger$"), ("– ", r"-- "), ("Δ", r"$\Delta$"), ("±", r"$\pm$")):
         text = text.replace(sign, written)
     return text
 
