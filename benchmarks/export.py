@@ -4,8 +4,8 @@
     python benchmarks/export.py --run runs/x --batches 1,8 --json
     python benchmarks/export.py --table rows.jsonl              rows as the table of docs/export.md
 
-torch: the run's method on one batch, from uint8 crops to probabilities; methods that learn text prompts
-evaluate them in each call, as the run does. onnx: the file in onnxruntime on the CPU. Both use the same number of threads and take turns, batch by batch, so that other load
+torch: the run's method on one batch, from uint8 crops to probabilities; text features
+that do not depend on the picture are computed once, as the run does. onnx: the file in onnxruntime on the CPU. Both use the same number of threads and take turns, batch by batch, so that other load
 on the machine meets both; times are medians. What is learned does not change what is computed: methods are
 timed as they start. `difference`: largest of the probabilities.
 """
