@@ -152,9 +152,8 @@ class Method(nn.Module):
         rows that it adds become further columns of logits and text features.
         """
         image = batch.features
-        if image is None and (self.needs != "pixels" or self.per_image_text):
-            assert batch.pixels is not None
-            image = self.interpreter.image(batch.pixels)
+        if self.needs != "pixels" or self.per_image_text:
+            image = self.frozen_features(batch)
         prompts = self.prompts(image if self.per_image_text else None)
         if self.needs == "pixels":
             assert batch.pixels is not None
@@ -162,6 +161,13 @@ class Method(nn.Module):
         assert image is not None
         text = self.interpreter.text(prompts.text if edit is None else edit(prompts.text))
         return self.output(image, text if self.per_image_text else text[0])
+
+    def frozen_features(self, batch: Batch) -> Tensor:
+        """Features of the frozen image tower, [B, d], computed where the batch has only pixels."""
+        if batch.features is not None:
+            return batch.features
+        assert batch.pixels is not None
+        return self.interpreter.image(batch.pixels)
 
     def output(self, image: Tensor, text: Tensor, **extra: Tensor) -> Output:
         return Output(self.logits(image, text), image, text, extra)

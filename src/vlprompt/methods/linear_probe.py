@@ -59,10 +59,7 @@ class LinearProbe(Method):
 
     def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
         """text: the class vectors, [C, d]."""
-        image = batch.features
-        if image is None:
-            assert batch.pixels is not None
-            image = self.interpreter.image(batch.pixels)
+        image = self.frozen_features(batch)
         return Output(image @ self.weight.t() + self.bias, image, self.weight)
 
     @torch.no_grad()

@@ -171,9 +171,9 @@ class CTPTFT(Method):
         """Features [B, d] and patch tokens [B, N, d] of the frozen tower."""
         image, patches = batch.features, batch.patches
         if image is None or (self.class_aware and patches is None):
-            assert batch.pixels is not None
             if not self.class_aware:
-                return self.interpreter.image(batch.pixels), None
+                return self.frozen_features(batch), None
+            assert batch.pixels is not None
             with torch.no_grad():
                 image, patches = self.backbone.vit.patch_features(batch.pixels)
         return image, patches

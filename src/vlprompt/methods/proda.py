@@ -121,7 +121,7 @@ class ProDA(Method):
 
     def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
         """text: mu_c, shorter than 1. In training `extra` holds the features of the step's prompts and contexts."""
-        image = self._image(batch)
+        image = self.frozen_features(batch)
         if not self.training:
             return self.output(image, self._mean_of_all() if edit is None else
                                self.features(self.chosen(), edit).mean(dim=1).flatten(0, 1))  # fmt: skip
@@ -134,13 +134,7 @@ class ProDA(Method):
 
     def combine(self, batch: Batch, text: Tensor) -> Output:
         """What `forward` makes of text features that were computed apart, [C, d]."""
-        return self.output(self._image(batch), text)
-
-    def _image(self, batch: Batch) -> Tensor:
-        if batch.features is not None:
-            return batch.features
-        assert batch.pixels is not None
-        return self.interpreter.image(batch.pixels)
+        return self.output(self.frozen_features(batch), text)
 
     def _mean_of_all(self) -> Tensor:
         """mu_c over all prompts, computed once as long as they do not change."""

@@ -75,10 +75,7 @@ class TipAdapter(Method):
         return self._zero_shot.prompts()
 
     def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
-        image = batch.features
-        if image is None:
-            assert batch.pixels is not None
-            image = self.interpreter.image(batch.pixels)
+        image = self.frozen_features(batch)
         text = self._zero_shot.text_features()
         # an exported program takes any number of pictures at once
         at_once = max(1, COSINES // max(1, len(self.keys)))

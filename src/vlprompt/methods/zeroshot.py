@@ -59,10 +59,7 @@ class ZeroShot(Method):
     def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
         if edit is not None:
             return super().forward(batch, edit)
-        image = batch.features
-        if image is None:
-            assert batch.pixels is not None
-            image = self.interpreter.image(batch.pixels)
+        image = self.frozen_features(batch)
         return self.output(image, self.text_features())
 
 
