@@ -159,7 +159,7 @@ class LAMM(Method):
             combine = None if self.training else getattr(self.base, "combine", None)
             # in training its loss may need its outputs of all classes
             return self.base(batch, self.place) if combine is None else combine(batch, self._session_by_session(batch))
-        new = self.base(batch, self._rows(range(len(self.kept), len(self.task.class_names))))
+        new = self.base(batch, self._rows(self._latest()))
         with torch.no_grad():
             if self.per_image_text:
                 old = [self.base(batch, self._rows(block)).text for block in self.kept.blocks()]
@@ -171,7 +171,7 @@ class LAMM(Method):
     def _session_by_session(self, batch: Batch) -> Tensor:
         """Text features [C, d] (or [B, C, d]) of each session's classes from the wrapped method for these classes alone."""
         assert self.kept is not None
-        sessions = [*self.kept.blocks(), range(len(self.kept), len(self.task.class_names))]
+        sessions = [*self.kept.blocks(), self._latest()]
         if not self._bases:
             names = self.task.class_names
             self._bases = [self.base.for_classes(names[session.start : session.stop]).eval() for session in sessions]
@@ -179,6 +179,10 @@ class LAMM(Method):
         for base, session in zip(self._bases, sessions, strict=True):
             parts.append(base(batch, lambda text, session=session: self.place(text, session)))
         return torch.cat([part.text for part in parts], dim=-2)
+
+    def _latest(self) -> range:
+        """The classes of the last session, whose label tokens go on learning."""
+        return range(0 if self.kept is None else len(self.kept), len(self.task.class_names))
 
     def _rows(self, classes: Sequence[int]) -> Edit:
         return lambda text: self.place(text).rows(classes)
@@ -311,7 +315,7 @@ class LAMM(Method):
         text = self.base.prompts().text
         if self.kept is None:
             return self.interpreter.text(self.place(text))[0]
-        rows = self._rows(range(len(self.kept), len(self.task.class_names)))
+        rows = self._rows(self._latest())
         return torch.cat([self.kept.features, self.interpreter.text(rows(text))[0]])
 
     @torch.no_grad()
