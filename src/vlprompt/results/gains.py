@@ -145,14 +145,12 @@ def gains_text(rows: Iterable[Gained]) -> str:
 
 def gains_latex(rows: Iterable[Gained]) -> str:
     """As a LaTeX table (booktabs); notes are comments above it."""
-    from vlprompt.results.sheets import latex_text
+    from vlprompt.results.sheets import latex_text, tabular
 
     held = list(rows)
     header, body = cells_of(held)
     above = "".join(f"% {text}\n" for text in [caption(held), *notes(held)])
-    lines = [" & ".join(map(latex_text, line)) + r" \\" for line in [header, *body]]
-    return (f"{above}\\begin{{tabular}}{{{'l' * len(header)}}}\n\\toprule\n{lines[0]}\n\\midrule\n"
-            + "\n".join(lines[1:]) + "\n\\bottomrule\n\\end{tabular}")  # fmt: skip
+    return above + tabular("l" * len(header), header, [" & ".join(map(latex_text, line)) + r" \\" for line in body])
 
 
 def gains_csv(rows: Iterable[Gained]) -> str:

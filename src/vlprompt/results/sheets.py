@@ -204,10 +204,13 @@ def _latex(sheet: Sheet) -> str:
         rule = "\\midrule\n" if row.starts else ""
         lines.append(rule + " & ".join([*map(latex_text, row.words), *shown]) + r" \\")
     notes = "".join(f"\n% {note}" for note in sheet.notes)
-    return (
-        f"% {sheet.caption}{notes}\n\\begin{{tabular}}{{{'l' * words}{'r' * (len(header) - words)}}}\n\\toprule\n"
-        f"{' & '.join(map(latex_text, header))} \\\\\n\\midrule\n" + "\n".join(lines) + "\n\\bottomrule\n\\end{tabular}"
-    )
+    return f"% {sheet.caption}{notes}\n" + tabular("l" * words + "r" * (len(header) - words), header, lines)
+
+
+def tabular(columns: str, header: Sequence[str], lines: Sequence[str]) -> str:
+    """A LaTeX table (booktabs) of lines that are written already."""
+    return (f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{' & '.join(map(latex_text, header))} \\\\\n\\midrule\n"
+            + "\n".join(lines) + "\n\\bottomrule\n\\end{tabular}")  # fmt: skip
 
 
 def _latex_number(text: str, best: bool) -> str:
