@@ -25,7 +25,18 @@ from typing import Any
 from reporting import processor, read_rows, write_part
 
 METHODS = ("zeroshot", "maple", "tip_adapter", "cocoop", "ctp+tft")
-NAMES = ("cat", "dog", "red apple", "green pear", "snow leopard", "school bus", "tulip", "violin", "teapot", "comet")
+NAMES = (
+    "cat",
+    "dog",
+    "red apple",
+    "green pear",
+    "snow leopard",
+    "school bus",
+    "tulip",
+    "violin",
+    "teapot",
+    "comet",
+)
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "export.md"
 
 
@@ -63,7 +74,10 @@ def rows_of(run: Any, batches: list[int], repeats: int, threads: int) -> list[di
         rows = []
         for batch in batches:
             crops = noise(run, batch)
-            ways = {"torch": lambda c=crops: in_torch(run, c), "onnx": lambda c=crops: session.run(None, {"pictures": c})}
+            ways = {
+                "torch": lambda c=crops: in_torch(run, c),
+                "onnx": lambda c=crops: session.run(None, {"pictures": c}),
+            }
             times: dict[str, list[float]] = {name: [] for name in ways}
             outputs = {name: way() for name, way in ways.items()}  # warm
             for _ in range(repeats):
@@ -71,14 +85,23 @@ def rows_of(run: Any, batches: list[int], repeats: int, threads: int) -> list[di
                     began = time.perf_counter()
                     way()
                     times[name].append(1000 * (time.perf_counter() - began))
-            rows.append({
-                "method": run.info["method"], "backbone": run.backbone.name, "classes": len(run.class_names), "batch": batch,
-                "torch_ms": round(statistics.median(times["torch"]), 2),
-                "onnx_ms": round(statistics.median(times["onnx"]), 2),
-                "difference": float(abs(outputs["torch"][1] - outputs["onnx"][1]).max()),
-                "file_mb": round(found.size / 1e6, 2), "threads": threads, "machine": processor(),
-                "load": round(os.getloadavg()[0], 1), "torch": torch.__version__, "onnxruntime": onnxruntime.__version__,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "method": run.info["method"],
+                    "backbone": run.backbone.name,
+                    "classes": len(run.class_names),
+                    "batch": batch,
+                    "torch_ms": round(statistics.median(times["torch"]), 2),
+                    "onnx_ms": round(statistics.median(times["onnx"]), 2),
+                    "difference": float(abs(outputs["torch"][1] - outputs["onnx"][1]).max()),
+                    "file_mb": round(found.size / 1e6, 2),
+                    "threads": threads,
+                    "machine": processor(),
+                    "load": round(os.getloadavg()[0], 1),
+                    "torch": torch.__version__,
+                    "onnxruntime": onnxruntime.__version__,
+                }
+            )
     return rows
 
 
@@ -89,19 +112,26 @@ def table(rows: list[dict[str, Any]]) -> str:
         here = [r for r in rows if (r["machine"], r["threads"], r["backbone"]) == place]
         loads = sorted(r["load"] for r in here)
         parts.append(f"### {place[0]}, {place[1]} thread{'s' if place[1] > 1 else ''}, backbone {place[2]}\n")
-        parts.append(f"torch {here[-1]['torch']}, onnxruntime {here[-1]['onnxruntime']}; load average of the machine "
-                     f"{loads[0]:g} to {loads[-1]:g}.\n")  # fmt: skip
-        parts.append("| method | classes | batch | torch | ONNX | largest difference | file |\n|" + "---|" * 7)
+        parts.append(
+            f"torch {here[-1]['torch']}, onnxruntime {here[-1]['onnxruntime']}; load average of the machine "
+            f"{loads[0]:g} to {loads[-1]:g}.\n"
+        )
+        parts.append(
+            "| method | classes | batch | torch | ONNX | largest difference | file |\n|" + "---|" * 7
+        )
         parts += [
             f"| `{r['method']}` | {r['classes']} | {r['batch']} | {r['torch_ms']:.1f} ms | {r['onnx_ms']:.1f} ms | "
-            f"{r['difference']:.1g} | {r['file_mb']:.1f} MB |" for r in here
-        ]  # fmt: skip
+            f"{r['difference']:.1g} | {r['file_mb']:.1f} MB |"
+            for r in here
+        ]
         parts.append("")
     return "\n".join(parts) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--run", help="a run folder instead of untrained methods")
     parser.add_argument("--backbone", default="embedded")
@@ -109,7 +139,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--table", metavar="ROWS", help="write these rows into docs/export.md, and measure nothing")
+    parser.add_argument(
+        "--table", metavar="ROWS", help="write these rows into docs/export.md, and measure nothing"
+    )
     given = parser.parse_args()
     if given.table:
         write_part(PAGE, "export", table(read_rows([given.table])))

@@ -28,8 +28,19 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-DATA = ("imagenet", "caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "fgvc_aircraft",
-        "sun397", "dtd", "eurosat", "ucf101")  # fmt: skip
+DATA = (
+    "imagenet",
+    "caltech101",
+    "oxford_pets",
+    "stanford_cars",
+    "oxford_flowers",
+    "food101",
+    "fgvc_aircraft",
+    "sun397",
+    "dtd",
+    "eurosat",
+    "ucf101",
+)
 METHODS = ("coop", "cocoop", "proda", "vpt", "maple", "lamm", "coop+lamm", "ctp+tft")
 SHOTS = (1, 2, 4, 8, 16)
 SEEDS = 3
@@ -85,8 +96,13 @@ def measure(device: str, precision: str) -> dict[str, Any]:
 
     once()
     speed = size / sorted(once() for _ in range(rounds))[rounds // 2]
-    return {"what": "pictures", "images_per_s": round(speed, 2), "precision": precision, "device": device,
-            "machine": machine(device)}  # fmt: skip
+    return {
+        "what": "pictures",
+        "images_per_s": round(speed, 2),
+        "precision": precision,
+        "device": device,
+        "machine": machine(device),
+    }
 
 
 def read(path: Path, machine: str | None, precision: str) -> tuple[Times, str]:
@@ -134,19 +150,24 @@ def grid(times: Times, methods: tuple[str, ...]) -> tuple[dict[str, Cost], float
                 runs, steps = runs + SEEDS, steps + SEEDS * count
                 one = count * times.step(name, entry.classes, batch, not live)
                 training, longest = training + SEEDS * one, max(longest, one)
-                own = SEEDS * test if spec.base.needs == "pixels" else 0.0  # prompts change the picture's features
+                own = (
+                    SEEDS * test if spec.base.needs == "pixels" else 0.0
+                )  # prompts change the picture's features
                 cached += own
                 uncached += own + SEEDS * test + (0.0 if live else SEEDS * count * batch / times.pictures)
         costs[name] = Cost(runs, steps, training, cached, uncached, longest)
     shared = sum(
-        sets[data].test / times.pictures + SEEDS * VIEWS * sum(sets[data].classes * k for k in SHOTS) / times.pictures
+        sets[data].test / times.pictures
+        + SEEDS * VIEWS * sum(sets[data].classes * k for k in SHOTS) / times.pictures
         for data in DATA
     )
     return costs, shared
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("rows", type=Path, nargs="?")
     parser.add_argument("--measure", action="store_true", help="print a row of pictures per second, and end")
     parser.add_argument("--device", default="cpu")
@@ -168,26 +189,50 @@ def main() -> int:
     cached = shared + sum(c.training + c.cached for c in costs.values())
     uncached = sum(c.training + c.uncached for c in costs.values())
     found = {
-        "machine": machine, "precision": args.precision, "runs": sum(c.runs for c in costs.values()),
-        "shared_pictures_h": shared / 3600, "cached_h": cached / 3600, "uncached_h": uncached / 3600,
-        "missing": missing, "one_class_count": [m for m in known if len(times.steps[m]) == 1],
-        "methods": {m: {"runs": c.runs, "steps": c.steps, "training_h": c.training / 3600,
-                        "cached_h": (c.training + c.cached) / 3600, "uncached_h": (c.training + c.uncached) / 3600, "longest_h": c.longest / 3600}
-                    for m, c in costs.items()},
+        "machine": machine,
+        "precision": args.precision,
+        "runs": sum(c.runs for c in costs.values()),
+        "shared_pictures_h": shared / 3600,
+        "cached_h": cached / 3600,
+        "uncached_h": uncached / 3600,
+        "missing": missing,
+        "one_class_count": [m for m in known if len(times.steps[m]) == 1],
+        "methods": {
+            m: {
+                "runs": c.runs,
+                "steps": c.steps,
+                "training_h": c.training / 3600,
+                "cached_h": (c.training + c.cached) / 3600,
+                "uncached_h": (c.training + c.uncached) / 3600,
+                "longest_h": c.longest / 3600,
+            }
+            for m, c in costs.items()
+        },
         "nodes": {n: max(cached / 3600 / n, *(c.longest / 3600 for c in costs.values())) for n in args.nodes},
-    }  # fmt: skip
+    }
     if args.json:
         print(json.dumps(found))
         return 0
     print(f"{machine}, {args.precision}, {times.pictures:g} pictures/s\n")
-    print("| method | runs | steps | training h | cached h | uncached h | longest run h |\n|" + " --- |" + " ---: |" * 6)
+    print(
+        "| method | runs | steps | training h | cached h | uncached h | longest run h |\n|"
+        + " --- |"
+        + " ---: |" * 6
+    )
     for name, row in found["methods"].items():
-        print(f"| `{name}` | {row['runs']} | {row['steps']} | {row['training_h']:.1f} | {row['cached_h']:.1f} | {row['uncached_h']:.1f} | {row['longest_h']:.1f} |")
+        print(
+            f"| `{name}` | {row['runs']} | {row['steps']} | {row['training_h']:.1f} | {row['cached_h']:.1f} | {row['uncached_h']:.1f} | {row['longest_h']:.1f} |"
+        )
     print(f"| shared pictures | | | | {shared / 3600:.1f} | | |")
     print(f"| all | {found['runs']} | | | {cached / 3600:.1f} | {uncached / 3600:.1f} | |\n")
-    print(", ".join(f"{n} nodes: {hours:.0f} h" for n, hours in found["nodes"].items())
-          + " (never idle, and never less than the longest run)")  # fmt: skip
-    for text, names in (("not measured, left out", missing), ("measured with one number of classes", found["one_class_count"])):
+    print(
+        ", ".join(f"{n} nodes: {hours:.0f} h" for n, hours in found["nodes"].items())
+        + " (never idle, and never less than the longest run)"
+    )
+    for text, names in (
+        ("not measured, left out", missing),
+        ("measured with one number of classes", found["one_class_count"]),
+    ):
         if names:
             print(f"{text}: {', '.join(names)}")
     return 0

@@ -55,7 +55,18 @@ def server(run: str, words: list[str]) -> Iterator[str]:
         trial.bind(("127.0.0.1", 0))
         port = trial.getsockname()[1]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SRC), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "vlprompt", "--quiet", "serve", run, "--port", str(port), "--max-waiting", "1000"]
+    command = [
+        sys.executable,
+        "-m",
+        "vlprompt",
+        "--quiet",
+        "serve",
+        run,
+        "--port",
+        str(port),
+        "--max-waiting",
+        "1000",
+    ]
     process = subprocess.Popen([*command, *words], env=environment)
     try:
         while process.poll() is None:
@@ -98,12 +109,22 @@ async def load(url: str, files: list[bytes], clients: int, seconds: float) -> di
         await asyncio.gather(*(one(i, began + seconds, True) for i in range(clients)))
         took = time.perf_counter() - began
     ordered = sorted(times)
-    ranks = {f"p{p}_ms": round(1000 * ordered[min(len(ordered) - 1, len(ordered) * p // 100)], 1) for p in (50, 95, 99)}
-    return {"requests_per_s": round(len(times) / took, 1), **ranks, "requests": len(times), "refused": refused}
+    ranks = {
+        f"p{p}_ms": round(1000 * ordered[min(len(ordered) - 1, len(ordered) * p // 100)], 1)
+        for p in (50, 95, 99)
+    }
+    return {
+        "requests_per_s": round(len(times) / took, 1),
+        **ranks,
+        "requests": len(times),
+        "refused": refused,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run")
     parser.add_argument("pictures", nargs="*", type=Path)
     parser.add_argument("--concurrency", default="1,8,32")
@@ -118,8 +139,14 @@ def main() -> None:
             for clients in map(int, asked.concurrency.split(",")):
                 before = os.getloadavg()[0]
                 found = asyncio.run(load(url, files, clients, asked.seconds))
-                row = {"max_batch_size": batch, "clients": clients, **found, "load_before": round(before, 1),
-                       "machine": machine, "note": asked.note}  # fmt: skip
+                row = {
+                    "max_batch_size": batch,
+                    "clients": clients,
+                    **found,
+                    "load_before": round(before, 1),
+                    "machine": machine,
+                    "note": asked.note,
+                }
                 print(json.dumps(row), flush=True)
 
 

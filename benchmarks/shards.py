@@ -27,15 +27,19 @@ from reporting import processor, read_rows, write_part
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scaling.md"
 
 
-def timed(work: str, pictures: list[str], run: str, shard: int, ray: str | None, workers: int) -> tuple[float, float]:
+def timed(
+    work: str, pictures: list[str], run: str, shard: int, ray: str | None, workers: int
+) -> tuple[float, float]:
     """Pictures per second once all workers have done a shard, and seconds until the first shard."""
     from vlprompt import embedding, predicting
 
     ends: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as out:
         more: dict[str, Any] = {
-            "shard": shard, "ray": ray, "on_shard": lambda part, _: ends.append((time.perf_counter(), len(part.pictures))),
-        }  # fmt: skip
+            "shard": shard,
+            "ray": ray,
+            "on_shard": lambda part, _: ends.append((time.perf_counter(), len(part.pictures))),
+        }
         began = time.perf_counter()
         if work == "embed":
             embedding.embed(pictures, out, **more)
@@ -63,25 +67,44 @@ def rows(args: argparse.Namespace) -> list[dict[str, Any]]:
             for side, address in (("one process", None), ("ray", args.ray)):
                 results[side].append(timed(work, pictures, args.run, shard, address, args.threads))
         for side, own in results.items():
-            made.append({
-                "work": work, "side": side, "pictures": len(pictures), "shard": shard, "workers": args.threads,
-                "pictures_per_s": round(statistics.median(rate for rate, _ in own), 1),
-                "start_s": round(statistics.median(start for _, start in own), 2),
-                "repeats": args.repeats, "machine": processor(),
-            })  # fmt: skip
+            made.append(
+                {
+                    "work": work,
+                    "side": side,
+                    "pictures": len(pictures),
+                    "shard": shard,
+                    "workers": args.threads,
+                    "pictures_per_s": round(statistics.median(rate for rate, _ in own), 1),
+                    "start_s": round(statistics.median(start for _, start in own), 2),
+                    "repeats": args.repeats,
+                    "machine": processor(),
+                }
+            )
     return made
 
 
 def table(found: list[dict[str, Any]]) -> str:
     lines = ["| command | pictures | how | pictures/s | until the first shard |", "|---|---|---|---|---|"]
     for row in found:
-        how = f"one process, {row['workers']} threads" if row["side"] != "ray" else f"Ray, {row['workers']} workers of one thread"
-        lines.append(f"| `{row['work']}` | {row['pictures']} | {how} | {row['pictures_per_s']:g} | {row['start_s']:.1f} s |")
-    return f"{found[0]['machine']}, {found[0]['workers']} cores, embedded backbone:\n\n" + "\n".join(lines) + "\n"
+        how = (
+            f"one process, {row['workers']} threads"
+            if row["side"] != "ray"
+            else f"Ray, {row['workers']} workers of one thread"
+        )
+        lines.append(
+            f"| `{row['work']}` | {row['pictures']} | {how} | {row['pictures_per_s']:g} | {row['start_s']:.1f} s |"
+        )
+    return (
+        f"{found[0]['machine']}, {found[0]['workers']} cores, embedded backbone:\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("pictures", type=Path, nargs="?")
     parser.add_argument("--count", type=int, default=0, help="pictures, taken again and again; 0: each once")
     parser.add_argument("--run", help="a run folder: predict as well")

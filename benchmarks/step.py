@@ -101,7 +101,9 @@ class Side:
         self.torch, self.device = torch, device
         held = backbone(device, dtype)
         row = ROWS[method]
-        self.method = methods.load(method).build(held, Task(tuple(name_of(i) for i in range(classes))), row.options)
+        self.method = methods.load(method).build(
+            held, Task(tuple(name_of(i) for i in range(classes))), row.options
+        )
         if side == "plain":
             for part in self.method.modules():
                 if isinstance(part, Method):
@@ -111,7 +113,9 @@ class Side:
             self.batch = Batch(pixels=pixels.to(device))
         else:  # what the cache gives; which numbers it is does not change what is computed
             patches = held.image.sizes.patches if self.method.needs == "patches" else 0
-            features = torch.nn.functional.normalize(torch.randn(row.batch, 1 + patches, held.embed_dim), dim=-1)
+            features = torch.nn.functional.normalize(
+                torch.randn(row.batch, 1 + patches, held.embed_dim), dim=-1
+            )
             features = features.to(device)
             self.batch = Batch(features=features[:, 0], patches=features[:, 1:] if patches else None)
         self.peak = 0.0
@@ -187,13 +191,27 @@ def serve(args: argparse.Namespace) -> None:
 
 
 class Worker:
-    def __init__(self, side: str, method: str, classes: int, precision: str, args: argparse.Namespace) -> None:
+    def __init__(
+        self, side: str, method: str, classes: int, precision: str, args: argparse.Namespace
+    ) -> None:
         command = [
-            sys.executable, __file__, "--side", side, "--methods", method, "--classes", str(classes),
-            "--precision", precision, "--device", args.device,
-        ]  # fmt: skip
+            sys.executable,
+            __file__,
+            "--side",
+            side,
+            "--methods",
+            method,
+            "--classes",
+            str(classes),
+            "--precision",
+            precision,
+            "--device",
+            args.device,
+        ]
         env = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+        )
 
     def read(self, what: str) -> str:
         assert self.process.stdout is not None
@@ -217,7 +235,9 @@ class Worker:
 def measure(method: str, classes: int, precision: str, args: argparse.Namespace) -> dict[str, Any]:
     """One row; the two sides take turns until the repeats are done or the time is used."""
     fast = Worker("fast", method, classes, precision, args)
-    plain = None if args.no_plain else Worker("plain", method, classes, args.plain_precision or precision, args)
+    plain = (
+        None if args.no_plain else Worker("plain", method, classes, args.plain_precision or precision, args)
+    )
     sides = [w for w in (fast, plain) if w is not None]
     for worker in sides:  # both build at the same time
         worker.read("its start")
@@ -231,18 +251,29 @@ def measure(method: str, classes: int, precision: str, args: argparse.Namespace)
         fast_s += sorted(fast.ask("step") for _ in range(3))[1:2]
         if plain is not None:
             plain_s.append(plain.ask("step"))
-    row: dict[str, Any] = {"method": method, "classes": classes, "precision": precision, "batch": ROWS[method].batch}
+    row: dict[str, Any] = {
+        "method": method,
+        "classes": classes,
+        "precision": precision,
+        "batch": ROWS[method].batch,
+    }
     middle = statistics.median(fast_s)
     peaks = [worker.ask("peak_mb") if worker else None for worker in (plain, fast)]
     gflop = fast.ask("gflop")  # after the peaks: counting imports a hundred megabytes
     row |= {
-        "plain_s": statistics.median(plain_s) if plain_s else None, "fast_s": middle,
+        "plain_s": statistics.median(plain_s) if plain_s else None,
+        "fast_s": middle,
         "speedup": statistics.median(plain_s) / middle if plain_s else None,
-        "plain_peak_mb": peaks[0], "fast_peak_mb": peaks[1],
-        "fast_gflop": gflop, "share_of_gemm": gflop / middle / statistics.median(rates),
-        "gemm_gflops": statistics.median(rates), "repeats": len(fast_s), "threads": args.threads,
-        "device": args.device, "machine": machine(args.device),
-    }  # fmt: skip
+        "plain_peak_mb": peaks[0],
+        "fast_peak_mb": peaks[1],
+        "fast_gflop": gflop,
+        "share_of_gemm": gflop / middle / statistics.median(rates),
+        "gemm_gflops": statistics.median(rates),
+        "repeats": len(fast_s),
+        "threads": args.threads,
+        "device": args.device,
+        "machine": machine(args.device),
+    }
     for worker in sides:
         worker.close()
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
@@ -257,11 +288,20 @@ def machine(device: str) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per row")
-    parser.add_argument("--methods", type=lambda s: s.split(","), default=list(DEFAULT), help=f"of {', '.join(ROWS)}")
+    parser.add_argument(
+        "--methods", type=lambda s: s.split(","), default=list(DEFAULT), help=f"of {', '.join(ROWS)}"
+    )
     parser.add_argument("--classes", type=lambda s: [int(n) for n in s.split(",")], default=[100])
-    parser.add_argument("--precision", type=lambda s: s.split(","), default=["float32"], help="float32, bf16 (tf32, fp16 on cuda)")
+    parser.add_argument(
+        "--precision",
+        type=lambda s: s.split(","),
+        default=["float32"],
+        help="float32, bf16 (tf32, fp16 on cuda)",
+    )
     parser.add_argument("--plain-precision", help="precision of the plain side, if not the same")
     parser.add_argument("--no-plain", action="store_true", help="measure the fast side alone")
     parser.add_argument("--repeats", type=int, default=9)

@@ -38,7 +38,9 @@ def _names(thing: Any) -> set[str]:
     if thing.is_class:
         fields = {name for name, member in thing.members.items() if member.is_attribute}
         constructor = thing.members.get("__init__")
-        return fields | (set() if constructor is None else {parameter.name for parameter in constructor.parameters})
+        return fields | (
+            set() if constructor is None else {parameter.name for parameter in constructor.parameters}
+        )
     return set()
 
 
@@ -47,7 +49,9 @@ def listed(text: str, names: set[str]) -> str:
     if not names:
         return text
     name = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
-    start = re.compile(rf"(?:(?<=[.:;)])[ \n]+|(?<=\n)|^)((?:{name})(?:(?:, | and )(?:{name}))*)(?: (\[[^\]]*\]))?: ")
+    start = re.compile(
+        rf"(?:(?<=[.:;)])[ \n]+|(?<=\n)|^)((?:{name})(?:(?:, | and )(?:{name}))*)(?: (\[[^\]]*\]))?: "
+    )
     paragraphs = []
     for paragraph in text.split("\n\n"):
         if paragraph.startswith(" ") or ("\n    " in paragraph and not start.match(paragraph)):

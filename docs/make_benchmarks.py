@@ -31,16 +31,26 @@ def megabytes(value: float | None) -> str:
 def line(row: dict[str, Any]) -> str:
     speedup = "" if row["speedup"] is None else f"**{row['speedup']:.1f}x**"
     cells = [
-        f"`{row['method']}`", str(row["classes"]), str(row["batch"]), row["precision"], seconds(row["plain_s"]),
-        seconds(row["fast_s"]), speedup, megabytes(row["plain_peak_mb"]), megabytes(row["fast_peak_mb"]),
-        f"{row['fast_gflop']:.0f}", f"{100 * row['share_of_gemm']:.0f} %",
-    ]  # fmt: skip
+        f"`{row['method']}`",
+        str(row["classes"]),
+        str(row["batch"]),
+        row["precision"],
+        seconds(row["plain_s"]),
+        seconds(row["fast_s"]),
+        speedup,
+        megabytes(row["plain_peak_mb"]),
+        megabytes(row["fast_peak_mb"]),
+        f"{row['fast_gflop']:.0f}",
+        f"{100 * row['share_of_gemm']:.0f} %",
+    ]
     return f"| {' | '.join(cells)} |"
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
     """One table per machine."""
-    latest = {(r["machine"], r["device"], r["threads"], r["method"], r["classes"], r["precision"]): r for r in rows}
+    latest = {
+        (r["machine"], r["device"], r["threads"], r["method"], r["classes"], r["precision"]): r for r in rows
+    }
     places: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for key, row in latest.items():
         places.setdefault(key[:3], []).append(row)

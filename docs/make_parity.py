@@ -1,6 +1,6 @@
 """Runs all parity cases through the library and writes the table of docs/parity.md (some minutes).
 
-    python docs/make_parity.py
+python docs/make_parity.py
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def share(case: dict[str, Any], expected: dict[str, Any], actual: dict[str, Any]
     """The largest deviation of a case as a share of what is allowed, and the array it is in."""
     found = []
     for key in case["observed"]:
-        gap = float(np.abs(np.asarray(actual[key], np.float64) - expected[key].astype(np.float64)).max(initial=0))
+        gap = float(
+            np.abs(np.asarray(actual[key], np.float64) - expected[key].astype(np.float64)).max(initial=0)
+        )
         found.append((gap / case["tolerances"][key], key))
     return max(found)
 
@@ -30,7 +32,10 @@ def share(case: dict[str, Any], expected: dict[str, Any], actual: dict[str, Any]
 def rows() -> list[str]:
     from run_case import run
 
-    lines = ["| case | method | arrays | fast: worst share of the tolerance | plain |", "|---|---|---|---|---|"]
+    lines = [
+        "| case | method | arrays | fast: worst share of the tolerance | plain |",
+        "|---|---|---|---|---|",
+    ]
     for path in sorted(CASES.glob("*.npz")):
         case = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         if "observed" not in case:

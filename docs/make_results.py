@@ -21,8 +21,12 @@ def printed(command: str) -> str:
     """What a command prints, under the command itself."""
     done = subprocess.run(
         [sys.executable, "-m", *shlex.split(command), "--format", "md"],
-        cwd=RECORDS, capture_output=True, text=True, encoding="utf-8", check=False,
-    )  # fmt: skip
+        cwd=RECORDS,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
     if done.returncode:
         raise SystemExit(f"{command}: {done.stderr.strip()}")
     return f"`{command}`\n\n{done.stdout.strip()}\n"

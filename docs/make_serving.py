@@ -23,11 +23,15 @@ def tables(rows: list[dict[str, Any]]) -> str:
     parts = []
     for machine, note in dict.fromkeys(key[:2] for key in latest):
         parts.append(f"{machine}{'; ' + note if note else ''}:\n")
-        parts.append("| max_batch_size | clients | requests/s | p50 | p95 | p99 | requests | refused |\n|" + "---|" * 8)
+        parts.append(
+            "| max_batch_size | clients | requests/s | p50 | p95 | p99 | requests | refused |\n|" + "---|" * 8
+        )
         for row in (r for key, r in latest.items() if key[:2] == (machine, note)):
             times = " | ".join(f"{row[f'p{p}_ms']:.0f} ms" for p in (50, 95, 99))
-            parts.append(f"| {row['max_batch_size']} | {row['clients']} | {row['requests_per_s']} | {times} "
-                         f"| {row['requests']} | {row['refused']} |")  # fmt: skip
+            parts.append(
+                f"| {row['max_batch_size']} | {row['clients']} | {row['requests_per_s']} | {times} "
+                f"| {row['requests']} | {row['refused']} |"
+            )
         parts.append("")
     return "\n".join(parts) + "\n"
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import atheris
 
 LATER = {  # modules that targets import when they run, which would be too late to watch them
-    "runs": ["vlprompt.run"], "checkpoints": ["vlprompt.pickled", "vlprompt.clip.tensors"],
-    "json_readers": ["vlprompt.recipes"], "sweeps": ["vlprompt.sweeps.settings", "vlprompt.cli.protocols"],
-}  # fmt: skip
+    "runs": ["vlprompt.run"],
+    "checkpoints": ["vlprompt.pickled", "vlprompt.clip.tensors"],
+    "json_readers": ["vlprompt.recipes"],
+    "sweeps": ["vlprompt.sweeps.settings", "vlprompt.cli.protocols"],
+}
 
 with atheris.instrument_imports(include=["vlprompt", "PIL", "zipfile", "tarfile", "csv", "tomllib", "json"]):
     import seeds

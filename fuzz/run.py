@@ -26,11 +26,15 @@ TARGETS = ("pictures", "archives", "lists", "json_readers", "sweeps", "runs", "c
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("target", choices=(*TARGETS, "all"))
     parser.add_argument("--seconds", type=int, default=60, help="of each target (default: 60)")
     parser.add_argument("--again", type=Path, help="a single input, with its trace")
-    parser.add_argument("--longest", type=int, default=LONGEST, help="seconds that a case may take on this machine")
+    parser.add_argument(
+        "--longest", type=int, default=LONGEST, help="seconds that a case may take on this machine"
+    )
     given = parser.parse_args()
     targets = TARGETS if given.target == "all" else (given.target,)
     return max(fuzz(target, given.seconds, given.again, given.longest) for target in targets)
@@ -41,15 +45,27 @@ def fuzz(target: str, seconds: int, again: Path | None, longest: int) -> int:
     found, corpus = HERE / "found" / target, HERE / "corpus" / target
     for folder in (found, corpus):
         folder.mkdir(parents=True, exist_ok=True)
-    options = [str(again)] if again else [
-        str(corpus), f"-max_total_time={seconds}", f"-artifact_prefix={found}/", "-max_len=20000", "-print_final_stats=1",
-    ]  # fmt: skip
+    options = (
+        [str(again)]
+        if again
+        else [
+            str(corpus),
+            f"-max_total_time={seconds}",
+            f"-artifact_prefix={found}/",
+            "-max_len=20000",
+            "-print_final_stats=1",
+        ]
+    )
     options += [f"-timeout={longest}", f"-rss_limit_mb={MEMORY}"]
     began = time.monotonic()
     child = subprocess.run(
-        [sys.executable, str(HERE / "harness.py"), target, *options], stderr=subprocess.PIPE, text=True, errors="replace",
-        env=os.environ | {"OMP_NUM_THREADS": "1", "VLPROMPT_CACHE": "off"}, check=False,
-    )  # fmt: skip
+        [sys.executable, str(HERE / "harness.py"), target, *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=os.environ | {"OMP_NUM_THREADS": "1", "VLPROMPT_CACHE": "off"},
+        check=False,
+    )
     finding = child.returncode not in (0, INTERRUPTED)
     if again or finding:
         print(child.stderr[-6000:], file=sys.stderr)
@@ -58,8 +74,13 @@ def fuzz(target: str, seconds: int, again: Path | None, longest: int) -> int:
     count = re.findall(r"stat::number_of_executed_units:\s*(\d+)|^#(\d+)\s", child.stderr, re.MULTILINE)
     cases = max((int(a or b) for a, b in count), default=0)
     cover = re.findall(r"cov: (\d+)", child.stderr)
-    figures = {"target": target, "cases": cases, "seconds": round(time.monotonic() - began), "finding": finding,
-               "coverage": int(cover[-1]) if cover else 0}  # fmt: skip
+    figures = {
+        "target": target,
+        "cases": cases,
+        "seconds": round(time.monotonic() - began),
+        "finding": finding,
+        "coverage": int(cover[-1]) if cover else 0,
+    }
     with open(HERE / "figures.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(figures) + "\n")
     print(json.dumps(figures))

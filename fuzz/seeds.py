@@ -116,8 +116,15 @@ def _run() -> dict[str, bytes]:
 
     with tempfile.TemporaryDirectory() as place:
         data = picture_folder(Path(place) / "data", {"train": 2, "test": 1})
-        fit(data, "coop+lamm", shots=1, backbone=backbone(), out=Path(place) / "run", cache=False,
-            train={"epochs": 1, "batch": 2, "views": 1})  # fmt: skip
+        fit(
+            data,
+            "coop+lamm",
+            shots=1,
+            backbone=backbone(),
+            out=Path(place) / "run",
+            cache=False,
+            train={"epochs": 1, "batch": 2, "views": 1},
+        )
         return {path.name: path.read_bytes() for path in (Path(place) / "run").iterdir()}
 
 
@@ -140,7 +147,17 @@ def runs(folder: Path) -> Iterator[bytes]:
     held = _run()
     yield b"i" + held["run.json"]
     short = json.loads(held["run.json"])
-    keys = ("method", "options", "class_names", "templates", "task_shots", "backbone", "tensors", "format", "shown_classes")
+    keys = (
+        "method",
+        "options",
+        "class_names",
+        "templates",
+        "task_shots",
+        "backbone",
+        "tensors",
+        "format",
+        "shown_classes",
+    )
     yield b"i" + json.dumps({key: short[key] for key in keys}).encode()
     yield b"t" + held["prompts.safetensors"]
     yield b"l" + held["log.jsonl"][:2000]
@@ -202,6 +219,12 @@ def cache(folder: Path) -> Iterator[bytes]:
 
 
 SEEDS = {
-    "pictures": pictures, "archives": archives, "lists": lists, "json_readers": json_readers, "sweeps": sweeps,
-    "runs": runs, "checkpoints": checkpoints, "cache": cache,
-}  # fmt: skip
+    "pictures": pictures,
+    "archives": archives,
+    "lists": lists,
+    "json_readers": json_readers,
+    "sweeps": sweeps,
+    "runs": runs,
+    "checkpoints": checkpoints,
+    "cache": cache,
+}

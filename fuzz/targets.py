@@ -136,9 +136,15 @@ def read_cache(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "pictures": read_pictures, "archives": read_archives, "lists": read_lists, "json_readers": read_json,
-    "sweeps": read_sweeps, "runs": read_runs, "checkpoints": read_checkpoints, "cache": read_cache,
-}  # fmt: skip
+    "pictures": read_pictures,
+    "archives": read_archives,
+    "lists": read_lists,
+    "json_readers": read_json,
+    "sweeps": read_sweeps,
+    "runs": read_runs,
+    "checkpoints": read_checkpoints,
+    "cache": read_cache,
+}
 
 
 def once(name: str, data: bytes) -> bool:

@@ -25,8 +25,13 @@ class Hub:
     asked: the files fetched. cut: names of files that break off in the middle. requests: method and path of each.
     """
 
-    def __init__(self, models: dict[str, Path], gated: tuple[str, ...] = (), root: Path | None = None,
-                 tokens: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        models: dict[str, Path],
+        gated: tuple[str, ...] = (),
+        root: Path | None = None,
+        tokens: tuple[str, ...] = (),
+    ) -> None:
         self.models = models
         self.gated = gated
         self.root = root
@@ -155,7 +160,9 @@ def serve(hub: Hub) -> Iterator[Hub]:
                 return self.send_json(taken, True, 409)
             hub.models[model] = hub.root / model / "main"
             hub.models[model].mkdir(parents=True)
-            (hub.models[model] / ".gitattributes").write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
+            (hub.models[model] / ".gitattributes").write_text(
+                "*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
+            )
             if asked.get("visibility") == "private" or asked.get("private"):
                 hub.private.add(model)
             return self.send_json({"url": f"{hub.url}/{model}", "name": model}, True)
@@ -172,15 +179,22 @@ def serve(hub: Hub) -> Iterator[Hub]:
             if model not in hub.models:
                 return self.send(404, b"", {"X-Error-Code": "RepoNotFound"}, True)
             modes = [
-                {"path": file["path"], "shouldIgnore": False,
-                 "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular"}
+                {
+                    "path": file["path"],
+                    "shouldIgnore": False,
+                    "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
+                }
                 for file in asked["files"]
-            ]  # fmt: skip
+            ]
             return self.send_json({"files": modes}, True)
 
         def batch(self, asked: dict[str, Any]) -> None:
             objects = [
-                {"oid": o["oid"], "size": o["size"], "actions": {"upload": {"href": f"{hub.url}/lfs/{o['oid']}"}}}
+                {
+                    "oid": o["oid"],
+                    "size": o["size"],
+                    "actions": {"upload": {"href": f"{hub.url}/lfs/{o['oid']}"}},
+                }
                 for o in asked["objects"]
             ]
             return self.send_json({"transfer": "basic", "objects": objects}, True)

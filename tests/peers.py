@@ -10,8 +10,13 @@ from typing import Any
 import pytest
 
 HIDDEN = ("transformers", "timm")  # optional for open_clip; both would look for torchvision
-STOOD_IN = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional",
-            "torchvision.ops", "torchvision.ops.misc")  # fmt: skip
+STOOD_IN = (
+    "torchvision",
+    "torchvision.transforms",
+    "torchvision.transforms.functional",
+    "torchvision.ops",
+    "torchvision.ops.misc",
+)
 
 
 class _AnyName(type):

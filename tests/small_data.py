@@ -8,8 +8,11 @@ import numpy as np
 from PIL import Image
 
 COLOURS = {
-    "blue sea": (40, 60, 220), "green dog": (40, 200, 60), "grey fog": (128, 128, 128), "red cat": (220, 50, 40),
-}  # fmt: skip
+    "blue sea": (40, 60, 220),
+    "green dog": (40, 200, 60),
+    "grey fog": (128, 128, 128),
+    "red cat": (220, 50, 40),
+}
 SPLITS = {"train": 3, "val": 1, "test": 2}
 
 

@@ -13,14 +13,17 @@ TOOL = Path(__file__).parent.parent / "tools" / "audit.py"
 FLAW: dict[str, Any] = {"id": "PYSEC-1"}
 
 
-@pytest.mark.parametrize(("path", "newest", "flaws", "expected"), [
-    ("one/1.0", "1.0", [FLAW], ["PYSEC-1"]),  # the page of the release itself
-    ("one", "1.0", [FLAW, {"id": "PYSEC-2", "withdrawn": "2026-01-01T00:00:00Z"}], ["PYSEC-1"]),
-    ("one", "1.0", [], []),
-    ("one", "1.1", [FLAW], None),  # the newest release's flaws say nothing of ours
-    ("one", "1.1", [], None),
-    ("other", "1.0", [], None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "newest", "flaws", "expected"),
+    [
+        ("one/1.0", "1.0", [FLAW], ["PYSEC-1"]),  # the page of the release itself
+        ("one", "1.0", [FLAW, {"id": "PYSEC-2", "withdrawn": "2026-01-01T00:00:00Z"}], ["PYSEC-1"]),
+        ("one", "1.0", [], []),
+        ("one", "1.1", [FLAW], None),  # the newest release's flaws say nothing of ours
+        ("one", "1.1", [], None),
+        ("other", "1.0", [], None),
+    ],
+)
 def test_a_release_is_answered_for_only_by_its_own_page(
     tmp_path: Path, path: str, newest: str, flaws: list[dict[str, Any]], expected: list[str] | None
 ) -> None:

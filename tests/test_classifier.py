@@ -19,7 +19,9 @@ def backbone():
 
 
 def make(backbone, **more):
-    return PromptClassifier(**({"method": "lamm", "backbone": backbone, "train": TRAIN, "cache": False} | more))
+    return PromptClassifier(
+        **({"method": "lamm", "backbone": backbone, "train": TRAIN, "cache": False} | more)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +36,12 @@ def test_every_kind_of_picture_gives_the_same(backbone, fitted, tmp_path, kind):
     for array, path in zip(arrays, paths, strict=True):
         Image.fromarray(array).save(path)
     pictures = {
-        "arrays": arrays, "stack": np.stack(arrays), "pil": [Image.fromarray(a) for a in arrays],
-        "bytes": [p.read_bytes() for p in paths], "paths": paths,
-    }[kind]  # fmt: skip
+        "arrays": arrays,
+        "stack": np.stack(arrays),
+        "pil": [Image.fromarray(a) for a in arrays],
+        "bytes": [p.read_bytes() for p in paths],
+        "paths": paths,
+    }[kind]
     assert np.allclose(fitted.predict_proba(pictures), fitted.predict_proba(arrays), atol=1e-6)
     own = make(backbone).fit(pictures, labels)
     assert own.classes_.tolist() == sorted(set(labels))

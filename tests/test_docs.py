@@ -49,19 +49,36 @@ def test_the_site_builds_and_asks_nobody_for_anything(tmp_path: Path) -> None:
     pytest.importorskip("material", reason="the site needs vlprompt[docs]")
     pytest.importorskip("mkdocstrings", reason="the site needs vlprompt[docs]")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
-        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "mkdocs",
+            "build",
+            "--strict",
+            "--quiet",
+            "--site-dir",
+            str(tmp_path / "site"),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     pages = list((tmp_path / "site").rglob("*.html"))
     assert len(pages) > 25
     for page in pages:
         html = page.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?(?:https?:|//)[^>]*>", html)
-        loaded += re.findall(r"<link\b[^>]*\brel=[\"']?(?:stylesheet|preconnect|preload|icon)[^>]*https?://[^>]*>", html)
+        loaded += re.findall(
+            r"<link\b[^>]*\brel=[\"']?(?:stylesheet|preconnect|preload|icon)[^>]*https?://[^>]*>", html
+        )
         assert not loaded, f"{page.name}: {loaded}"
     for style in (tmp_path / "site").rglob("*.css"):
-        assert not re.search(r"url\([\"']?https?:|@import [\"']?https?:", style.read_text(encoding="utf-8")), style.name
+        assert not re.search(
+            r"url\([\"']?https?:|@import [\"']?https?:", style.read_text(encoding="utf-8")
+        ), style.name
     text = (tmp_path / "site" / "api.html").read_text(encoding="utf-8")
     for name in ("PromptClassifier", "predict_proba", "fit", "load_backbone", "check_method", "MissingExtra"):
         assert name in text, name
@@ -91,7 +108,9 @@ def test_every_command_is_on_its_page() -> None:
     assert re.findall(r"^### vlprompt (\S+)$", text, re.MULTILINE)
     for name in FUNCTIONS:
         assert f"### vlprompt {name}\n" in text, f"docs/cli.md says nothing of vlprompt {name}"
-        assert any(line.split()[1] == name for line in commands(DOCS / "cli.md")), f"no example of vlprompt {name}"
+        assert any(line.split()[1] == name for line in commands(DOCS / "cli.md")), (
+            f"no example of vlprompt {name}"
+        )
     assert set(re.findall(r"^### vlprompt (\S+)$", text, re.MULTILINE)) == set(FUNCTIONS)
 
 
@@ -168,7 +187,9 @@ def test_python_page(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
-def test_add_a_method(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_add_a_method(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = DOCS / "add-a-method.md"
     file, *uses = blocks(page, "python")
     (place / "nudge.py").write_text(file, encoding="utf-8")

@@ -55,4 +55,6 @@ def test_old_classes_stay_the_same_through_every_save(backbone, data, tmp_path, 
             assert not torch.allclose(text_features(run)[known:], text_features(fresh)[known:], atol=1e-4)
         texts = text_features(run)
     with pytest.raises(OptionError, match="its own classes first"):
-        learn(data, Split(data.class_names[::-1], data.items("train"), [], [], 3, 1), backbone, plan, after=run)
+        learn(
+            data, Split(data.class_names[::-1], data.items("train"), [], [], 3, 1), backbone, plan, after=run
+        )

@@ -75,11 +75,14 @@ def test_shapes_that_do_not_fit_are_refused(backbone):
     d = backbone.text_width
     good = torch.zeros(3, d), torch.zeros(2, 4, d)
     for prefix, suffix, more, said in (
-        (torch.zeros(3, d + 1), good[1], {}, "prefix is"), (good[0], torch.zeros(2, 0, d), {}, "suffix is"),
-        (*good, {"lengths": (4,)}, "lengths is"), (*good, {"lengths": (4, 5)}, "lengths is"),
-        (good[0], torch.zeros(2, 90, d), {}, "more than the 77"), (*good, {"deep": [torch.zeros(3, d)]}, "deep is"),
+        (torch.zeros(3, d + 1), good[1], {}, "prefix is"),
+        (good[0], torch.zeros(2, 0, d), {}, "suffix is"),
+        (*good, {"lengths": (4,)}, "lengths is"),
+        (*good, {"lengths": (4, 5)}, "lengths is"),
+        (good[0], torch.zeros(2, 90, d), {}, "more than the 77"),
+        (*good, {"deep": [torch.zeros(3, d)]}, "deep is"),
         (*good, {"deep": [torch.zeros(1, d)] * 9}, "too many"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(OptionError, match=said):
             encode_text_embeddings(backbone, prefix, suffix, **more)
 
@@ -104,7 +107,9 @@ def test_a_run_gives_the_features_that_its_logits_are_made_of(backbone, name):
     rows = texts if texts.ndim == 3 else np.broadcast_to(texts, (len(pictures), *texts.shape))
     logits = backbone.logit_scale * np.einsum("nd,ncd->nc", images, rows)
     shifted = np.exp(logits - logits.max(1, keepdims=True))
-    np.testing.assert_allclose(shifted / shifted.sum(1, keepdims=True), run.probabilities(pictures), atol=1e-4)
+    np.testing.assert_allclose(
+        shifted / shifted.sum(1, keepdims=True), run.probabilities(pictures), atol=1e-4
+    )
     if texts.ndim == 3:
         with pytest.raises(OptionError, match="give pictures"):
             run.text_features()

@@ -61,8 +61,9 @@ def test_zero_shot_is_scored_beside_what_was_learned(backbone, data):
 def test_without_test_pictures_validation_is_scored_and_said(backbone, tmp_path):
     folder = picture_folder(tmp_path, {"train": 2})
     dataset = open_dataset(folder, classes=None)
-    only = type(dataset)(dataset.name, dataset.class_names, dataset.class_keys,
-                         {"train": dataset.all_items}, dataset.source)  # fmt: skip
+    only = type(dataset)(
+        dataset.name, dataset.class_names, dataset.class_keys, {"train": dataset.all_items}, dataset.source
+    )
     run = quick(only, backbone=backbone)
     assert run.scores == {} and "nothing can be scored" in run.info["notices"][-1]
 
@@ -91,7 +92,9 @@ def test_classes_that_lost_training_pictures_are_named(backbone, tmp_path):
     folder = picture_folder(tmp_path / "data")
     (folder / "train" / "red cat" / "0.png").write_bytes(b"no picture")
     records = []
-    told = quick(folder, backbone=backbone, out=tmp_path / "run", on_record=records.append).info["notices"][-1]
+    told = quick(folder, backbone=backbone, out=tmp_path / "run", on_record=records.append).info["notices"][
+        -1
+    ]
     assert told.startswith("1 pictures could not be read and were skipped; log.jsonl names them")
     assert told.endswith("fewer training pictures for that: red cat (1 of 3)")
     assert told in [r.get("text") for r in records]
@@ -146,22 +149,33 @@ def test_a_recipe_sets_what_is_not_given(backbone, data):
     run = quick(data, None, backbone=backbone, recipe="ivlp", train={"epochs": 1}, options={"text_depth": 2})
     assert run.info["method"] == "ivlp"
     assert run.info["options"] | {"text_depth": 2, "image_depth": 12} == run.info["options"]
-    assert (run.info["train"]["epochs"], run.info["train"]["batch"], run.info["train"]["lr"]) == (1, 4, 0.0035)
+    assert (run.info["train"]["epochs"], run.info["train"]["batch"], run.info["train"]["lr"]) == (
+        1,
+        4,
+        0.0035,
+    )
 
 
 def test_wrapped_methods_train_by_the_wrapped_recipe(backbone, data):
     run = quick(data, "maple+lamm", backbone=backbone, train={"epochs": 1})
-    assert (run.info["train"]["batch"], run.info["train"]["lr"], run.info["train"]["views"]) == (4, 0.0035, "epoch")
+    assert (run.info["train"]["batch"], run.info["train"]["lr"], run.info["train"]["views"]) == (
+        4,
+        0.0035,
+        "epoch",
+    )
     assert run.info["title"] == "MaPLe + LAMM"
 
 
 @pytest.mark.parametrize(
     ("more", "error"),
     [
-        ({"method": "cop"}, OptionError), ({"options": {"depth": 1}}, OptionError),
-        ({"train": {"epoch": 1}}, OptionError), ({"recipe": "mapel"}, OptionError), ({"shots": -1}, OptionError),
+        ({"method": "cop"}, OptionError),
+        ({"options": {"depth": 1}}, OptionError),
+        ({"train": {"epoch": 1}}, OptionError),
+        ({"recipe": "mapel"}, OptionError),
+        ({"shots": -1}, OptionError),
     ],
-)  # fmt: skip
+)
 def test_bad_values_stop_in_one_line(backbone, data, more, error):
     with pytest.raises(error) as caught:
         quick(data, **({"backbone": backbone} | more))
@@ -177,7 +191,9 @@ def test_an_estimate_is_printed_before_more_than_the_budget_is_used(backbone, da
     records = []
     options = {"context_tokens": 60}
     free = quick(data, backbone=backbone, options=options)
-    tight = quick(data, backbone=backbone, options=options, train=TRAIN | {"memory": 0.001}, on_record=records.append)
+    tight = quick(
+        data, backbone=backbone, options=options, train=TRAIN | {"memory": 0.001}, on_record=records.append
+    )
     said = [i for i, r in enumerate(records) if "estimate" in r.get("text", "")]
     assert said and said[0] < next(i for i, r in enumerate(records) if r["event"] == "step")
     torch.testing.assert_close(free.learned.context, tight.learned.context, atol=1e-5, rtol=1e-4)
@@ -186,5 +202,7 @@ def test_an_estimate_is_printed_before_more_than_the_budget_is_used(backbone, da
 def test_bf16_towers_train_float32_prompts(data):
     backbone = tiny_backbone(1).to("cpu", torch.bfloat16)
     run = quick(data, "maple+lamm", backbone=backbone)
-    assert all(v.dtype == torch.float32 and torch.isfinite(v).all() for v in run.learned.state_dict().values())
+    assert all(
+        v.dtype == torch.float32 and torch.isfinite(v).all() for v in run.learned.state_dict().values()
+    )
     assert run.info["backbone"]["precision"] == "bf16"

@@ -75,9 +75,15 @@ def saved(path: Path, state: dict[str, torch.Tensor], **more: Any) -> Path:
     parameter.grad = torch.ones(3)
     optimizer.step()
     content = {
-        "state_dict": state, "epoch": 5, "optimizer": optimizer.state_dict(), "val_result": np.float64(71.5),
-        "scheduler": {"successor": torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5), "other": Stranger()},
-    }  # fmt: skip
+        "state_dict": state,
+        "epoch": 5,
+        "optimizer": optimizer.state_dict(),
+        "val_result": np.float64(71.5),
+        "scheduler": {
+            "successor": torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5),
+            "other": Stranger(),
+        },
+    }
     torch.save(content | more, path)
     return path
 
@@ -182,7 +188,13 @@ def test_nothing_is_overwritten_unasked_and_nothing_stays_of_a_former_run(tmp_pa
     (out / "report-figures").mkdir()
     (out / "report-figures" / "classes.png").write_bytes(b"of the former run")
     imported(file, about, out=out, overwrite=True)
-    assert sorted(path.name for path in out.iterdir()) == ["README.md", "log.jsonl", "notes.txt", "prompts.safetensors", "run.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "README.md",
+        "log.jsonl",
+        "notes.txt",
+        "prompts.safetensors",
+        "run.json",
+    ]
     assert (out / "log.jsonl").read_bytes() == b""
     other = tmp_path / "other"
     other.mkdir()
@@ -253,7 +265,9 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     state = state_of(about, arrays)
     del state["prompt_learner.compound_prompt_projections.1.bias"]
     file = saved_as(tmp_path / "model.pth.tar-2", state)
-    with pytest.raises(RunError, match="missing for maple: prompt_learner.compound_prompt_projections.1.bias"):
+    with pytest.raises(
+        RunError, match="missing for maple: prompt_learner.compound_prompt_projections.1.bias"
+    ):
         imported(file, about)
 
 
@@ -262,7 +276,11 @@ def test_prompts_beyond_the_last_block_are_left_out(tmp_path: Path) -> None:
     state = state_of(about, arrays)
     layers = max(about["backbone"]["text_layers"], about["backbone"]["vision_layers"])
     for i in range(2, layers + 1):
-        for part in ("compound_prompts_text.{}", "compound_prompt_projections.{}.weight", "compound_prompt_projections.{}.bias"):
+        for part in (
+            "compound_prompts_text.{}",
+            "compound_prompt_projections.{}.weight",
+            "compound_prompt_projections.{}.bias",
+        ):
             state[f"prompt_learner.{part.format(i)}"] = state[f"prompt_learner.{part.format(1)}"].clone()
     run = imported(saved_as(tmp_path / "model.pth.tar-2", state), about)
     assert run.info["options"]["depth"] == layers + 2
@@ -283,9 +301,11 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     file = saved_as(tmp_path / "model.pth.tar-50", state_of(about, arrays))
     whole = file.read_bytes()
     for content, words in (
-        (b"", "zip format"), (b"PK\x03\x04" + bytes(50), "zip format"), (whole[: len(whole) // 2], "zip format"),
+        (b"", "zip format"),
+        (b"PK\x03\x04" + bytes(50), "zip format"),
+        (whole[: len(whole) // 2], "zip format"),
         (pickle.dumps({"ctx": Stranger()}), "zip format.*somebody you trust"),
-    ):  # fmt: skip
+    ):
         file.write_bytes(content)
         with pytest.raises(RunError, match=words):
             import_checkpoint(file, "coop", about["class_names"], backbone)
@@ -306,13 +326,17 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 
 VARIED = {  # sizes and settings that no recorded case has
-    "coop": {"context_tokens": 7}, "coop csc": {"context_tokens": 2, "class_specific": True, "name_position": "front"},
-    "cocoop": {"context_tokens": 3, "context_init": ""}, "vpt": {"image_tokens": 5, "image_depth": 2},
+    "coop": {"context_tokens": 7},
+    "coop csc": {"context_tokens": 2, "class_specific": True, "name_position": "front"},
+    "cocoop": {"context_tokens": 3, "context_init": ""},
+    "vpt": {"image_tokens": 5, "image_depth": 2},
     "ivlp": {"context_tokens": 3, "text_depth": 2, "image_tokens": 4, "image_depth": 3},
     "ivlp text": {"context_tokens": 6, "context_init": "", "text_depth": 3, "image_depth": 0},
-    "maple": {"context_tokens": 4, "depth": 3}, "lamm": {}, "coop+lamm": {"context_tokens": 5, "label_tokens": 1},
+    "maple": {"context_tokens": 4, "depth": 3},
+    "lamm": {},
+    "coop+lamm": {"context_tokens": 5, "label_tokens": 1},
     "maple+lamm": {"context_tokens": 3, "depth": 2, "init_always": True},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("title", VARIED)
@@ -329,11 +353,15 @@ def test_unseen_settings_come_back_as_they_were(title: str, tmp_path: Path) -> N
     own = dict(made.named_parameters())
     with torch.no_grad():
         for ours in made.published_names().values():
-            own[ours].add_(0.1 * torch.randn(own[ours].shape, generator=torch.Generator().manual_seed(5))).copy_(own[ours].half().float())
+            own[ours].add_(
+                0.1 * torch.randn(own[ours].shape, generator=torch.Generator().manual_seed(5))
+            ).copy_(own[ours].half().float())
     state = {theirs: own[ours].detach().half() for theirs, ours in made.published_names().items()}
     length = 77 - 1 - given.get("context_tokens", 4)
-    state |= {f"prompt_learner.token_{part}": torch.randn(len(names), n, 64).half()
-              for part, n in (("prefix", 1), ("suffix", length), ("suffix_2", length), ("prefix_test", 1))}  # fmt: skip
+    state |= {
+        f"prompt_learner.token_{part}": torch.randn(len(names), n, 64).half()
+        for part, n in (("prefix", 1), ("suffix", length), ("suffix_2", length), ("prefix_test", 1))
+    }
     state = {key: state[key] for key in sorted(state, key=lambda key: key[::-1])}
     told = {k: v for k, v in given.items() if k in ("name_position",) or (k == "context_init" and v)}
     file = saved_as(tmp_path / "model.pth.tar-9", {"state_dict": state, "epoch": 9})  # type: ignore[dict-item]

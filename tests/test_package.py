@@ -26,7 +26,12 @@ def tracked() -> list[Path]:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode == 0 and listed.stdout:
         return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
-    return [path for folder in ("src", "tests", "docs", "recipes") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    return [
+        path
+        for folder in ("src", "tests", "docs", "recipes")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file()
+    ]
 
 
 def python(code: str) -> str:
@@ -47,7 +52,13 @@ def test_public_names() -> None:
 def test_every_name_is_declared_for_type_checkers() -> None:
     source = (PACKAGE / "__init__.py").read_text(encoding="utf-8")
     blocks = [n for n in ast.parse(source).body if isinstance(n, ast.If)]
-    declared = {alias.name for block in blocks for n in block.body if isinstance(n, ast.ImportFrom) for alias in n.names}
+    declared = {
+        alias.name
+        for block in blocks
+        for n in block.body
+        if isinstance(n, ast.ImportFrom)
+        for alias in n.names
+    }
     assert set(vlprompt.__all__) <= declared
 
 
@@ -80,17 +91,34 @@ def test_typed_and_licensed() -> None:
 
 
 def test_core_dependencies_stay_lean() -> None:
-    core = [re.split(r"[^\w.-]", line)[0].lower() for line in metadata.requires("vlprompt") or () if "extra ==" not in line]
+    core = [
+        re.split(r"[^\w.-]", line)[0].lower()
+        for line in metadata.requires("vlprompt") or ()
+        if "extra ==" not in line
+    ]
     core = [name for name in core if name != "tomli"]  # what Python 3.10 lacks
     assert sorted(core) == [
-        "huggingface-hub", "matplotlib", "numpy", "pillow", "rich", "safetensors", "tokenizers", "torch", "typer",
-    ]  # fmt: skip
+        "huggingface-hub",
+        "matplotlib",
+        "numpy",
+        "pillow",
+        "rich",
+        "safetensors",
+        "tokenizers",
+        "torch",
+        "typer",
+    ]
 
 
 def test_package_data() -> None:
     assets = PACKAGE / "assets"
-    for name in ("clip_vocabulary/merges.txt.gz", "clip_vocabulary/LICENSE", "demo/demo.zip", "demo/NOTICE.txt",
-                 "recipes/coop.json"):  # fmt: skip
+    for name in (
+        "clip_vocabulary/merges.txt.gz",
+        "clip_vocabulary/LICENSE",
+        "demo/demo.zip",
+        "demo/NOTICE.txt",
+        "recipes/coop.json",
+    ):
         assert (assets / name).stat().st_size > 0, name
     assert (assets / "demo" / "demo.zip").stat().st_size < 3 * 10**6
 
@@ -138,7 +166,9 @@ def test_public_functions_have_docstrings() -> None:
 
 def test_every_module_imports() -> None:
     for path in MODULES:
-        name = ".".join(("vlprompt", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        name = ".".join(("vlprompt", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        )
         if not name.endswith("__main__"):
             importlib.import_module(name)
 
@@ -146,7 +176,8 @@ def test_every_module_imports() -> None:
 def test_no_path_of_a_machine() -> None:
     """No home folders, no temporary folders of a session, no addresses of private hosts."""
     private = re.compile(
-        r"/(?:home|Users)/(?!USER)[\w.-]+/|/root/|/work" r"/|/tmp/[\w.]+_jobs|[A-Z]:\\Users\\|\b(?:10|192\.168)(?:\.\d{1,3}){2,3}\b"
+        r"/(?:home|Users)/(?!USER)[\w.-]+/|/root/|/work"
+        r"/|/tmp/[\w.]+_jobs|[A-Z]:\\Users\\|\b(?:10|192\.168)(?:\.\d{1,3}){2,3}\b"
     )
     found = []
     for path in tracked():

@@ -13,19 +13,31 @@ def test_every_recipe_is_a_plan_and_names_its_source(path):
     held = load_recipe(path.stem)
     plan = make_plan(recipe=path.stem)
     assert plan.method == held.method and held.source and held.backbone
-    assert set(held.options) <= {f for kind in methods.load(held.method).kinds for f in kind.__dataclass_fields__}
+    assert set(held.options) <= {
+        f for kind in methods.load(held.method).kinds for f in kind.__dataclass_fields__
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "epochs", "batch", "lr"),
     [
-        ("coop", 50, 32, 0.002), ("cocoop", 10, 1, 0.002), ("vpt", 5, 4, 0.0025), ("ivlp", 5, 4, 0.0035),
-        ("ivlp_language_only", 5, 4, 0.0025), ("maple", 5, 4, 0.0035), ("maple_cross_dataset", 2, 4, 0.0026),
-        ("lamm", 50, 32, 0.002), ("coop_lamm", 50, 32, 0.002), ("maple_lamm", 5, 4, 0.0035),
-        ("coop_base_to_new", 200, 32, 0.002), ("cocoop_c4", 10, 1, 0.002), ("cocoop_c16", 10, 1, 0.002),
-        ("ivlp_depth9", 20, 4, 0.0025), ("maple_lamm_published_code", 5, 4, 0.0035),
+        ("coop", 50, 32, 0.002),
+        ("cocoop", 10, 1, 0.002),
+        ("vpt", 5, 4, 0.0025),
+        ("ivlp", 5, 4, 0.0035),
+        ("ivlp_language_only", 5, 4, 0.0025),
+        ("maple", 5, 4, 0.0035),
+        ("maple_cross_dataset", 2, 4, 0.0026),
+        ("lamm", 50, 32, 0.002),
+        ("coop_lamm", 50, 32, 0.002),
+        ("maple_lamm", 5, 4, 0.0035),
+        ("coop_base_to_new", 200, 32, 0.002),
+        ("cocoop_c4", 10, 1, 0.002),
+        ("cocoop_c16", 10, 1, 0.002),
+        ("ivlp_depth9", 20, 4, 0.0025),
+        ("maple_lamm_published_code", 5, 4, 0.0035),
     ],
-)  # fmt: skip
+)
 def test_published_values(name, epochs, batch, lr):
     train = load_recipe(name).train
     assert (train["epochs"], train["batch"], train["lr"], train["warmup_lr"]) == (epochs, batch, lr, 1e-5)
@@ -33,15 +45,39 @@ def test_published_values(name, epochs, batch, lr):
 
 def test_settings_without_the_usual_warm_up():
     proda, tip = load_recipe("proda"), load_recipe("tip_adapter_f")
-    assert (proda.train["epochs"], proda.train["lr"], proda.train["weight_decay"], proda.train["warmup_epochs"]) == (100, 0.001, 0, 0)
+    assert (
+        proda.train["epochs"],
+        proda.train["lr"],
+        proda.train["weight_decay"],
+        proda.train["warmup_epochs"],
+    ) == (100, 0.001, 0, 0)
     assert proda.options["prompts"] == 32 and proda.options["prompt_batch"] == 4
-    assert (tip.train["epochs"], tip.train["batch"], tip.train["lr"], tip.train["optimizer"]) == (20, 256, 0.001, "adamw")
+    assert (tip.train["epochs"], tip.train["batch"], tip.train["lr"], tip.train["optimizer"]) == (
+        20,
+        256,
+        0.001,
+        "adamw",
+    )
 
 
 def test_every_method_of_the_papers_has_a_recipe():
     held = {load_recipe(name).method for name in recipe_names() if not name.startswith("small_")}
-    assert held >= {"coop", "cocoop", "proda", "vpt", "ivlp", "maple", "lamm", "coop+lamm", "maple+lamm", "ctp", "tft", "ctp+tft",
-                    "tip_adapter", "tip_adapter_f"}  # fmt: skip
+    assert held >= {
+        "coop",
+        "cocoop",
+        "proda",
+        "vpt",
+        "ivlp",
+        "maple",
+        "lamm",
+        "coop+lamm",
+        "maple+lamm",
+        "ctp",
+        "tft",
+        "ctp+tft",
+        "tip_adapter",
+        "tip_adapter_f",
+    }
     assert "chosen here" in load_recipe("ctp_tft").source  # nothing was published
 
 

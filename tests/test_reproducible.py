@@ -43,9 +43,12 @@ def test_every_method_gives_the_same_numbers_in_another_process(tmp_path):
     for seed in ("1", "2"):
         paths = os.pathsep.join([str(TESTS), str(TESTS.parent / "src"), os.environ.get("PYTHONPATH", "")])
         done = subprocess.run(
-            [sys.executable, "-c", CODE, str(data)], capture_output=True, text=True, check=False,
+            [sys.executable, "-c", CODE, str(data)],
+            capture_output=True,
+            text=True,
+            check=False,
             env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
         found.append(json.loads(done.stdout))
     assert set(found[0]) == set(methods.names())

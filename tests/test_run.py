@@ -114,7 +114,13 @@ def test_the_files_say_what_was_done(saved):
     card = (saved / "README.md").read_text()
     assert "zero-shot" in card and f"{info['scores']['test']['accuracy']:.2f} %" in card
     assert [r["event"] for r in read_log(saved / "log.jsonl")].count("epoch") == 1
-    assert sorted(p.name for p in saved.iterdir()) == ["README.md", "log.jsonl", "predictions.csv", "prompts.safetensors", "run.json"]
+    assert sorted(p.name for p in saved.iterdir()) == [
+        "README.md",
+        "log.jsonl",
+        "predictions.csv",
+        "prompts.safetensors",
+        "run.json",
+    ]
 
 
 def test_a_run_that_cannot_be_written_is_kept_elsewhere(backbone, saved, tmp_path, monkeypatch):

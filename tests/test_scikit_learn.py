@@ -33,7 +33,9 @@ def backbone() -> Any:
 
 
 def make(backbone: Any, **more: Any) -> PromptClassifier:
-    return PromptClassifier(**({"method": "lamm", "backbone": backbone, "train": TRAIN, "cache": False} | more))
+    return PromptClassifier(
+        **({"method": "lamm", "backbone": backbone, "train": TRAIN, "cache": False} | more)
+    )
 
 
 class RowsAsPictures(PromptClassifier):
@@ -78,7 +80,9 @@ def test_scikit_learns_own_checks(backbone: Any) -> None:
     found = check_estimator(own, expected_failed_checks=EXPECTED, on_fail=None, on_skip=None)
     wrong = {r["check_name"]: repr(r["exception"])[:300] for r in found if r["status"] == "failed"}
     assert not wrong
-    assert {r["check_name"] for r in found if r["status"] == "xfail"} == set(EXPECTED)  # none is listed in vain
+    assert {r["check_name"] for r in found if r["status"] == "xfail"} == set(
+        EXPECTED
+    )  # none is listed in vain
     assert sum(r["status"] == "passed" for r in found) > 30
 
 
@@ -92,8 +96,9 @@ def test_cross_validation_and_search(backbone: Any) -> None:
     stacked = np.stack(pictures)
     scores = cross_val_score(make(backbone), stacked, labels, cv=2, error_score="raise")
     assert scores.shape == (2,) and ((scores >= 0) & (scores <= 1)).all()
-    search = GridSearchCV(make(backbone, method="zeroshot"), {"method": ["zeroshot", "linear_probe"]}, cv=2,
-                          error_score="raise").fit(stacked, labels)  # fmt: skip
+    search = GridSearchCV(
+        make(backbone, method="zeroshot"), {"method": ["zeroshot", "linear_probe"]}, cv=2, error_score="raise"
+    ).fit(stacked, labels)
     assert search.best_params_["method"] in ("zeroshot", "linear_probe")
     assert search.predict(stacked).shape == (len(labels),)
     with pytest.raises(ValueError, match="shot"):
@@ -113,7 +118,12 @@ def test_in_a_pipeline(backbone: Any) -> None:
 def test_clones_share_the_backbone_and_nothing_else(backbone: Any) -> None:
     own = make(backbone)
     again = clone(own)
-    assert again is not own and again.backbone is backbone and again.train == TRAIN and again.train is not own.train
+    assert (
+        again is not own
+        and again.backbone is backbone
+        and again.train == TRAIN
+        and again.train is not own.train
+    )
     own.fit(*pictures_and_labels(1))
     assert not hasattr(clone(own), "run_")
 
@@ -126,7 +136,9 @@ def test_a_pickle_says_the_same(backbone: Any, method: str) -> None:
     again = pickle.loads(pickle.dumps(own))
     assert np.array_equal(again.predict_proba(pictures), wanted)
     assert again.classes_.tolist() == own.classes_.tolist()
-    other = again.for_classes(["a bus", "a tree"])  # nothing that was kept for the old prompts is taken for the new
+    other = again.for_classes(
+        ["a bus", "a tree"]
+    )  # nothing that was kept for the old prompts is taken for the new
     np.testing.assert_allclose(
         other.predict_proba(pictures), own.for_classes(["a bus", "a tree"]).predict_proba(pictures), atol=1e-6
     )
@@ -150,25 +162,40 @@ def test_before_fit(backbone: Any) -> None:
 def test_missing_labels_are_counted(backbone: Any) -> None:
     pictures, _ = pictures_and_labels(1)
     cases: list[tuple[Any, int]] = [
-        ([np.nan, "dog", "cat", "dog"], 1), ([None, "dog", None, "cat"], 2), ([None, 1, 2, 1], 1),
-        (np.array([np.nan, 1.0, 2.0, np.nan]), 2), (np.array([["dog"], [None], ["cat"], ["dog"]], dtype=object), 1),
-    ]  # fmt: skip
+        ([np.nan, "dog", "cat", "dog"], 1),
+        ([None, "dog", None, "cat"], 2),
+        ([None, 1, 2, 1], 1),
+        (np.array([np.nan, 1.0, 2.0, np.nan]), 2),
+        (np.array([["dog"], [None], ["cat"], ["dog"]], dtype=object), 1),
+    ]
     for labels, count in cases:
         with pytest.raises(ValueError, match=f"^{count} of 4 labels are missing"):
             make(backbone, method="zeroshot").fit(pictures, labels)
     pandas = pytest.importorskip("pandas")
-    for kind, words in (("string", ["a", None, "b", "a"]), ("category", ["a", None, "b", "a"]), ("Int64", [1, None, 2, 1])):
+    for kind, words in (
+        ("string", ["a", None, "b", "a"]),
+        ("category", ["a", None, "b", "a"]),
+        ("Int64", [1, None, 2, 1]),
+    ):
         with pytest.raises(ValueError, match="^1 of 4 labels are missing"):
             make(backbone, method="zeroshot").fit(pictures, pandas.Series(words, dtype=kind))
 
 
 def test_labels_of_every_kind_and_none(backbone: Any) -> None:
     pictures, _ = pictures_and_labels(1)
-    for labels in ([True, False, True, False], [1.0, 2.0, 1.0, 2.0], np.array(["a", "b", "a", "b"], dtype=object)):
+    for labels in (
+        [True, False, True, False],
+        [1.0, 2.0, 1.0, 2.0],
+        np.array(["a", "b", "a", "b"], dtype=object),
+    ):
         own = make(backbone, method="zeroshot").fit(pictures, labels)
         assert set(own.predict(pictures).tolist()) <= set(np.asarray(labels).tolist())
-    for wrong, said in (([0.5, 1.0, 2.0, 3.0], "label type"), ([1.0, np.nan, 1.0, 2.0], "NaN"), ([[1, 2]] * 4, "4x2"),
-                        ([1j, 2, 1j, 2], "Complex")):  # fmt: skip
+    for wrong, said in (
+        ([0.5, 1.0, 2.0, 3.0], "label type"),
+        ([1.0, np.nan, 1.0, 2.0], "NaN"),
+        ([[1, 2]] * 4, "4x2"),
+        ([1j, 2, 1j, 2], "Complex"),
+    ):
         with pytest.raises(DataError, match=said):
             make(backbone, method="zeroshot").fit(pictures, wrong)
     with pytest.warns(DataConversionWarning, match="column-vector"):

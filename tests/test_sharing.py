@@ -57,11 +57,20 @@ class Said:
 def run_script(script: str, words: list[str], home: Path, url: str, **environment: str) -> str:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     settings = {
-        "HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1",
-        "NO_PROXY": "*", "PYTHONPATH": os.pathsep.join(sys.path),
-    }  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", script, *words], env=kept | settings | environment,
-                          capture_output=True, text=True, timeout=120)  # fmt: skip
+        "HF_ENDPOINT": url,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_XET": "1",
+        "NO_PROXY": "*",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        env=kept | settings | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -89,8 +98,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(backbone: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "x"
     (pictures / "train" / "red cat" / "secret.png").write_bytes(b"broken")
-    fit(pictures, "coop", shots=2, backbone=str(backbone), out=folder, cache=False, options={"context_tokens": 2},
-        train={"epochs": 1, "batch": 4, "views": 1}, command=f"vlprompt fit {pictures}")  # fmt: skip
+    fit(
+        pictures,
+        "coop",
+        shots=2,
+        backbone=str(backbone),
+        out=folder,
+        cache=False,
+        options={"context_tokens": 2},
+        train={"epochs": 1, "batch": 4, "views": 1},
+        command=f"vlprompt fit {pictures}",
+    )
     (folder / "report.html").write_text("with pictures")
     return folder
 
@@ -100,7 +118,8 @@ def test_pushed_and_pulled(run: Path, pictures: Path, backbone: Path, tmp_path: 
         home, out = tmp_path / "home", tmp_path / "out" / "pulled"
         (without,) = vlprompt(home, hub.url, ["push", run, "me/fruit"])
         sent, twice, theirs, update, back, again = vlprompt(
-            home, hub.url,
+            home,
+            hub.url,
             ["push", run, "me/fruit", "--private", "--license", "apache-2.0"],
             ["push", run, "me/fruit"],
             ["push", run, "them/fruit"],
@@ -108,7 +127,7 @@ def test_pushed_and_pulled(run: Path, pictures: Path, backbone: Path, tmp_path: 
             ["pull", "me/fruit", out],
             ["pull", "me/fruit", out],
             token=TOKEN,
-        )  # fmt: skip
+        )
         (out / "predictions.csv").write_text("of a former run")
         (replaced,) = vlprompt(home, hub.url, ["pull", "me/fruit", out, "--overwrite"], token=TOKEN)
         (hidden,) = vlprompt(tmp_path / "other home", hub.url, ["pull", "me/fruit", tmp_path / "nothing"])
@@ -123,7 +142,12 @@ def test_pushed_and_pulled(run: Path, pictures: Path, backbone: Path, tmp_path: 
     assert hidden.code == 1 and "me/fruit" in hidden.err and not (tmp_path / "nothing").exists()
     assert hub.private == {"me/fruit"}
 
-    assert sorted(path.name for path in out.iterdir()) == ["README.md", "log.jsonl", "prompts.safetensors", "run.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "README.md",
+        "log.jsonl",
+        "prompts.safetensors",
+        "run.json",
+    ]
     assert (out / "prompts.safetensors").read_bytes() == (run / "prompts.safetensors").read_bytes()
     mine, told = (json.loads((folder / "run.json").read_text()) for folder in (run, out))
     assert told["command"] == "" and told["backbone"]["source"] == "tiny clip"
@@ -140,8 +164,11 @@ def test_only_the_own_files_and_no_local_paths_are_sent(run: Path, pictures: Pat
     for secret in (str(pictures), str(pictures.parent), str(backbone.parent), "secret.png"):
         assert secret not in text
     assert sorted(shared_files(run, "me/fruit", with_log=True)) == [
-        "README.md", "log.jsonl", "prompts.safetensors", "run.json"
-    ]  # fmt: skip
+        "README.md",
+        "log.jsonl",
+        "prompts.safetensors",
+        "run.json",
+    ]
 
 
 def test_the_card_tells_the_hub_what_it_needs(run: Path) -> None:
@@ -159,13 +186,14 @@ def test_the_card_tells_the_hub_what_it_needs(run: Path) -> None:
 def test_branches(run: Path, tmp_path: Path) -> None:
     with serve(Hub({}, root=tmp_path / "hub", tokens=(TOKEN,))) as hub:
         said = vlprompt(
-            tmp_path / "home", hub.url,
+            tmp_path / "home",
+            hub.url,
             ["push", run, "me/fruit", "--revision", "second"],
             ["pull", "me/fruit", tmp_path / "a", "--revision", "second"],
             ["pull", "me/fruit", tmp_path / "b"],
             ["pull", "me/fruit", tmp_path / "b", "--revision", "third"],
             token=TOKEN,
-        )  # fmt: skip
+        )
     assert [one.code for one in said] == [0, 0, 1, 1]
     assert "no run of vlprompt" in said[2].err and "no such revision" in said[3].err
     assert (tmp_path / "a" / "run.json").exists() and not (tmp_path / "b").exists()
@@ -180,17 +208,34 @@ def test_what_cannot_be_pushed_or_pulled(run: Path, pictures: Path, tmp_path: Pa
     (model / "config.json").write_text("{}")
     with serve(Hub({"a/model": model, "a/damaged": damaged}, root=tmp_path / "hub", tokens=(TOKEN,))) as hub:
         said = vlprompt(
-            tmp_path / "home", hub.url,
-            ["push", pictures, "me/x"], ["push", damaged, "me/x"], ["push", run, "x"], ["push", tmp_path / "no", "me/x"],
-            ["pull", "a/nothing", tmp_path / "out"], ["pull", "a/model", tmp_path / "out"],
-            ["pull", "a/damaged", tmp_path / "out"], ["pull", "a", tmp_path / "out"],
+            tmp_path / "home",
+            hub.url,
+            ["push", pictures, "me/x"],
+            ["push", damaged, "me/x"],
+            ["push", run, "x"],
+            ["push", tmp_path / "no", "me/x"],
+            ["pull", "a/nothing", tmp_path / "out"],
+            ["pull", "a/model", tmp_path / "out"],
+            ["pull", "a/damaged", tmp_path / "out"],
+            ["pull", "a", tmp_path / "out"],
             ["pull", "a/model", run / "run.json"],
             token=TOKEN,
-        )  # fmt: skip
-    for one, (code, words) in zip(said, [
-        (1, "no run.json in it"), (1, "damaged"), (2, "expected owner/name"), (1, "no such run folder"),
-        (1, "a/nothing"), (1, "no run of vlprompt"), (1, "damaged"), (2, "expected owner/name"), (1, "is a file"),
-    ], strict=True):  # fmt: skip
+        )
+    for one, (code, words) in zip(
+        said,
+        [
+            (1, "no run.json in it"),
+            (1, "damaged"),
+            (2, "expected owner/name"),
+            (1, "no such run folder"),
+            (1, "a/nothing"),
+            (1, "no run of vlprompt"),
+            (1, "damaged"),
+            (2, "expected owner/name"),
+            (1, "is a file"),
+        ],
+        strict=True,
+    ):
         assert one.code == code and words in one.err
     assert not (tmp_path / "out").exists() and not (tmp_path / "hub").exists()
 

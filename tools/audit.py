@@ -39,14 +39,26 @@ def known(index: str, name: str, version: str) -> list[str] | None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--index", default="https://pypi.org", help="PyPI, or a mirror that has its JSON pages")
+    parser.add_argument(
+        "--index", default="https://pypi.org", help="PyPI, or a mirror that has its JSON pages"
+    )
     arguments = parser.parse_args()
-    packages = sorted({(one.metadata["Name"], one.version) for one in distributions() if one.metadata["Name"] != "vlprompt"})
+    packages = sorted(
+        {(one.metadata["Name"], one.version) for one in distributions() if one.metadata["Name"] != "vlprompt"}
+    )
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda one: known(arguments.index, *one), packages))
-    bad = [f"{name} {version}: {', '.join(ids)}" for (name, version), ids in zip(packages, answers, strict=True) if ids]
-    silent = [f"{name} {version}" for (name, version), ids in zip(packages, answers, strict=True) if ids is None]
-    print(f"{len(packages)} packages, {len(packages) - len(silent)} answered for, {len(bad)} with known vulnerabilities")
+    bad = [
+        f"{name} {version}: {', '.join(ids)}"
+        for (name, version), ids in zip(packages, answers, strict=True)
+        if ids
+    ]
+    silent = [
+        f"{name} {version}" for (name, version), ids in zip(packages, answers, strict=True) if ids is None
+    ]
+    print(
+        f"{len(packages)} packages, {len(packages) - len(silent)} answered for, {len(bad)} with known vulnerabilities"
+    )
     print("\n".join(bad), end="\n" if bad else "")
     if silent:
         print(f"not answered for: {', '.join(silent)}")

@@ -19,7 +19,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-TEMPLATES = ("a photo of a {}.", "a picture of a {}.", "a close-up photo of a {}.", "a photo of the {}.", "a {}", "{}")
+TEMPLATES = (
+    "a photo of a {}.",
+    "a picture of a {}.",
+    "a close-up photo of a {}.",
+    "a photo of the {}.",
+    "a {}",
+    "{}",
+)
 SHOTS, SEEDS, STRENGTH = 16, (1, 2, 3), 1.0
 
 
@@ -52,10 +59,17 @@ def grocery(folder: Path) -> Task:
         rows = list(csv.DictReader(io.TextIOWrapper(archive.open("labels.csv"), "utf-8")))
     names = sorted({row["coarse"] for row in rows})
     parts = {
-        part: [(row["path"], names.index(row["coarse"])) for row in rows if row["path"].startswith(f"{part}/")]
+        part: [
+            (row["path"], names.index(row["coarse"])) for row in rows if row["path"].startswith(f"{part}/")
+        ]
         for part in ("train", "test")
     }
-    return Task(folder / "grocery.zip", [n.replace("-", " ").replace("_", " ") for n in names], parts["train"], parts["test"])
+    return Task(
+        folder / "grocery.zip",
+        [n.replace("-", " ").replace("_", " ") for n in names],
+        parts["train"],
+        parts["test"],
+    )
 
 
 def pacs(domain: str) -> Callable[[Path], Task]:
@@ -92,10 +106,14 @@ class Backbone:
         image, size = Image.open(io.BytesIO(data)).convert("RGB"), self.steps["crop_size"]["height"]
         width, height = image.size
         scale = size / min(width, height)
-        image = image.resize((max(size, int(width * scale)), max(size, int(height * scale))), Image.Resampling.BICUBIC)
+        image = image.resize(
+            (max(size, int(width * scale)), max(size, int(height * scale))), Image.Resampling.BICUBIC
+        )
         left, top = (image.width - size) // 2, (image.height - size) // 2
         array = np.asarray(image.crop((left, top, left + size, top + size)), np.float32) / 255
-        return torch.from_numpy((array - np.float32(self.steps["image_mean"])) / np.float32(self.steps["image_std"])).permute(2, 0, 1)
+        return torch.from_numpy(
+            (array - np.float32(self.steps["image_mean"])) / np.float32(self.steps["image_std"])
+        ).permute(2, 0, 1)
 
     @torch.no_grad()
     def images(self, archive: Path, paths: list[str]) -> torch.Tensor:
@@ -104,7 +122,9 @@ class Backbone:
         with zipfile.ZipFile(archive) as files:
             for start in range(0, len(paths), 256):
                 x = torch.stack([self._pixels(files.read(p)) for p in paths[start : start + 256]])
-                out.append(self.model.visual_projection(self.model.vision_model(pixel_values=x).pooler_output))
+                out.append(
+                    self.model.visual_projection(self.model.vision_model(pixel_values=x).pooler_output)
+                )
         return torch.nn.functional.normalize(torch.cat(out), dim=1)
 
     @torch.no_grad()
@@ -118,12 +138,16 @@ class Backbone:
         return torch.nn.functional.normalize(total, dim=1)
 
 
-def probe(train: torch.Tensor, train_labels: np.ndarray, test: torch.Tensor, test_labels: np.ndarray, seed: int) -> float:
+def probe(
+    train: torch.Tensor, train_labels: np.ndarray, test: torch.Tensor, test_labels: np.ndarray, seed: int
+) -> float:
     """Accuracy of logistic regression on standardised features of at most 16 pictures a class."""
     from sklearn.linear_model import LogisticRegression
 
     draw = np.random.default_rng(seed)
-    rows = np.concatenate([draw.permutation(np.flatnonzero(train_labels == c))[:SHOTS] for c in np.unique(train_labels)])
+    rows = np.concatenate(
+        [draw.permutation(np.flatnonzero(train_labels == c))[:SHOTS] for c in np.unique(train_labels)]
+    )
     x = train[torch.from_numpy(rows)]
     mean, std = x.mean(0), x.std(0)
     # Divided by the root of the width, so that `STRENGTH` means the same for any width.
@@ -137,13 +161,18 @@ def evaluate(folder: Path, data: Path) -> dict[str, dict[str, float]]:
     backbone, results = Backbone(folder), {}
     for name, load in TASKS.items():
         task = load(data)
-        test, labels = backbone.images(task.archive, [p for p, _ in task.test]), np.array([y for _, y in task.test])
+        test, labels = (
+            backbone.images(task.archive, [p for p, _ in task.test]),
+            np.array([y for _, y in task.test]),
+        )
         guess = (test @ backbone.classes(task.names).T).argmax(1).numpy()
         row = {"zero_shot": 100 * float((guess == labels).mean())}
         if task.train:
             train = backbone.images(task.archive, [p for p, _ in task.train])
             train_labels = np.array([y for _, y in task.train])
-            row["probe"] = 100 * float(np.mean([probe(train, train_labels, test, labels, seed) for seed in SEEDS]))
+            row["probe"] = 100 * float(
+                np.mean([probe(train, train_labels, test, labels, seed) for seed in SEEDS])
+            )
         results[name] = row
         print(name, {k: round(v, 1) for k, v in row.items()}, flush=True)
     return results

@@ -44,11 +44,29 @@ def weights(image: ImageTower, text: TextTower, logit_scale: float) -> dict[str,
 
 def config(sizes: Sizes, logit_scale: float) -> dict:
     """`config.json` of a `CLIPModel`."""
-    shared = {"hidden_size": sizes.width, "intermediate_size": 4 * sizes.width, "num_attention_heads": sizes.heads}
-    shared |= {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "projection_dim": sizes.embed_dim, "attention_dropout": 0.0}
+    shared = {
+        "hidden_size": sizes.width,
+        "intermediate_size": 4 * sizes.width,
+        "num_attention_heads": sizes.heads,
+    }
+    shared |= {
+        "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+        "projection_dim": sizes.embed_dim,
+        "attention_dropout": 0.0,
+    }
     end = sizes.vocabulary - 1
-    text = {"model_type": "clip_text_model", "num_hidden_layers": sizes.text_blocks, "vocab_size": sizes.vocabulary}
-    text |= {"max_position_embeddings": sizes.text_length, "bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end}
+    text = {
+        "model_type": "clip_text_model",
+        "num_hidden_layers": sizes.text_blocks,
+        "vocab_size": sizes.vocabulary,
+    }
+    text |= {
+        "max_position_embeddings": sizes.text_length,
+        "bos_token_id": end - 1,
+        "eos_token_id": end,
+        "pad_token_id": end,
+    }
     vision = {"model_type": "clip_vision_model", "num_hidden_layers": sizes.image_blocks, "num_channels": 3}
     vision |= {"image_size": sizes.image_size, "patch_size": sizes.patch_size}
     return {
@@ -86,10 +104,15 @@ def calibrated_scale(images: Tensor, classes: Tensor, labels: Tensor) -> float:
     return min(range(20, 101), key=lambda scale: F.cross_entropy(scale * logits, labels).item())
 
 
-def export(image: ImageTower, text: TextTower, tokenizer: Tokenizer, sizes: Sizes, logit_scale: float, out: Path) -> None:
+def export(
+    image: ImageTower, text: TextTower, tokenizer: Tokenizer, sizes: Sizes, logit_scale: float, out: Path
+) -> None:
     """Write weights, configuration, tokenizer and preprocessing into `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().cpu().half().contiguous() for name, value in weights(image, text, logit_scale).items()}
+    tensors = {
+        name: value.detach().cpu().half().contiguous()
+        for name, value in weights(image, text, logit_scale).items()
+    }
     assert all(value.isfinite().all() for value in tensors.values())
     file = out / "model.safetensors"
     save_file(tensors, file.with_suffix(".part"), metadata={"format": "pt"})

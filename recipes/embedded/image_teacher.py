@@ -60,7 +60,9 @@ def features_file(work: Path, name: str, view: int) -> Path:
 
 
 @torch.no_grad()
-def extract(name: str, pixels: np.ndarray, view: int, work: Path, device: torch.device, batch: int = 40) -> Path:
+def extract(
+    name: str, pixels: np.ndarray, view: int, work: Path, device: torch.device, batch: int = 40
+) -> Path:
     """Write features [N, 1280] fp16 of one view of one picture set, going on where it stopped."""
     file = features_file(work, name, view)
     if file.exists():
@@ -79,7 +81,10 @@ def extract(name: str, pixels: np.ndarray, view: int, work: Path, device: torch.
         if done % (50 * batch) == 0 or done == len(pixels):
             out.flush()
             count_file.write_text(str(done))
-            print(f"teacher {name} view {view}: {done}/{len(pixels)}, {(done - first) / (time.time() - start):.0f}/s", flush=True)
+            print(
+                f"teacher {name} view {view}: {done}/{len(pixels)}, {(done - first) / (time.time() - start):.0f}/s",
+                flush=True,
+            )
     part.rename(file)
     count_file.unlink()
     return file

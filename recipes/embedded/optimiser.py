@@ -18,8 +18,13 @@ class Optimiser:
         hidden = [p for n, p in named if "layers." in n and p.ndim == 2]
         matrices = [p for n, p in named if "layers." not in n and p.ndim == 2]
         vectors = [p for n, p in named if p.ndim < 2]
-        self.muon = torch.optim.Muon(hidden, lr=lr, weight_decay=weight_decay, ns_steps=4, adjust_lr_fn="match_rms_adamw")
-        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self.muon = torch.optim.Muon(
+            hidden, lr=lr, weight_decay=weight_decay, ns_steps=4, adjust_lr_fn="match_rms_adamw"
+        )
+        groups = [
+            {"params": matrices, "weight_decay": weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
         self.adam = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
 
     def step(self, loss: Tensor, factor: float) -> float:

@@ -100,16 +100,27 @@ def held_out(places: Places, space: Space, classes: Tensor, count: int = 1000) -
         return normalise(pictures.crop(torch.from_numpy(pixels).to(places.device), boxes, Sizes.image_size))
 
     first = space.lines([captions[whole.keys[i]][0] for i in last])
-    return Held(views(val.pixels[rows]), labels.to(places.device), classes[known], views(whole.pixels[last.start :]), first)
+    return Held(
+        views(val.pixels[rows]),
+        labels.to(places.device),
+        classes[known],
+        views(whole.pixels[last.start :]),
+        first,
+    )
 
 
-def teach_image(places: Places, sizes: Sizes, space: Space, minutes: float, batch: int, compiled: bool) -> None:
+def teach_image(
+    places: Places, sizes: Sizes, space: Space, minutes: float, batch: int, compiled: bool
+) -> None:
     classes, ids = class_features(space, places.wordnet), texts.imagenet_ids()
     flickr, captions = pictures.flickr(places.pretrain, places.work)
     lines = [line for key in flickr.keys for line in captions[key]]
     spoken = space.lines(lines).view(len(flickr.keys), 5, -1).cpu()
     tiny = pictures.tiny_imagenet(places.pretrain, places.work, "train")
-    sources = [source("tiny-train", tiny, ids, None, places.work), source("flickr", flickr, ids, spoken, places.work)]
+    sources = [
+        source("tiny-train", tiny, ids, None, places.work),
+        source("flickr", flickr, ids, spoken, places.work),
+    ]
     held = held_out(places, space, classes)
     train_image(sources, classes, held, sizes, places.work, places.device, minutes, batch, compiled=compiled)
 
@@ -123,7 +134,9 @@ def write(places: Places, sizes: Sizes, out: Path) -> None:
     student.to(places.device).eval()
     space, concepts = TowerSpace(text, load_tokenizer(places)), texts.wordnet(places.wordnet)
     held = held_out(places, space, class_features(space, places.wordnet), 5000)
-    known = sorted(set(pictures.tiny_imagenet(places.pretrain, places.work, "val").keys), key=texts.imagenet_ids().index)
+    known = sorted(
+        set(pictures.tiny_imagenet(places.pretrain, places.work, "val").keys), key=texts.imagenet_ids().index
+    )
     classes = space.names([concepts[key].names[0] for key in known])  # as a user would name them
     with torch.no_grad():
         features = torch.cat([student(x) for x in held.tiny.split(250)])
@@ -134,27 +147,53 @@ def write(places: Places, sizes: Sizes, out: Path) -> None:
         if card.exists():
             shutil.copy(card, out / name)
     accuracy = ((features @ classes.T).argmax(1) == held.labels).float().mean()
-    print(f"exported to {out}: step {state['step']}, {state['images']} pictures, {state['seconds'] / 60:.0f} min, "
-          f"logit scale {scale}, held-out Tiny ImageNet zero-shot {100 * accuracy:.1f} %")  # fmt: skip
+    print(
+        f"exported to {out}: step {state['step']}, {state['images']} pictures, {state['seconds'] / 60:.0f} min, "
+        f"logit scale {scale}, held-out Tiny ImageNet zero-shot {100 * accuracy:.1f} %"
+    )
 
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for everything in between (about 2 GB)")
-    parser.add_argument("--pretrain", type=Path, required=True, help="folder with tiny-imagenet.zip and flickr8k.zip")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for everything in between (about 2 GB)"
+    )
+    parser.add_argument(
+        "--pretrain", type=Path, required=True, help="folder with tiny-imagenet.zip and flickr8k.zip"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished backbone")
-    parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"), help="WordNet 3.0 database files")
+    parser.add_argument(
+        "--wordnet", type=Path, default=Path("/usr/share/wordnet"), help="WordNet 3.0 database files"
+    )
     parser.add_argument("--stages", default=",".join(STAGES), help=f"comma-separated, of {', '.join(STAGES)}")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--views", type=int, default=3, help="teacher views per picture: the whole one and random crops")
+    parser.add_argument(
+        "--views", type=int, default=3, help="teacher views per picture: the whole one and random crops"
+    )
     parser.add_argument("--text-minutes", type=float, default=20)
     parser.add_argument("--image-minutes", type=float, default=120, help="wall clock, earlier runs' included")
-    parser.add_argument("--space", choices=("tower", "teacher"), default="tower", help="what image features are trained towards")
-    parser.add_argument("--blocks", type=int, default=Sizes.image_blocks, help="of the image tower; more than before: it grows")
+    parser.add_argument(
+        "--space",
+        choices=("tower", "teacher"),
+        default="tower",
+        help="what image features are trained towards",
+    )
+    parser.add_argument(
+        "--blocks",
+        type=int,
+        default=Sizes.image_blocks,
+        help="of the image tower; more than before: it grows",
+    )
     parser.add_argument("--batch", type=int, default=512, help="pictures a step")
-    parser.add_argument("--begin-with", type=Path, help="a finished backbone's folder: go on from its towers and vocabulary")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the image tower (needs a C++ compiler)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that train the image tower together")
+    parser.add_argument(
+        "--begin-with", type=Path, help="a finished backbone's folder: go on from its towers and vocabulary"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile the image tower (needs a C++ compiler)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that train the image tower together"
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
     options = parser.parse_args(arguments)
     unknown = set(options.stages.split(",")) - set(STAGES)
@@ -165,21 +204,34 @@ def main(arguments: list[str]) -> None:
     name = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     # Under `torchrun` every process has a GPU of its own.
     name = f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and "LOCAL_RANK" in os.environ else name
-    places, sizes = Places(options.work, options.pretrain, options.wordnet, torch.device(name)), Sizes(image_blocks=options.blocks)
+    places, sizes = (
+        Places(options.work, options.pretrain, options.wordnet, torch.device(name)),
+        Sizes(image_blocks=options.blocks),
+    )
     options.work.mkdir(parents=True, exist_ok=True)
     stages = options.stages.split(",")
     if options.begin_with:
-        begin_with(options.begin_with, replace(sizes, image_blocks=image_blocks_of(options.begin_with)), options.work)
+        begin_with(
+            options.begin_with, replace(sizes, image_blocks=image_blocks_of(options.begin_with)), options.work
+        )
     if "texts" in stages and not options.begin_with:
         learn_tokenizer(places)
     if "text" in stages:
         corpus = corpus_of(places)
         table = text_teacher.embed("corpus", corpus.everything(), places.work, places.device)
-        train_text(corpus, table, load_tokenizer(places), sizes, places.work, places.device, options.text_minutes)
+        train_text(
+            corpus, table, load_tokenizer(places), sizes, places.work, places.device, options.text_minutes
+        )
     if "teacher" in stages:
         extract_all(places, options.views)
     if "image" in stages and options.workers > 1 and "WORLD_SIZE" not in os.environ:
-        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={options.workers}", __file__]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            f"--nproc-per-node={options.workers}",
+            __file__,
+        ]
         subprocess.run([*command, *arguments, "--stages", "image"], check=True)
     elif "image" in stages:
         workers.start(places.device)

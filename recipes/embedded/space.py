@@ -16,7 +16,14 @@ from torch import Tensor
 from towers import TextTower
 from train_text import encode
 
-TEMPLATES = ("{}", "a photo of a {}.", "a picture of a {}.", "a close-up photo of a {}.", "a photo of the {}.", "a drawing of a {}.")
+TEMPLATES = (
+    "{}",
+    "a photo of a {}.",
+    "a picture of a {}.",
+    "a close-up photo of a {}.",
+    "a photo of the {}.",
+    "a drawing of a {}.",
+)
 
 
 class Space(Protocol):
@@ -54,7 +61,9 @@ class TeacherSpace:
         if new:
             self.rows |= {line: len(self.rows) + i for i, line in enumerate(new)}
             self.table = torch.cat([self.table, text_teacher.embed("more", new, self.work, self.device)])
-        return F.normalize(self.table[[self.rows[line] for line in lines]] - self.centre, dim=1).to(self.device)
+        return F.normalize(self.table[[self.rows[line] for line in lines]] - self.centre, dim=1).to(
+            self.device
+        )
 
     names = lines  # a template would only move the teacher's embedding
 

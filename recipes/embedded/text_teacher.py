@@ -37,7 +37,9 @@ class MiniLM:
         out = torch.empty(len(texts), self.model.config.hidden_size)
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
-            inputs = self.tokenizer([texts[i] for i in rows], padding=True, truncation=True, max_length=64, return_tensors="pt")
+            inputs = self.tokenizer(
+                [texts[i] for i in rows], padding=True, truncation=True, max_length=64, return_tensors="pt"
+            )
             inputs = inputs.to(self.device)
             tokens = self.model(**inputs).last_hidden_state.float()  # [B, L, 384]
             mask = inputs["attention_mask"][..., None]

@@ -11,7 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-CONCRETE = {5: "animal", 6: "object", 8: "part of the body", 13: "food", 17: "thing in nature", 18: "person", 20: "plant", 27: "material"}
+CONCRETE = {
+    5: "animal",
+    6: "object",
+    8: "part of the body",
+    13: "food",
+    17: "thing in nature",
+    18: "person",
+    20: "plant",
+    27: "material",
+}
 TEMPLATES = """{}|{}.|a {}|the {}|a photo of a {}.|a photo of the {}.|a photo of {}.|a picture of a {}.|an image of a {}.
 a {} in a picture.|a bad photo of a {}.|a good photo of a {}.|a good photo of the {}.|a blurry photo of a {}.|a cropped photo of a {}.
 a close-up photo of a {}.|a close-up photo of the {}.|a bright photo of a {}.|a dark photo of the {}.|a black and white photo of a {}.
@@ -109,7 +118,9 @@ def corpus(folder: Path, captions: dict[str, list[str]], held_out: int, phrases:
     concepts, counts = wordnet(folder), usage(folder)
     kept = sorted(captions)[:-held_out]
     # WordNet's tagged texts are few: what its glosses and the captions speak of is usual as well.
-    usual = counts + mentions([c.gloss for c in concepts.values()] + [line for key in kept for line in captions[key]])
+    usual = counts + mentions(
+        [c.gloss for c in concepts.values()] + [line for key in kept for line in captions[key]]
+    )
     weights: dict[str, float] = {}
     glosses = []
     for concept in concepts.values():
@@ -118,13 +129,19 @@ def corpus(folder: Path, captions: dict[str, list[str]], held_out: int, phrases:
             count = counts[name.lower()]
             if not concrete and count < 2:
                 continue
-            weight = (0.5 + min(usual[name.lower()], 100) ** 0.5) * (1.0 if concrete else 0.5) * (1.0 if rank < 2 else 0.6)
+            weight = (
+                (0.5 + min(usual[name.lower()], 100) ** 0.5)
+                * (1.0 if concrete else 0.5)
+                * (1.0 if rank < 2 else 0.6)
+            )
             # There are many obscure names of people, plants and genera.
             weight *= 0.5 if concept.kind in (18, 20) else 1.0
             weight *= 0.3 if name.startswith(("genus ", "family ", "order ")) else 1.0
             weights[name] = max(weights.get(name, 0), weight)
         if concrete and (concept.kind not in (18, 20) or counts[concept.names[0].lower()]):
-            glosses += [concept.gloss, f"{concept.names[0]}, {concept.gloss}"][: 1 + (counts[concept.names[0].lower()] > 0)]
+            glosses += [concept.gloss, f"{concept.names[0]}, {concept.gloss}"][
+                : 1 + (counts[concept.names[0].lower()] > 0)
+            ]
     for key in imagenet_ids():
         for rank, name in enumerate(concepts[key].names):
             weights[name] = max(weights.get(name, 0), 8.0 if rank == 0 else 4.0)
@@ -134,4 +151,9 @@ def corpus(folder: Path, captions: dict[str, list[str]], held_out: int, phrases:
     nouns = draw.choices([n for n, _ in names], [w for _, w in names], k=phrases + phrases // 4)
     pairs = [f"{draw.choice(ADJECTIVES)} {noun}" for noun in nouns[:phrases]]
     pairs += [f"{a} and {b}" for a, b in zip(nouns[phrases::2], nouns[phrases + 1 :: 2], strict=False)]
-    return Corpus(names, list(dict.fromkeys(pairs)), list(dict.fromkeys(glosses)), [c for key in kept for c in captions[key]])
+    return Corpus(
+        names,
+        list(dict.fromkeys(pairs)),
+        list(dict.fromkeys(glosses)),
+        [c for key in kept for c in captions[key]],
+    )

@@ -17,7 +17,10 @@ def _parts(tokenizer: Tokenizer) -> Tokenizer:
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(_WORDS), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex(_WORDS), "removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     return tokenizer
 
@@ -33,7 +36,11 @@ def train(texts: Iterable[str], size: int = VOCABULARY) -> Tokenizer:
     learner = _parts(Tokenizer(models.BPE(end_of_word_suffix="</w>")))
     alphabet = _alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=size - 2, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False, min_frequency=2
+        vocab_size=size - 2,
+        end_of_word_suffix="</w>",
+        initial_alphabet=alphabet,
+        show_progress=False,
+        min_frequency=2,
     )
     learner.train_from_iterator(texts, trainer)
     merges = [tuple(m) for m in json.loads(learner.to_str())["model"]["merges"]]
@@ -44,10 +51,16 @@ def train(texts: Iterable[str], size: int = VOCABULARY) -> Tokenizer:
     ids = {token: i for i, token in enumerate(dict.fromkeys(vocabulary))}
     assert len(ids) == len(vocabulary) == size
     tokenizer = _parts(
-        Tokenizer(models.BPE(ids, merges, end_of_word_suffix="</w>", continuing_subword_prefix="", unk_token=END))
+        Tokenizer(
+            models.BPE(ids, merges, end_of_word_suffix="</w>", continuing_subword_prefix="", unk_token=END)
+        )
     )
-    tokenizer.add_special_tokens([AddedToken(START, special=True, normalized=False), AddedToken(END, special=True, normalized=False)])
-    tokenizer.post_processor = processors.RobertaProcessing((END, ids[END]), (START, ids[START]), trim_offsets=False, add_prefix_space=False)
+    tokenizer.add_special_tokens(
+        [AddedToken(START, special=True, normalized=False), AddedToken(END, special=True, normalized=False)]
+    )
+    tokenizer.post_processor = processors.RobertaProcessing(
+        (END, ids[END]), (START, ids[START]), trim_offsets=False, add_prefix_space=False
+    )
     return tokenizer
 
 
@@ -56,9 +69,16 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
     model = json.loads(tokenizer.to_str())["model"]
     (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), "utf-8")
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in model["merges"]), "utf-8")
+    (folder / "merges.txt").write_text(
+        "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in model["merges"]), "utf-8"
+    )
     special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
     (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=2) + "\n")
-    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": LENGTH, "do_lower_case": True, "add_prefix_space": False}
+    config = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": LENGTH,
+        "do_lower_case": True,
+        "add_prefix_space": False,
+    }
     config |= {"errors": "replace", "clean_up_tokenization_spaces": False} | special
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")

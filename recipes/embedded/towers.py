@@ -54,7 +54,9 @@ class Attention(nn.Module):
         b, n, w = x.shape
         parts = (self.q_proj, self.k_proj, self.v_proj)
         x = F.linear(x, torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts]))
-        q, k, v = x.view(b, n, 3, self.heads, w // self.heads).permute(2, 0, 3, 1, 4)  # [B, heads, N, W / heads]
+        q, k, v = x.view(b, n, 3, self.heads, w // self.heads).permute(
+            2, 0, 3, 1, 4
+        )  # [B, heads, N, W / heads]
         x = (F.scaled_dot_product_attention if x.is_cuda else _attention)(q, k, v, is_causal=causal)
         return self.out_proj(x.transpose(1, 2).reshape(b, n, w))
 
@@ -87,7 +89,14 @@ def _initialise(blocks: nn.ModuleList, width: int) -> None:
             nn.init.normal_(linear.weight, std=width**-0.5)
         for linear in (attention.out_proj, mlp.fc2):
             nn.init.normal_(linear.weight, std=width**-0.5 * (2 * len(blocks)) ** -0.5)
-        for linear in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj, mlp.fc1, mlp.fc2):
+        for linear in (
+            attention.q_proj,
+            attention.k_proj,
+            attention.v_proj,
+            attention.out_proj,
+            mlp.fc1,
+            mlp.fc2,
+        ):
             nn.init.zeros_(linear.bias)
 
 

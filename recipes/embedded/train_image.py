@@ -58,7 +58,9 @@ def source(name: str, pictures: Pictures, ids: list[str], captions: Tensor | Non
         views += 1
     if not views:
         raise FileNotFoundError(f"no teacher features of {name} in {work}: run the stage 'teacher' first")
-    features = [np.load(image_teacher.features_file(work, name, v), mmap_mode="r")[:count] for v in range(views)]
+    features = [
+        np.load(image_teacher.features_file(work, name, v), mmap_mode="r")[:count] for v in range(views)
+    ]
     boxes = [image_teacher.view_boxes(name, v, len(pictures.pixels))[:count] for v in range(views)]
     position = {key: i for i, key in enumerate(ids)}
     labels = torch.tensor([position.get(key, -1) for key in pictures.keys[:count]])
@@ -82,16 +84,22 @@ def normalise(x: Tensor) -> Tensor:
     return (x / 255 - x.new_tensor(MEAN).view(3, 1, 1)) / x.new_tensor(STD).view(3, 1, 1)
 
 
-def draw(src: Source, count: int, size: int, generator: torch.Generator, device: torch.device) -> tuple[Tensor, ...]:
+def draw(
+    src: Source, count: int, size: int, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, ...]:
     """Augmented pictures [B, 3, size, size], teacher features [B, 1280], labels [B], captions [B, D] or None."""
     chosen = torch.randint(len(src.labels), (count,), generator=generator)
     view = torch.randint(len(src.boxes), (count,), generator=generator)
     outer = torch.stack(src.boxes)[view, chosen]
     # A crop's target belongs to that crop, so stay near it; the whole picture is cut more freely.
     whole = (view == 0)[:, None]
-    inner = torch.where(whole, random_boxes(count, generator, (0.4, 1.0)), random_boxes(count, generator, (0.75, 1.0)))
+    inner = torch.where(
+        whole, random_boxes(count, generator, (0.4, 1.0)), random_boxes(count, generator, (0.75, 1.0))
+    )
     order = chosen.numpy()
-    features = torch.from_numpy(np.stack([src.features[v][i] for v, i in zip(view.tolist(), order, strict=True)]))
+    features = torch.from_numpy(
+        np.stack([src.features[v][i] for v, i in zip(view.tolist(), order, strict=True)])
+    )
     x = crop(torch.from_numpy(src.pixels[order]).to(device), within(outer, inner).to(device), size)
     flip = (torch.rand(count, generator=generator) < 0.5).to(device).view(-1, 1, 1, 1)
     x = normalise(colour_jitter(torch.where(flip, x.flip(3), x), generator))
@@ -101,7 +109,9 @@ def draw(src: Source, count: int, size: int, generator: torch.Generator, device:
     return x, features.to(device).float(), src.labels[chosen].to(device), captions
 
 
-def batches(sources: list[Source], batch: int, size: int, seed: int, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
+def batches(
+    sources: list[Source], batch: int, size: int, seed: int, device: torch.device
+) -> Iterator[tuple[Tensor, ...]]:
     """Endless batches; the Flickr8k part comes last in each."""
     generator = torch.Generator().manual_seed(seed)
     second = round(batch * FLICKR_SHARE)
@@ -131,10 +141,18 @@ class Losses(nn.Module):
     def __init__(self, classes: Tensor, mean: Tensor, std: Tensor) -> None:
         super().__init__()
         weight, bias = image_teacher.classifier()
-        for name, value in (("classes", classes), ("mean", mean), ("std", std), ("weight", weight), ("bias", bias)):
+        for name, value in (
+            ("classes", classes),
+            ("mean", mean),
+            ("std", std),
+            ("weight", weight),
+            ("bias", bias),
+        ):
             self.register_buffer(name, value)
 
-    def forward(self, student: Student, f: Tensor, features: Tensor, labels: Tensor, captions: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, student: Student, f: Tensor, features: Tensor, labels: Tensor, captions: Tensor
+    ) -> dict[str, Tensor]:
         target = F.softmax(features @ self.weight.T + self.bias, 1)  # [B, 1000]
         labelled = (labels >= 0)[:, None]
         sure = F.one_hot(labels.clamp(min=0), len(self.classes)).to(target)
@@ -172,8 +190,12 @@ def check(student: Student, held: Held) -> str:
     with torch.autocast(held.tiny.device.type, torch.bfloat16):
         tiny = torch.cat([student(x) for x in held.tiny.split(250)])
         flickr = torch.cat([student(x) for x in held.flickr.split(250)])
-    accuracy = (held.classes[(tiny @ held.classes.T).argmax(1)] == held.classes[held.labels]).all(1).float().mean()
-    ranks = (flickr @ held.captions.T).topk(10, dim=1).indices == torch.arange(len(flickr), device=flickr.device)[:, None]
+    accuracy = (
+        (held.classes[(tiny @ held.classes.T).argmax(1)] == held.classes[held.labels]).all(1).float().mean()
+    )
+    ranks = (flickr @ held.captions.T).topk(10, dim=1).indices == torch.arange(
+        len(flickr), device=flickr.device
+    )[:, None]
     return f"held-out: Tiny ImageNet zero-shot {100 * accuracy:.1f} %, caption recall@10 {100 * ranks.any(1).float().mean():.1f} %"
 
 
@@ -269,7 +291,9 @@ def train_image(
         with torch.autocast(device.type, torch.bfloat16):
             f = see(x, keep)
         parts = losses(student, f, features, labels, captions)
-        optimiser.step(sum(WEIGHTS[name] * value for name, value in parts.items()), rate(progress, step, DECAY))
+        optimiser.step(
+            sum(WEIGHTS[name] * value for name, value in parts.items()), rate(progress, step, DECAY)
+        )
         average.update(student, step)
         step, images = step + 1, images + batch
         for name, value in parts.items():

@@ -23,7 +23,9 @@ HELD_OUT = 50  # one name in so many is never trained on
 def token_ids(tokenizer: Tokenizer, texts: list[str], longest: int = LONGEST) -> Tensor:
     """Ids [N, L], padded with the end token, at most `longest` long."""
     end = tokenizer.token_to_id(END)
-    rows = [[*e.ids[: longest - 1], end] if len(e.ids) > longest else e.ids for e in tokenizer.encode_batch(texts)]
+    rows = [
+        [*e.ids[: longest - 1], end] if len(e.ids) > longest else e.ids for e in tokenizer.encode_batch(texts)
+    ]
     length = max(map(len, rows))
     return torch.tensor([row + [end] * (length - len(row)) for row in rows])
 
@@ -32,7 +34,9 @@ def token_ids(tokenizer: Tokenizer, texts: list[str], longest: int = LONGEST) ->
 def encode(tower: TextTower, tokenizer: Tokenizer, texts: list[str], batch: int = 512) -> Tensor:
     """Unit-length features [N, embed_dim] of texts, float32, on the tower's device."""
     device = tower.position_embedding.device
-    parts = [tower(token_ids(tokenizer, texts[i : i + batch]).to(device)) for i in range(0, len(texts), batch)]
+    parts = [
+        tower(token_ids(tokenizer, texts[i : i + batch]).to(device)) for i in range(0, len(texts), batch)
+    ]
     return F.normalize(torch.cat(parts).float(), dim=1)
 
 

@@ -40,13 +40,23 @@ def towers_of(folder: Path, sizes: Sizes) -> tuple[ImageTower, TextTower]:
 
 def image_blocks_of(folder: Path) -> int:
     prefix = "vision_model.encoder.layers."
-    return 1 + max(int(n[len(prefix) :].split(".")[0]) for n in load_file(folder / "model.safetensors") if n.startswith(prefix))
+    return 1 + max(
+        int(n[len(prefix) :].split(".")[0])
+        for n in load_file(folder / "model.safetensors")
+        if n.startswith(prefix)
+    )
 
 
 def begin_with(folder: Path, sizes: Sizes, work: Path) -> None:
     """Write `tok/`, `text.pt` and `image.pt` into `work` from an exported folder, where they are missing."""
     (work / "tok").mkdir(exist_ok=True)
-    for file in ("tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json"):
+    for file in (
+        "tokenizer.json",
+        "vocab.json",
+        "merges.txt",
+        "special_tokens_map.json",
+        "tokenizer_config.json",
+    ):
         if not (work / "tok" / file).exists():
             shutil.copy(folder / file, work / "tok" / file)
     image, text = towers_of(folder, sizes)

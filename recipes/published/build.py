@@ -26,10 +26,19 @@ ABOUT = (
     "settings that differ from the method's usual ones. shots null: no training. Written by recipes/published/build.py."
 )
 METHODS = {
-    "CLIP": "zeroshot", "CoOp": "coop", "CoCoOp": "cocoop", "ProDA": "proda", "VPT": "vpt", "MaPLe": "maple",
-    "LAMM": "lamm", "CoOp+LAMM": "coop+lamm", "MaPLe+LAMM": "maple+lamm", "CTP+TFT": "ctp+tft",
-    "Tip-Adapter": "tip_adapter", "Tip-Adapter-F": "tip_adapter_f",
-}  # fmt: skip
+    "CLIP": "zeroshot",
+    "CoOp": "coop",
+    "CoCoOp": "cocoop",
+    "ProDA": "proda",
+    "VPT": "vpt",
+    "MaPLe": "maple",
+    "LAMM": "lamm",
+    "CoOp+LAMM": "coop+lamm",
+    "MaPLe+LAMM": "maple+lamm",
+    "CTP+TFT": "ctp+tft",
+    "Tip-Adapter": "tip_adapter",
+    "Tip-Adapter-F": "tip_adapter_f",
+}
 LONG = {  # start of a method's name in the collection -> ours, variant
     "Deep vision prompting": ("vpt", "deep, 5 epochs"),
     "Deep language prompting": ("ivlp", "text prompts only, 5 epochs"),
@@ -38,28 +47,62 @@ LONG = {  # start of a method's name in the collection -> ours, variant
 }
 # start of the source -> paper, kind, and the source in our words
 SOURCES = (
-    ("zhengli97/PromptKD repo, images/exp_results.png", "maple", "printed",
-     "MaPLe (CVPR 2023), base-to-new table, as repeated in PromptKD's result picture"),
-    ("zhengli97/ATPrompt repo", "maple", "printed",
-     "MaPLe (CVPR 2023), base-to-new table, as repeated in ATPrompt's table 1 and PromptKD's result picture"),
-    ("ATPrompt PDF Table", "maple", "printed",
-     "MaPLe (CVPR 2023), transfer tables, as repeated in ATPrompt's tables 2 and 4 and HPT's README"),
+    (
+        "zhengli97/PromptKD repo, images/exp_results.png",
+        "maple",
+        "printed",
+        "MaPLe (CVPR 2023), base-to-new table, as repeated in PromptKD's result picture",
+    ),
+    (
+        "zhengli97/ATPrompt repo",
+        "maple",
+        "printed",
+        "MaPLe (CVPR 2023), base-to-new table, as repeated in ATPrompt's table 1 and PromptKD's result picture",
+    ),
+    (
+        "ATPrompt PDF Table",
+        "maple",
+        "printed",
+        "MaPLe (CVPR 2023), transfer tables, as repeated in ATPrompt's tables 2 and 4 and HPT's README",
+    ),
     ("HPT README", "maple", "printed", "MaPLe (CVPR 2023), transfer tables, as repeated in HPT's README"),
     ("muzairkhattak/multimodal-prompt-learning README", "maple", "printed", "MaPLe's README, model zoo"),
     ("muzairkhattak/PromptSRC README", "promptsrc", "printed", "PromptSRC's README"),
-    ("ZjjConan/Multi-Modal-Adapter README and", "proda", "printed",
-     "ProDA under CoCoOp's protocol, as printed in MMA's README and in a list of prompt-learning papers"),
-    ("arXiv 2303.17169", "ctp-tft", "derived",
-     "arXiv 2303.17169, abstract: gains over CoCoOp; added to CoCoOp's averages (71.69 new, 75.83 HM)"),
-    ("gaojingsheng/LAMM", "lamm", "plot", "LAMM (AAAI 2024), few-shot figure, docs/main_results.png of its repository"),
-    ("plot script", "promptsrc", "printed",
-     "PromptSRC (ICCV 2023), supplement, table 13, as copied in the plotting script of a later project"),
+    (
+        "ZjjConan/Multi-Modal-Adapter README and",
+        "proda",
+        "printed",
+        "ProDA under CoCoOp's protocol, as printed in MMA's README and in a list of prompt-learning papers",
+    ),
+    (
+        "arXiv 2303.17169",
+        "ctp-tft",
+        "derived",
+        "arXiv 2303.17169, abstract: gains over CoCoOp; added to CoCoOp's averages (71.69 new, 75.83 HM)",
+    ),
+    (
+        "gaojingsheng/LAMM",
+        "lamm",
+        "plot",
+        "LAMM (AAAI 2024), few-shot figure, docs/main_results.png of its repository",
+    ),
+    (
+        "plot script",
+        "promptsrc",
+        "printed",
+        "PromptSRC (ICCV 2023), supplement, table 13, as copied in the plotting script of a later project",
+    ),
     ("gaopengcuhk/Tip-Adapter", "tip-adapter", "printed", "Tip-Adapter's repository, exp.log"),
     ("Koorye/DePT", "dept", "re-run", "DePT's repository: baselines trained again with settings of its own"),
     ("JREion/DPC", "dpc", "re-run", "DPC's repository: baselines trained again with settings of its own"),
-)  # fmt: skip
-PROTOCOLS = (("base-to-new", "base_to_new"), ("cross-dataset", "cross_dataset"), ("domain general", "domain_generalization"),
-             ("few-shot", "few_shot"), ("zero-shot", "few_shot"))  # fmt: skip
+)
+PROTOCOLS = (
+    ("base-to-new", "base_to_new"),
+    ("cross-dataset", "cross_dataset"),
+    ("domain general", "domain_generalization"),
+    ("few-shot", "few_shot"),
+    ("zero-shot", "few_shot"),
+)
 SHOTS = (1, 2, 4, 8, 16)
 BASE_NEW = {"base": "base", "new": "new", "hm": "harmonic_mean"}
 
@@ -88,24 +131,42 @@ def convert(rows: list[dict[str, Any]]) -> dict[str, Any]:
     gains: list[dict[str, Any]] = []
     for row in rows:
         protocol, source, method = (
-            starting(row["protocol"], PROTOCOLS), starting(row["source"], SOURCES), method_of(row["method"])
-        )  # fmt: skip
+            starting(row["protocol"], PROTOCOLS),
+            starting(row["source"], SOURCES),
+            method_of(row["method"]),
+        )
         if protocol is None or source is None or method is None or row["dataset"] == "-":
             continue
         (_, paper, kind, words), (name, variant) = source, method
         for shots, data, values in parts(protocol[1], row, name):
             facts = {
-                "paper": paper, "protocol": protocol[1], "shots": shots, "kind": kind, "source": words,
-                "sure": sure(row["confidence"]), "backbone": "RN50" if "RN50" in row["protocol"] else "ViT-B/16",
-                "variant": variant, "metrics": list(values),
-            }  # fmt: skip
+                "paper": paper,
+                "protocol": protocol[1],
+                "shots": shots,
+                "kind": kind,
+                "source": words,
+                "sure": sure(row["confidence"]),
+                "backbone": "RN50" if "RN50" in row["protocol"] else "ViT-B/16",
+                "variant": variant,
+                "metrics": list(values),
+            }
             table = tables.setdefault(tuple(map(str, facts.values())), facts | {"values": {}})
             table["values"].setdefault(name, {})[data] = list(values.values())
         for metric in ("new", "hm"):
             gain = row["metrics"].get(f"gain_{metric}_over_cocoop")
             if gain is not None:
-                gains.append({"paper": paper, "protocol": protocol[1], "shots": 16, "method": name, "over": "cocoop",
-                              "metric": BASE_NEW[metric], "gain": gain, "source": "arXiv 2303.17169, abstract"})  # fmt: skip
+                gains.append(
+                    {
+                        "paper": paper,
+                        "protocol": protocol[1],
+                        "shots": 16,
+                        "method": name,
+                        "over": "cocoop",
+                        "metric": BASE_NEW[metric],
+                        "gain": gain,
+                        "source": "arXiv 2303.17169, abstract",
+                    }
+                )
     add_reference(list(tables.values()))
     return {"about": ABOUT, "tables": list(tables.values()), "gains": gains}
 
@@ -116,7 +177,13 @@ def parts(protocol: str, row: dict[str, Any], method: str) -> list[tuple[Any, st
     if protocol == "base_to_new":
         if "re-run" in row["method"] and "shots" not in metrics and "user" in row["method"]:
             return []
-        return [(metrics.get("shots", 16), data_of(row["dataset"]), {ours: metrics.get(key) for key, ours in BASE_NEW.items()})]
+        return [
+            (
+                metrics.get("shots", 16),
+                data_of(row["dataset"]),
+                {ours: metrics.get(key) for key, ours in BASE_NEW.items()},
+            )
+        ]
     if protocol == "few_shot":
         data = data_of(row["dataset"])
         if "acc" in metrics:
@@ -139,27 +206,40 @@ def sure(text: str) -> str:
         return "the gains are printed, the sums are ours; base is not printed anywhere that was found"
     if "second-hand" in text:
         return "read in a copy"
-    return {"read in source (digits in a picture)": "read in a picture", "read in source (picture)": "read in a picture"}.get(
-        text.split(";")[0], text.split(";")[0]
-    )
+    return {
+        "read in source (digits in a picture)": "read in a picture",
+        "read in source (picture)": "read in a picture",
+    }.get(text.split(";")[0], text.split(";")[0])
 
 
 def add_reference(tables: list[dict[str, Any]]) -> None:
     """CoCoOp's averages beside CTP + TFT, which its abstract measures itself against."""
-    known = next(t for t in tables if t["paper"] == "maple" and "cocoop" in t["values"] and t["protocol"] == "base_to_new")
+    known = next(
+        t
+        for t in tables
+        if t["paper"] == "maple" and "cocoop" in t["values"] and t["protocol"] == "base_to_new"
+    )
     table = next(t for t in tables if t["paper"] == "ctp-tft")
     table["values"]["cocoop"] = {"average": known["values"]["cocoop"]["average"]}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("collection", type=Path)
     made = convert(json.loads(parser.parse_args().collection.read_text(encoding="utf-8"))["rows"])
     text = json.dumps(made, ensure_ascii=False, indent=1)
-    flat = re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
+    flat = re.sub(
+        r"\[[^\[\]{}]*\]",
+        lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"),
+        text,
+    )
     flat = re.sub(r"\[\s+(\[[^\[\]]*\])\s+\]", r"[\1]", flat)
     OUT.write_text(flat + "\n", encoding="utf-8")
-    print(f"{OUT.name}: {len(made['tables'])} tables, {sum(len(t['values']) for t in made['tables'])} rows of methods")
+    print(
+        f"{OUT.name}: {len(made['tables'])} tables, {sum(len(t['values']) for t in made['tables'])} rows of methods"
+    )
 
 
 if __name__ == "__main__":

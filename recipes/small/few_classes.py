@@ -30,9 +30,12 @@ from vlprompt.studio.limits import Limits
 METHODS = ("coop+lamm", "lamm", "coop")
 CLASSES, SHOTS = 4, 9
 SETTINGS: tuple[dict[str, Any], ...] = (
-    {"optimizer": "sgd", "lr": 0.1}, {"optimizer": "sgd", "lr": 0.5}, {"optimizer": "adamw", "lr": 0.002},
-    {"optimizer": "adamw", "lr": 0.008}, {"optimizer": "adamw", "lr": 0.03},
-)  # fmt: skip
+    {"optimizer": "sgd", "lr": 0.1},
+    {"optimizer": "sgd", "lr": 0.5},
+    {"optimizer": "adamw", "lr": 0.002},
+    {"optimizer": "adamw", "lr": 0.008},
+    {"optimizer": "adamw", "lr": 0.03},
+)
 
 
 def try_one(method: str, setting: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -43,23 +46,43 @@ def try_one(method: str, setting: dict[str, Any], seed: int) -> dict[str, Any]:
     labels = sorted(random.Random(seed).sample(range(len(whole.class_names)), CLASSES))
     names = tuple(whole.class_names[label] for label in labels)
     kept = {
-        split: [replace(item, label=labels.index(item.label)) for item in whole.items(source) if item.label in labels]
+        split: [
+            replace(item, label=labels.index(item.label))
+            for item in whole.items(source)
+            if item.label in labels
+        ]
         for split, source in (("train", "train"), ("test", "val"))
     }
     dataset = replace(whole, class_names=names, class_keys=names, splits=kept)
     losses: list[float] = []
-    run = learn(dataset, draw(dataset, shots=SHOTS, seed=seed), load_backbone(), make_plan(method, options, train | setting),
-                on_record=lambda record: losses.append(record["loss"]) if record["event"] == "epoch" else None)  # fmt: skip
-    return {"method": method, **setting, "seed": seed, "accuracy": run.scores["test"]["accuracy"],
-            "zero_shot": run.scores["zero_shot"]["accuracy"], "rise": max(losses) / losses[0]}  # fmt: skip
+    run = learn(
+        dataset,
+        draw(dataset, shots=SHOTS, seed=seed),
+        load_backbone(),
+        make_plan(method, options, train | setting),
+        on_record=lambda record: losses.append(record["loss"]) if record["event"] == "epoch" else None,
+    )
+    return {
+        "method": method,
+        **setting,
+        "seed": seed,
+        "accuracy": run.scores["test"]["accuracy"],
+        "zero_shot": run.scores["zero_shot"]["accuracy"],
+        "rise": max(losses) / losses[0],
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines with every try; those in it are not made again")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="JSON lines with every try; those in it are not made again"
+    )
     parser.add_argument("--draws", type=int, default=8)
     arguments = parser.parse_args()
-    print("| method | zero-shot |" + "".join(f" {' '.join(map(str, setting.values()))} |" for setting in SETTINGS))
+    print(
+        "| method | zero-shot |"
+        + "".join(f" {' '.join(map(str, setting.values()))} |" for setting in SETTINGS)
+    )
     print("|---|---|" + "---|" * len(SETTINGS))
     records = known(arguments.out)
     for method in METHODS:

@@ -43,16 +43,24 @@ def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
     dataset = replace(dataset, splits={"train": dataset.items("train"), "test": dataset.items("val")})
     loaded = load_backbone(backbone, precision=precision)
     plan = make_plan(load_recipe(one.recipe).method, train=one.train, recipe=one.recipe)
-    record = {"protocol": "tuning", "backbone": loaded.fingerprint, "recipe": one.recipe, **one.train, "seed": one.seed}
+    record = {
+        "protocol": "tuning",
+        "backbone": loaded.fingerprint,
+        "recipe": one.recipe,
+        **one.train,
+        "seed": one.seed,
+    }
     try:
         run = learn(dataset, draw(dataset, shots=SHOTS, seed=one.seed), loaded, plan, cache=one.cache)
     except TrainingError as error:
         return record | {"accuracy": 0.0, "error": str(error)}
     return record | {
-        "accuracy": run.scores["test"]["accuracy"], "zero_shot": run.scores["zero_shot"]["accuracy"],
-        "loss": run.info["training"]["loss"], "seconds": run.info["timings"]["train_s"],
+        "accuracy": run.scores["test"]["accuracy"],
+        "zero_shot": run.scores["zero_shot"]["accuracy"],
+        "loss": run.info["training"]["loss"],
+        "seconds": run.info["timings"]["train_s"],
         "encode_seconds": run.info["timings"]["encode_s"],
-    }  # fmt: skip
+    }
 
 
 def parser(description: str, recipes: Iterable[str]) -> argparse.ArgumentParser:
@@ -60,7 +68,9 @@ def parser(description: str, recipes: Iterable[str]) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--backbone", default="embedded")
     made.add_argument("--precision", default="float32")
-    made.add_argument("--out", type=Path, required=True, help="JSON lines with every try; those in it are not made again")
+    made.add_argument(
+        "--out", type=Path, required=True, help="JSON lines with every try; those in it are not made again"
+    )
     made.add_argument("--workers", type=int, default=cores())
     made.add_argument("--recipes", type=lambda text: text.split(","), default=list(recipes))
     return made

@@ -49,8 +49,11 @@ def main() -> None:
     arguments = flags.parse_args()
     wanted = [Try(name, {"lr": lr}, arguments.seed) for name in arguments.recipes for lr in rates(name)]
     for record in make(arguments, wanted):
-        print(f"{record['recipe']}, lr {record['lr']:g}, seed {record['seed']}: {record['accuracy']:.1f} % "
-              f"(zero-shot {record.get('zero_shot', 0):.1f} %), {record.get('seconds', 0):.0f} s", flush=True)  # fmt: skip
+        print(
+            f"{record['recipe']}, lr {record['lr']:g}, seed {record['seed']}: {record['accuracy']:.1f} % "
+            f"(zero-shot {record.get('zero_shot', 0):.1f} %), {record.get('seconds', 0):.0f} s",
+            flush=True,
+        )
     records = known(arguments.out)
     for name in arguments.recipes:
         if (found := best(records, name)) is None:

@@ -19,10 +19,15 @@ VIEWS = ("center", "1", "2", "4", "8", "16", "epoch")
 def main() -> None:
     flags = parser(__doc__.splitlines()[0], ("small_coop", "small_lamm", "small_coop_lamm"))
     flags.add_argument("--views", type=lambda text: text.split(","), default=list(VIEWS))
-    flags.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[1, 2, 3])
+    flags.add_argument(
+        "--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[1, 2, 3]
+    )
     arguments = flags.parse_args()
     recipes, views = arguments.recipes, arguments.views
-    for _ in make(arguments, [Try(r, {"views": v}, s, cache=False) for s in arguments.seeds for r in recipes for v in views]):
+    for _ in make(
+        arguments,
+        [Try(r, {"views": v}, s, cache=False) for s in arguments.seeds for r in recipes for v in views],
+    ):
         pass
     records = known(arguments.out)
     print(f"| views | {' | '.join(recipes)} |\n|---|{'---|' * len(recipes)}")

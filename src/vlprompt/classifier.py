@@ -1,7 +1,7 @@
 """PromptClassifier: prompt learning in the manner of scikit-learn.
 
-    classifier = PromptClassifier(method="coop+lamm", shots=16).fit(paths, labels)
-    classifier.predict(["a.jpg"]), classifier.predict_proba(...), classifier.score(paths, labels)
+classifier = PromptClassifier(method="coop+lamm", shots=16).fit(paths, labels)
+classifier.predict(["a.jpg"]), classifier.predict_proba(...), classifier.score(paths, labels)
 """
 
 from __future__ import annotations
@@ -40,9 +40,21 @@ class _Parameters:
     """get_params and set_params as scikit-learn defines them."""
 
     _NAMES = (
-        "method", "backbone", "shots", "seed", "options", "train", "templates", "classes", "device", "precision",
-        "cache", "verbose", "calibrate", "validation_fraction",
-    )  # fmt: skip
+        "method",
+        "backbone",
+        "shots",
+        "seed",
+        "options",
+        "train",
+        "templates",
+        "classes",
+        "device",
+        "precision",
+        "cache",
+        "verbose",
+        "calibrate",
+        "validation_fraction",
+    )
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor by name, as scikit-learn wants them."""
@@ -72,11 +84,23 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     zero_shot_score_ and score_ (accuracy from 0 to 1 on held-out pictures, when there are any; else None).
     """
 
-    def __init__(self, method: str | type[Method] = "coop+lamm", backbone: Any = "embedded", shots: int = 16,
-                 seed: int = 1, options: dict[str, Any] | None = None, train: dict[str, Any] | None = None,
-                 templates: Any = None, classes: Any = None, device: str = "auto", precision: str = "float32",
-                 cache: bool = True, verbose: bool = False, calibrate: bool = False,
-                 validation_fraction: float | None = None) -> None:
+    def __init__(
+        self,
+        method: str | type[Method] = "coop+lamm",
+        backbone: Any = "embedded",
+        shots: int = 16,
+        seed: int = 1,
+        options: dict[str, Any] | None = None,
+        train: dict[str, Any] | None = None,
+        templates: Any = None,
+        classes: Any = None,
+        device: str = "auto",
+        precision: str = "float32",
+        cache: bool = True,
+        verbose: bool = False,
+        calibrate: bool = False,
+        validation_fraction: float | None = None,
+    ) -> None:
         self.method = method
         self.backbone = backbone
         self.shots = shots
@@ -107,18 +131,30 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         refuse_sparse(X)
         if y is None:
             if not isinstance(X, (str, os.PathLike)) and not hasattr(X, "splits"):
-                raise DataError("fit requires y to be passed, but the target y is None: give one label for each picture")
+                raise DataError(
+                    "fit requires y to be passed, but the target y is None: give one label for each picture"
+                )
             data: Any = X
             labels = None
         else:
             labels = _as_labels(y)
             data = self._with_validation(from_pictures(list(X), list(labels), classes=self.classes))
         run = fit(
-            data, self.method, shots=self.shots, backbone=self.backbone, seed=self.seed, options=self.options,
-            train=self.train, templates=self.templates, classes=self.classes if y is None else None,
-            device=self.device, precision=self.precision, cache=self.cache, progress=self.verbose,
+            data,
+            self.method,
+            shots=self.shots,
+            backbone=self.backbone,
+            seed=self.seed,
+            options=self.options,
+            train=self.train,
+            templates=self.templates,
+            classes=self.classes if y is None else None,
+            device=self.device,
+            precision=self.precision,
+            cache=self.cache,
+            progress=self.verbose,
             calibrate=self.calibrate,
-        )  # fmt: skip
+        )
         if run.info["data"]["skipped"]:
             warnings.warn(run.info["notices"][-1], stacklevel=2)  # nothing else shows a run's notices here
         return self._take(run, labels, getattr(data, "class_keys", None))
@@ -196,7 +232,9 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         unsure = probabilities.max(axis=1) < threshold_of(self._run().info, reject)
         number = self.classes_.dtype.kind in "iuf"
         if number and -1 in self.classes_:
-            raise OptionError("one of the labels is -1, which stands for unknown: use predict_proba, or other labels")
+            raise OptionError(
+                "one of the labels is -1, which stands for unknown: use predict_proba, or other labels"
+            )
         if self.classes_.dtype.kind == "b":
             found = found.astype(object)
         return np.where(unsure, -1 if number else UNKNOWN, found)
@@ -237,7 +275,9 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes a run folder (without the backbone)."""
         run = self._run()
-        run.info["labels"] = [label.item() if isinstance(label, np.generic) else label for label in self._ordered()]
+        run.info["labels"] = [
+            label.item() if isinstance(label, np.generic) else label for label in self._ordered()
+        ]
         return run.save(Path(folder))
 
     def _ordered(self) -> list[Any]:
@@ -245,18 +285,30 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         return list(self.classes_[back])
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], backbone: Backbone | str | None = None, *, device: str = "auto",
-             precision: str | None = None) -> PromptClassifier:
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        backbone: Backbone | str | None = None,
+        *,
+        device: str = "auto",
+        precision: str | None = None,
+    ) -> PromptClassifier:
         """A saved classifier, or any run folder."""
         from vlprompt.run import Run
 
         run = Run.load(Path(folder), backbone, device=device, precision=precision)
         info = run.info
         own = cls(
-            method=info["method"], backbone=backbone or info["backbone"]["source"], shots=info.get("shots", 16),
-            seed=info.get("seed", 1), options=info["options"], train=info.get("train"),
-            templates=info["templates"], device=device, precision=precision or info["backbone"]["precision"],
-        )  # fmt: skip
+            method=info["method"],
+            backbone=backbone or info["backbone"]["source"],
+            shots=info.get("shots", 16),
+            seed=info.get("seed", 1),
+            options=info["options"],
+            train=info.get("train"),
+            templates=info["templates"],
+            device=device,
+            precision=precision or info["backbone"]["precision"],
+        )
         own.run_ = run
         own._set_labels(info.get("labels") or list(run.class_names))
         return own
@@ -283,19 +335,25 @@ def _as_labels(y: Any) -> np.ndarray:
     # not of `labels`, where NaN beside words has become the word "nan"
     missing = 0 if labels.dtype.kind in "iub" else sum(map(_is_missing, np.asarray(y, dtype=object).flat))
     if missing:
-        raise DataError(f"{missing} of {labels.size} labels are missing (None or NaN): give these pictures labels, or leave "
-                        "them out")  # fmt: skip
+        raise DataError(
+            f"{missing} of {labels.size} labels are missing (None or NaN): give these pictures labels, or leave "
+            "them out"
+        )
     if labels.ndim == 2 and labels.shape[1] == 1:
         kind: type[Warning] = UserWarning
         if _BASES:
             from sklearn.exceptions import DataConversionWarning
 
             kind = DataConversionWarning
-        text = "A column-vector y was passed when a 1d array was expected: labels are one value for each picture"
+        text = (
+            "A column-vector y was passed when a 1d array was expected: labels are one value for each picture"
+        )
         warnings.warn(text, kind, stacklevel=3)
         labels = labels[:, 0]
     if labels.ndim != 1:
-        raise DataError(f"labels are an array of {'x'.join(map(str, labels.shape))}: give one label for each picture")
+        raise DataError(
+            f"labels are an array of {'x'.join(map(str, labels.shape))}: give one label for each picture"
+        )
     if labels.dtype.kind == "c":
         raise DataError("Complex data not supported: labels are words, whole numbers or booleans")
     if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.floor(labels)).all()):

@@ -50,8 +50,12 @@ class Subject:
         return methods.load(self.method).outermost
 
 
-def check_method(method: str | type[Method], backbone: Backbone | None = None,
-                 options: dict[str, Any] | None = None, steps: int = 200) -> None:
+def check_method(
+    method: str | type[Method],
+    backbone: Backbone | None = None,
+    options: dict[str, Any] | None = None,
+    steps: int = 200,
+) -> None:
     """Runs all checks; AssertionError says what does not hold.
 
     method: a name or a class. backbone: the embedded one if not given. options: of the method, by name.
@@ -72,7 +76,9 @@ def check_method(method: str | type[Method], backbone: Backbone | None = None,
 def declares_itself(subject: Subject) -> None:
     """A title, a source, a cost; and learned numbers if and only if it says that it learns."""
     kind = subject.kind
-    _hold(bool(kind.title and kind.paper and kind.per_step), f"{kind.__name__} lacks a title, paper or per_step")
+    _hold(
+        bool(kind.title and kind.paper and kind.per_step), f"{kind.__name__} lacks a title, paper or per_step"
+    )
     count = subject.build().trainable_parameters()
     _hold((count > 0) == kind.learns, f"{kind.title}: learns is {kind.learns}, learned numbers: {count}")
 
@@ -86,8 +92,13 @@ def learns_only_its_own(subject: Subject) -> None:
     before = [p.clone() for p in frozen]
     start = {n: p.detach().clone() for n, p in method.named_parameters()}
     losses = take_steps(method, 6)
-    _hold(losses[-1] < losses[0], f"{method.title}: the loss does not fall: {losses[0]:.4f} to {losses[-1]:.4f}")
-    _hold(all(torch.equal(a, b) for a, b in zip(before, frozen, strict=True)), f"{method.title} changed the backbone")
+    _hold(
+        losses[-1] < losses[0], f"{method.title}: the loss does not fall: {losses[0]:.4f} to {losses[-1]:.4f}"
+    )
+    _hold(
+        all(torch.equal(a, b) for a, b in zip(before, frozen, strict=True)),
+        f"{method.title} changed the backbone",
+    )
     changed = [n for n, p in method.named_parameters() if not torch.equal(p.detach(), start[n])]
     _hold(bool(changed), f"{method.title}: no tensor changed in six steps")
 
@@ -99,9 +110,17 @@ def is_saved_and_loaded(subject: Subject) -> None:
     method = subject.build()
     take_steps(method, 2)
     state = method.state_dict()
-    towers = sum(p.numel() for tower in (subject.backbone.text, subject.backbone.image) for p in tower.parameters())
-    _hold({n for n, _ in method.named_parameters()} <= set(state), f"{method.title}: learned tensors are not saved")
-    _hold(sum(t.numel() for t in state.values()) < towers, f"{method.title} saves a tower; keep it out of the state")
+    towers = sum(
+        p.numel() for tower in (subject.backbone.text, subject.backbone.image) for p in tower.parameters()
+    )
+    _hold(
+        {n for n, _ in method.named_parameters()} <= set(state),
+        f"{method.title}: learned tensors are not saved",
+    )
+    _hold(
+        sum(t.numel() for t in state.values()) < towers,
+        f"{method.title} saves a tower; keep it out of the state",
+    )
     again = subject.build(seed=9)
     again.load_state_dict(state)
     _same(logits_of(again), logits_of(method), f"{method.title}: loaded again, it gives other logits", 0)
@@ -127,7 +146,12 @@ def takes_other_classes(subject: Subject) -> None:
     kept = all(torch.equal(t, held[n]) for n, t in method.state_dict().items())
     _hold(kept, f"{method.title}: for_classes changed what was learned")
     if getattr(method, "base", method).independent_classes:  # `base`: what LAMM wraps
-        _same(found[:, 1], logits_of(method)[:, 0], f"{method.title}: a class's logit depends on the others", 2e-4)
+        _same(
+            found[:, 1],
+            logits_of(method)[:, 0],
+            f"{method.title}: a class's logit depends on the others",
+            2e-4,
+        )
 
 
 def order_of_classes_does_not_matter(subject: Subject) -> None:
@@ -137,7 +161,12 @@ def order_of_classes_does_not_matter(subject: Subject) -> None:
         take_steps(method, 2)
     order = [3, 0, 4, 2, 1]
     other = method.for_classes([NAMES[i] for i in order])
-    _same(logits_of(other), logits_of(method)[:, order], f"{method.title}: logits depend on the order of classes", 2e-4)
+    _same(
+        logits_of(other),
+        logits_of(method)[:, order],
+        f"{method.title}: logits depend on the order of classes",
+        2e-4,
+    )
 
 
 def stays_finite(subject: Subject) -> None:
@@ -149,7 +178,10 @@ def stays_finite(subject: Subject) -> None:
     for on in (own, half):
         method = subject.build(backbone=on)
         losses = take_steps(method, subject.steps, lr=method.recipe.lr)
-        _hold(bool(torch.isfinite(torch.tensor(losses)).all()), f"{method.title}: a loss is not finite on {on.dtype}")
+        _hold(
+            bool(torch.isfinite(torch.tensor(losses)).all()),
+            f"{method.title}: a loss is not finite on {on.dtype}",
+        )
         good = all(torch.isfinite(p).all() and p.dtype == torch.float32 for p in method.parameters())
         _hold(bool(good), f"{method.title}: learned tensors are not finite, or not float32, on {on.dtype}")
 
@@ -179,9 +211,16 @@ def fast_equals_plain(subject: Subject) -> None:
 
 
 CHECKS: tuple[Callable[[Subject], None], ...] = (
-    declares_itself, learns_only_its_own, is_saved_and_loaded, takes_other_classes, order_of_classes_does_not_matter,
-    same_seed_same_numbers, starts_where_it_says, fast_equals_plain, stays_finite,
-)  # fmt: skip
+    declares_itself,
+    learns_only_its_own,
+    is_saved_and_loaded,
+    takes_other_classes,
+    order_of_classes_does_not_matter,
+    same_seed_same_numbers,
+    starts_where_it_says,
+    fast_equals_plain,
+    stays_finite,
+)
 
 
 # -- what they share ---------------------------------------------------------------------------------
@@ -190,7 +229,9 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
 def random_batch(method: Method, pictures: int = len(LABELS), seed: int = 2) -> Batch:
     """Random pixels, or what the frozen image tower makes of them, as the method needs it."""
     backbone, side = method.backbone, method.backbone.preprocessing.size
-    pixels = torch.randn(pictures, 3, side, side, generator=torch.Generator().manual_seed(seed)).to(backbone.device)
+    pixels = torch.randn(pictures, 3, side, side, generator=torch.Generator().manual_seed(seed)).to(
+        backbone.device
+    )
     if method.needs == "pixels":
         return Batch(pixels=pixels)
     with torch.no_grad():
@@ -231,7 +272,9 @@ def take_steps(method: Method, count: int, lr: float = 0.002) -> list[float]:
     return losses
 
 
-def assert_fast_equals_plain(method: Method, pictures: int = 3, make: Callable[[Backbone], Any] = Fast) -> None:
+def assert_fast_equals_plain(
+    method: Method, pictures: int = 3, make: Callable[[Backbone], Any] = Fast
+) -> None:
     """One step under the plain interpreter and one under `make`: outputs, loss terms and gradients agree."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():  # away from the start, where some terms and gradients are zero
@@ -245,15 +288,19 @@ def assert_fast_equals_plain(method: Method, pictures: int = 3, make: Callable[[
     fast_values, fast_gradients = _step(method, batch, labels, make)
     for name, value in plain_values.items():
         _same(fast_values[name], value, f"{method.title}: {name} of fast and plain differ", TOLERANCE)
-    _hold(fast_gradients.keys() == plain_gradients.keys(), f"{method.title}: fast and plain have other gradients")
+    _hold(
+        fast_gradients.keys() == plain_gradients.keys(),
+        f"{method.title}: fast and plain have other gradients",
+    )
     for name, gradient in plain_gradients.items():
         scale = max(1.0, float(gradient.abs().max()))
         said = f"{method.title}: gradients of {name} differ between fast and plain"
         _same(fast_gradients[name] / scale, gradient / scale, said, TOLERANCE)
 
 
-def _step(method: Method, batch: Batch, labels: Tensor, make: Callable[[Backbone], Any]
-          ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _step(
+    method: Method, batch: Batch, labels: Tensor, make: Callable[[Backbone], Any]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Outputs and gradients of one step under an interpreter."""
     for part in method.modules():
         if isinstance(part, Method):

@@ -1,7 +1,7 @@
 """embed: image features of large picture collections, as parquet shards that are written once.
 
-    FOLDER/embed.json            backbone, kind of numbers, which pictures
-    FOLDER/part-00000.parquet    path, feature (list of numbers, null if unreadable), error
+FOLDER/embed.json            backbone, kind of numbers, which pictures
+FOLDER/part-00000.parquet    path, feature (list of numbers, null if unreadable), error
 """
 
 from __future__ import annotations
@@ -74,14 +74,18 @@ class Embedding:
         backbone = backbone_of(self.loading)
         return {
             "backbone": {"source": backbone.name, "fingerprint": backbone.fingerprint},
-            "precision": self.loading.precision, "dtype": self.dtype, "width": backbone.embed_dim,
-        }  # fmt: skip
+            "precision": self.loading.precision,
+            "dtype": self.dtype,
+            "width": backbone.embed_dim,
+        }
 
     def located(self) -> Embedding:
         from vlprompt.sweeps.cells import absolute
 
         held = self.loading
-        return replace(self, loading=replace(held, source=absolute(held.source), tokenizer=absolute(held.tokenizer)))
+        return replace(
+            self, loading=replace(held, source=absolute(held.source), tokenizer=absolute(held.tokenizer))
+        )
 
     def load(self) -> None:
         backbone_of(self.loading)
@@ -102,10 +106,13 @@ class Embedding:
         mask = pa.array([row is None for row in kept])
         numbers = pa.array(flat, pa.from_numpy_dtype(np.dtype(self.dtype)))
         values = pa.FixedSizeListArray.from_arrays(numbers, width, mask=mask)
-        table = pa.table({
-            "path": pa.array(pictures, pa.string()), "feature": values.cast(pa.list_(values.type.value_type)),
-            "error": pa.array(errors, pa.string()),
-        })  # fmt: skip
+        table = pa.table(
+            {
+                "path": pa.array(pictures, pa.string()),
+                "feature": values.cast(pa.list_(values.type.value_type)),
+                "error": pa.array(errors, pa.string()),
+            }
+        )
         pq.write_table(table, file, compression="zstd")
         return sum(error is not None for error in errors)
 
@@ -145,4 +152,6 @@ def encoded(backbone: Backbone, pictures: Sequence[str]) -> Iterator[tuple[np.nd
 def backbone_of(loading: Loading) -> Backbone:
     from vlprompt.clip.loading import load_backbone
 
-    return load_backbone(loading.source, device=loading.device, precision=loading.precision, tokenizer=loading.tokenizer)
+    return load_backbone(
+        loading.source, device=loading.device, precision=loading.precision, tokenizer=loading.tokenizer
+    )

@@ -1,14 +1,14 @@
 """Errors that a user can mend: one line that says what is wrong and what to do.
 
-    VlpromptError
-    ├── OptionError     a wrong value, name or combination of options   (exit code 2)
-    ├── DataError       pictures, labels, archives, splits
-    │   └── PictureError    one picture that cannot be decoded
-    ├── BackboneError   weights, tokenizers, layouts
-    ├── RunError        saved runs: missing, damaged, of another backbone
-    ├── TrainingError   a loss that is not finite, nothing to train on
-    ├── ExportError     a method that cannot be exported, or a file that differs
-    └── MissingExtra    an optional dependency that is not installed
+VlpromptError
+├── OptionError     a wrong value, name or combination of options   (exit code 2)
+├── DataError       pictures, labels, archives, splits
+│   └── PictureError    one picture that cannot be decoded
+├── BackboneError   weights, tokenizers, layouts
+├── RunError        saved runs: missing, damaged, of another backbone
+├── TrainingError   a loss that is not finite, nothing to train on
+├── ExportError     a method that cannot be exported, or a file that differs
+└── MissingExtra    an optional dependency that is not installed
 """
 
 from __future__ import annotations

@@ -48,14 +48,18 @@ class Scores:
         rows, columns = np.nonzero(off)
         order = np.argsort(-off[rows, columns], kind="stable")[:MOST_CONFUSIONS]
         return {
-            "accuracy": self.accuracy, "macro_f1": self.macro_f1, "correct": self.correct, "count": self.count,
+            "accuracy": self.accuracy,
+            "macro_f1": self.macro_f1,
+            "correct": self.correct,
+            "count": self.count,
             "classes": [vars(c) for c in self.classes],
             "confusions": [[int(rows[i]), int(columns[i]), int(off[rows[i], columns[i]])] for i in order],
-        }  # fmt: skip
+        }
 
 
-def scores_of(predicted: np.ndarray, labels: np.ndarray, names: Sequence[str],
-              probabilities: np.ndarray | None = None) -> Scores:
+def scores_of(
+    predicted: np.ndarray, labels: np.ndarray, names: Sequence[str], probabilities: np.ndarray | None = None
+) -> Scores:
     """Scores from predicted and true class indices, [N] each."""
     c = len(names)
     confusion = np.bincount(labels * c + predicted, minlength=c * c).reshape(c, c)
@@ -70,9 +74,14 @@ def scores_of(predicted: np.ndarray, labels: np.ndarray, names: Sequence[str],
     )
     correct, count = int(hits.sum()), len(labels)
     return Scores(
-        100 * correct / max(1, count), float(f1[present].mean()) if present.any() else 0.0,
-        correct, count, rows, confusion, probabilities,
-    )  # fmt: skip
+        100 * correct / max(1, count),
+        float(f1[present].mean()) if present.any() else 0.0,
+        correct,
+        count,
+        rows,
+        confusion,
+        probabilities,
+    )
 
 
 def chunk_size(method: Method, budget: int = 1 << 30) -> int:
@@ -90,8 +99,9 @@ def chunk_size(method: Method, budget: int = 1 << 30) -> int:
     return max(1, min(256, budget // per_picture))
 
 
-def logits_of(method: Method, inputs: Inputs, *, view: int = 0,
-              on_progress: Callable[[int], None] | None = None) -> np.ndarray:
+def logits_of(
+    method: Method, inputs: Inputs, *, view: int = 0, on_progress: Callable[[int], None] | None = None
+) -> np.ndarray:
     """Logits of all pictures, [N, C] float32, a chunk at a time."""
     import torch
 
@@ -109,8 +119,13 @@ def logits_of(method: Method, inputs: Inputs, *, view: int = 0,
     return np.concatenate(found) if found else np.zeros((0, len(method.task.class_names)), np.float32)
 
 
-def evaluate(method: Method, inputs: Inputs, *, probabilities: bool = False,
-             on_progress: Callable[[int], None] | None = None) -> Scores:
+def evaluate(
+    method: Method,
+    inputs: Inputs,
+    *,
+    probabilities: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> Scores:
     """Scores of a method on the pictures of `inputs` (their test crop)."""
     logits = logits_of(method, inputs, on_progress=on_progress)
     names = method.task.class_names

@@ -26,8 +26,14 @@ if TYPE_CHECKING:
     from vlprompt.run import Run
 
 
-def encode_text_embeddings(backbone: Backbone, prefix: Tensor, suffix: Tensor, *,
-                           lengths: Sequence[int] | None = None, deep: Sequence[Tensor] = ()) -> Tensor:
+def encode_text_embeddings(
+    backbone: Backbone,
+    prefix: Tensor,
+    suffix: Tensor,
+    *,
+    lengths: Sequence[int] | None = None,
+    deep: Sequence[Tensor] = (),
+) -> Tensor:
     """Text features of soft embeddings, unit length: [G, C, d], float32, with gradients where the inputs have them.
 
     prefix: [P, D] or [G, P, D], token embeddings that all rows begin with, [SOS] first; G alternatives are each
@@ -44,20 +50,26 @@ def encode_text_embeddings(backbone: Backbone, prefix: Tensor, suffix: Tensor, *
     width, sizes = backbone.text_width, backbone.text.sizes
     for name, tensor in (("prefix", prefix), ("suffix", suffix)):
         if tensor.dim() != 3 or tensor.shape[-1] != width or 0 in tensor.shape:
-            raise OptionError(f"{name} is {_shape(tensor)}: expected [.., tokens, {width}] with a token at least")
+            raise OptionError(
+                f"{name} is {_shape(tensor)}: expected [.., tokens, {width}] with a token at least"
+            )
     ends = tuple(lengths) if lengths is not None else (suffix.shape[1],) * len(suffix)
     if len(ends) != len(suffix) or not all(1 <= n <= suffix.shape[1] for n in ends):
         raise OptionError(f"lengths is {ends}: expected {len(suffix)} numbers from 1 to {suffix.shape[1]}")
     tokens = prefix.shape[1] + max(ends)
     if tokens > sizes.context_length:
-        raise OptionError(f"{tokens} tokens are more than the {sizes.context_length} that the text tower has places for")
+        raise OptionError(
+            f"{tokens} tokens are more than the {sizes.context_length} that the text tower has places for"
+        )
     for tensor in deep:
         if tensor.dim() != 2 or tensor.shape[1] != width or not 1 <= len(tensor) < prefix.shape[1]:
             raise OptionError(f"deep is {_shape(tensor)}: expected [1 to {prefix.shape[1] - 1}, {width}]")
     if len(deep) >= sizes.layers:
         raise OptionError(f"{len(deep)} deep prompts are too many: the text tower has {sizes.layers} blocks")
     device = backbone.device
-    return Fast(backbone).text(TextPrompt(prefix.to(device), suffix.to(device), ends, [p.to(device) for p in deep]))
+    return Fast(backbone).text(
+        TextPrompt(prefix.to(device), suffix.to(device), ends, [p.to(device) for p in deep])
+    )
 
 
 def _shape(tensor: Tensor) -> str:

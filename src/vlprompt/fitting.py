@@ -1,6 +1,6 @@
 """fit: from a folder of pictures to a saved run; the whole story on one page.
 
-    pictures -> few-shot split -> backbone -> method -> inputs -> training -> scores -> run folder
+pictures -> few-shot split -> backbone -> method -> inputs -> training -> scores -> run folder
 """
 
 from __future__ import annotations
@@ -52,8 +52,13 @@ from vlprompt.training.seeds import generator
 DEFAULT_METHOD = "coop+lamm"
 # The zero-shot reference averages these, unless templates are given; prompts start from the first.
 ZERO_SHOT_TEMPLATES = (
-    DEFAULT_TEMPLATE, "a picture of a {}.", "a close-up photo of a {}.", "a photo of the {}.", "a {}", "{}",
-)  # fmt: skip
+    DEFAULT_TEMPLATE,
+    "a picture of a {}.",
+    "a close-up photo of a {}.",
+    "a photo of the {}.",
+    "a {}",
+    "{}",
+)
 LONG = 600.0  # seconds of training beyond which an estimate is printed
 
 OnRecord = Callable[[dict[str, Any]], None]
@@ -74,9 +79,13 @@ class Plan:
     templates: tuple[str, ...] = ()
 
 
-def make_plan(method: str | type[Method] | None = None, options: dict[str, Any] | None = None,
-              train: dict[str, Any] | TrainOptions | None = None, recipe: str | Path | None = None,
-              templates: str | Sequence[str] | None = None) -> Plan:
+def make_plan(
+    method: str | type[Method] | None = None,
+    options: dict[str, Any] | None = None,
+    train: dict[str, Any] | TrainOptions | None = None,
+    recipe: str | Path | None = None,
+    templates: str | Sequence[str] | None = None,
+) -> Plan:
     """A plan from loose input; what is given explicitly goes before what a recipe says."""
     held = load_recipe(recipe) if recipe is not None else None
     name = methods.name_of(method or (held.method if held else DEFAULT_METHOD))
@@ -130,11 +139,27 @@ def fit(
     if progress:
         with ProgressBar() as bar:
             return fit(
-                data, method, shots=shots, backbone=backbone, seed=seed, out=out, options=options, train=train,
-                recipe=recipe, templates=templates, classes=classes, device=device, precision=precision,
-                tokenizer=tokenizer, cache=cache, calibrate=calibrate, resume=resume, overwrite=overwrite,
-                command=command, on_record=both(bar, on_record),
-            )  # fmt: skip
+                data,
+                method,
+                shots=shots,
+                backbone=backbone,
+                seed=seed,
+                out=out,
+                options=options,
+                train=train,
+                recipe=recipe,
+                templates=templates,
+                classes=classes,
+                device=device,
+                precision=precision,
+                tokenizer=tokenizer,
+                cache=cache,
+                calibrate=calibrate,
+                resume=resume,
+                overwrite=overwrite,
+                command=command,
+                on_record=both(bar, on_record),
+            )
     plan = make_plan(method, options, train, recipe, templates)
     dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=classes)
     split = draw(dataset, shots=shots, seed=seed)
@@ -143,9 +168,19 @@ def fit(
 
         backbone = load_backbone(str(backbone), device=device, precision=precision, tokenizer=tokenizer)
     return learn(
-        dataset, split, backbone, plan, out=out, cache=cache, calibrate=calibrate, resume=resume,
-        overwrite=overwrite, on_record=on_record, command=command, tokenizer=tokenizer,
-    )  # fmt: skip
+        dataset,
+        split,
+        backbone,
+        plan,
+        out=out,
+        cache=cache,
+        calibrate=calibrate,
+        resume=resume,
+        overwrite=overwrite,
+        on_record=on_record,
+        command=command,
+        tokenizer=tokenizer,
+    )
 
 
 @alone_in_its_folder
@@ -172,8 +207,10 @@ def learn(
     """
     clock = Clock()
     if calibrate and not split.val:
-        raise OptionError(f"calibrate: {dataset.name} has no validation pictures to fit a temperature on: give it a "
-                          "val folder, or more pictures of each class")  # fmt: skip
+        raise OptionError(
+            f"calibrate: {dataset.name} has no validation pictures to fit a temperature on: give it a "
+            "val folder, or more pictures of each class"
+        )
     method, options, info = prepare(dataset, split, backbone, plan, tokenizer, after)
     folder = Path(out) if out is not None else None
     done = finished(folder, info, backbone, resume, overwrite)
@@ -192,12 +229,15 @@ def learn(
         kept = FeatureCache(None if cache else False) if isinstance(cache, bool) else cache
         encoder = Encoder(dataset, backbone, cache=kept, budget=method.interpreter.budget, emit=emit)
         views = Views(options.view_count() if method.learns else 0, split.seed)
-        inputs = encoder.inputs(method.needs, split.train if method.learns else [], views, what="training pictures")
+        inputs = encoder.inputs(
+            method.needs, split.train if method.learns else [], views, what="training pictures"
+        )
         lost = lost_training_pictures(split, inputs) if method.learns else {}
         held_out = {
             name: HeldOut.read(encoder, method, items, name)
-            for name, items in (("test", split.test), ("val", split.val)) if items
-        }  # fmt: skip
+            for name, items in (("test", split.test), ("val", split.val))
+            if items
+        }
         clock.lap("encode_s")
         scores: dict[str, Scores] = {}
         outcome = Outcome(method.task.class_names)
@@ -215,13 +255,18 @@ def learn(
             announce(method, len(inputs), options, emit)
             keeper = None
             if folder is not None:
-                keeper = Checkpoints(folder, info["settings"], every=options.save_seconds,
-                                     on_trouble=lambda text: emit(message(text)))  # fmt: skip
+                keeper = Checkpoints(
+                    folder,
+                    info["settings"],
+                    every=options.save_seconds,
+                    on_trouble=lambda text: emit(message(text)),
+                )
                 if not resume:
                     keeper.clear()
             on_epoch = validation(options, held_out.get("val"))
-            trained = train(method, inputs, options, seed=split.seed, emit=emit, on_epoch=on_epoch,
-                            checkpoints=keeper)  # fmt: skip
+            trained = train(
+                method, inputs, options, seed=split.seed, emit=emit, on_epoch=on_epoch, checkpoints=keeper
+            )
         clock.lap("train_s", trained.seconds if trained else None)
         for name, part in held_out.items():
             tick = Progress(emit, f"scoring {name}", len(part.own))
@@ -234,13 +279,18 @@ def learn(
             info["notices"].append(skipped_notice(skipped, lost, logged=folder is not None))  # the last one
             emit(message(info["notices"][-1]))
         info |= {
-            "reported": reported, "scores": {name: s.to_dict() for name, s in scores.items()},
-            "training": asdict(trained) if trained else None, "timings": clock.laps,
+            "reported": reported,
+            "scores": {name: s.to_dict() for name, s in scores.items()},
+            "training": asdict(trained) if trained else None,
+            "timings": clock.laps,
             "parameters": method.trainable_parameters() if method.learns else 0,
-            "versions": versions(), "machine": machine(backbone), "command": command,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "memory": peak_memory(backbone.device),
+            "versions": versions(),
+            "machine": machine(backbone),
+            "command": command,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "memory": peak_memory(backbone.device),
             **outcome.records(),
-        }  # fmt: skip
+        }
         run = Run(method.eval(), backbone, info, log.records, predictions=outcome.predictions(reported))
         if calibrate:
             emit(message(calibration_line(run.calibrate().info["calibration"])))
@@ -253,8 +303,14 @@ def learn(
     return run
 
 
-def prepare(dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, tokenizer: str | None = None,
-            after: Run | None = None) -> tuple[Method, TrainOptions, dict[str, Any]]:
+def prepare(
+    dataset: Dataset,
+    split: Split,
+    backbone: Backbone,
+    plan: Plan,
+    tokenizer: str | None = None,
+    after: Run | None = None,
+) -> tuple[Method, TrainOptions, dict[str, Any]]:
     """The method with its initial values, the resolved training options, and what is known before training."""
     spec = methods.load(plan.method)
     spoken = plan.templates or (dataset.templates if spec.outermost.says_template else ())
@@ -266,25 +322,40 @@ def prepare(dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, toke
     options = plan.train.resolved(recipe_of(method), method.needs)
     method.interpreter.budget = int(options.memory * 2**30) // 2  # the other half is for pictures
     info: dict[str, Any] = {
-        "method": plan.method, "title": title(method), "paper": method.paper,
+        "method": plan.method,
+        "title": title(method),
+        "paper": method.paper,
         "options": {k: v for s in spec.options(plan.options) for k, v in asdict(s).items()},
-        "train": asdict(options) if method.learns and method.trains else None, "seed": split.seed, "shots": split.shots,
-        "task_shots": task.shots, "class_names": list(task.class_names), "templates": list(task.templates),
+        "train": asdict(options) if method.learns and method.trains else None,
+        "seed": split.seed,
+        "shots": split.shots,
+        "task_shots": task.shots,
+        "class_names": list(task.class_names),
+        "templates": list(task.templates),
         "zero_shot_templates": list(plan.templates or dataset.templates or ZERO_SHOT_TEMPLATES),
         "backbone": {
-            "source": backbone.name, "fingerprint": backbone.fingerprint,
-            "precision": PRECISIONS.get(backbone.dtype, str(backbone.dtype)), "tokenizer": tokenizer,
+            "source": backbone.name,
+            "fingerprint": backbone.fingerprint,
+            "precision": PRECISIONS.get(backbone.dtype, str(backbone.dtype)),
+            "tokenizer": tokenizer,
         },
         "data": {
-            "name": dataset.name, "fingerprint": dataset.fingerprint, "split": dataset.split_origin,
-            "classes": split.which, "train": len(split.train), "val": len(split.val), "test": len(split.test),
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "split": dataset.split_origin,
+            "classes": split.which,
+            "train": len(split.train),
+            "val": len(split.val),
+            "test": len(split.test),
         },
-    }  # fmt: skip
+    }
     if after is not None:
         info["after"] = after.info["settings"]
     drawn = [[(item.path, item.label) for item in items] for items in (split.train, split.val, split.test)]
     decisive = [info | {"train": options.decisive()}, drawn, backbone.device.type]
-    info["settings"] = hashlib.sha256(json.dumps(decisive, ensure_ascii=False).encode(errors=ESCAPED)).hexdigest()[:16]
+    info["settings"] = hashlib.sha256(
+        json.dumps(decisive, ensure_ascii=False).encode(errors=ESCAPED)
+    ).hexdigest()[:16]
     info["data"]["origin"] = dataset.origin  # where they lie decides nothing
     return method, options, info
 
@@ -300,8 +371,9 @@ def extended(method: Method, names: Sequence[str]) -> Method:
     return other.train()
 
 
-def finished(folder: Path | None, info: dict[str, Any], backbone: Backbone, resume: bool, overwrite: bool
-             ) -> Run | None:
+def finished(
+    folder: Path | None, info: dict[str, Any], backbone: Backbone, resume: bool, overwrite: bool
+) -> Run | None:
     """The run that the folder holds, if it is this one; RunError if it holds another."""
     if folder is None or overwrite:
         return None
@@ -378,13 +450,21 @@ def get_ready(method: Method, inputs: Inputs, val: HeldOut | None) -> None:
 def announce(method: Method, pictures: int, options: TrainOptions, emit: OnRecord) -> None:
     """Says what training will take, if it is more than the budget or many minutes, and if it is all warm-up."""
     if 0 < options.epochs <= options.warmup_epochs and options.warmup_lr < options.lr:
-        emit(message(f"all {options.epochs} epochs are warm-up at lr {options.warmup_lr:g}, so little will be learned: "
-                     "more epochs, or --warmup-epochs 0"))  # fmt: skip
+        emit(
+            message(
+                f"all {options.epochs} epochs are warm-up at lr {options.warmup_lr:g}, so little will be learned: "
+                "more epochs, or --warmup-epochs 0"
+            )
+        )
     found = estimate(method, pictures, options)
     budget = method.interpreter.budget
     if found.exceeds(budget):
-        emit(message(f"estimate: {found.text()}; the activations are more than the budget of "
-                     f"{budget / 2**30:.1f} GiB, so classes are computed in parts (slower, same numbers)"))  # fmt: skip
+        emit(
+            message(
+                f"estimate: {found.text()}; the activations are more than the budget of "
+                f"{budget / 2**30:.1f} GiB, so classes are computed in parts (slower, same numbers)"
+            )
+        )
     elif found.seconds > LONG:
         emit(message(f"estimate: {found.text()}"))
 
@@ -409,8 +489,10 @@ def lost_training_pictures(split: Split, inputs: Inputs) -> dict[str, tuple[int,
     if gone := {name: counts for name, counts in lost.items() if counts[0] == counts[1]}:
         paths = {item.path for item in split.train if split.class_names[item.label] in gone}
         reason = next(reason for path, reason in inputs.skipped if path in paths)
-        raise DataError(f"no training picture can be read of {counted(gone)}, for example {reason}: "
-                        "mend or replace the pictures, or leave the class out")  # fmt: skip
+        raise DataError(
+            f"no training picture can be read of {counted(gone)}, for example {reason}: "
+            "mend or replace the pictures, or leave the class out"
+        )
     return lost
 
 
@@ -444,7 +526,9 @@ def title(method: Method) -> str:
 
 
 def score_record(who: str, split: str, scores: Scores) -> dict[str, Any]:
-    text = f"{who}: {scores.accuracy:.2f} % of {scores.count} {split} pictures, macro F1 {scores.macro_f1:.2f} %"
+    text = (
+        f"{who}: {scores.accuracy:.2f} % of {scores.count} {split} pictures, macro F1 {scores.macro_f1:.2f} %"
+    )
     return message(text, scored=who, split=split, accuracy=scores.accuracy, count=scores.count)
 
 
@@ -464,9 +548,12 @@ def versions() -> dict[str, str]:
     import PIL
 
     return {
-        "vlprompt": vlprompt.__version__, "torch": torch.__version__, "numpy": numpy.__version__,
-        "pillow": PIL.__version__, "python": platform.python_version(),
-    }  # fmt: skip
+        "vlprompt": vlprompt.__version__,
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "pillow": PIL.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:
@@ -485,7 +572,9 @@ def peak_memory(device: torch.device) -> dict[str, float]:
 
 
 def machine(backbone: Backbone) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(backbone.device) if backbone.device.type == "cuda" else platform.machine()
+    name = (
+        torch.cuda.get_device_name(backbone.device) if backbone.device.type == "cuda" else platform.machine()
+    )
     return {"device": backbone.device.type, "name": name, "threads": torch.get_num_threads()}
 
 

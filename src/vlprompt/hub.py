@@ -35,7 +35,9 @@ def plain_errors(
     except VlpromptError:
         raise
     except errors.GatedRepoError as error:
-        raise kind(f'"{model}" is gated: accept its licence on its page, then log in with "hf auth login"') from error
+        raise kind(
+            f'"{model}" is gated: accept its licence on its page, then log in with "hf auth login"'
+        ) from error
     except errors.RevisionNotFoundError as error:
         raise kind(f'"{model}" has no such revision on the hub') from error
     except errors.RepositoryNotFoundError as error:
@@ -43,7 +45,9 @@ def plain_errors(
             f'"{model}" is neither a local folder nor a model on the hub (private ones need "hf auth login")'
         ) from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise kind(f'"{model}" is not in the local cache and the hub cannot be asked (offline): {offline}') from error
+        raise kind(
+            f'"{model}" is not in the local cache and the hub cannot be asked (offline): {offline}'
+        ) from error
     except Exception as error:  # of the HTTP library below, which differs between its versions
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise kind(f'cannot {doing} "{model}" from the hub: {reason}') from error

@@ -90,7 +90,9 @@ def import_checkpoint(
         sized = sizes(method, shapes, path)
         for name in given.keys() & sized.keys():
             if given[name] != sized[name]:
-                raise OptionError(f"{name} is {given[name]!r}, but {path.name} was trained with {sized[name]!r}")
+                raise OptionError(
+                    f"{name} is {given[name]!r}, but {path.name} was trained with {sized[name]!r}"
+                )
         check_classes(stored, shapes, names, path)
         if not isinstance(backbone, Backbone):
             from vlprompt.clip.loading import load_backbone
@@ -110,21 +112,38 @@ def import_checkpoint(
         content = held.content if isinstance(held.content, Mapping) else {}
         epoch = content.get("epoch")
     info: dict[str, Any] = {
-        "method": method, "title": title(learned), "paper": learned.paper,
+        "method": method,
+        "title": title(learned),
+        "paper": learned.paper,
         "options": {k: v for s in spec.options(given | sized) for k, v in asdict(s).items()},
-        "train": None, "seed": None, "shots": shots, "task_shots": shots, "class_names": list(names),
-        "templates": [template], "zero_shot_templates": list(ZERO_SHOT_TEMPLATES),
+        "train": None,
+        "seed": None,
+        "shots": shots,
+        "task_shots": shots,
+        "class_names": list(names),
+        "templates": [template],
+        "zero_shot_templates": list(ZERO_SHOT_TEMPLATES),
         "backbone": {
-            "source": backbone.name, "fingerprint": backbone.fingerprint,
-            "precision": PRECISIONS.get(backbone.dtype, str(backbone.dtype)), "tokenizer": tokenizer,
+            "source": backbone.name,
+            "fingerprint": backbone.fingerprint,
+            "precision": PRECISIONS.get(backbone.dtype, str(backbone.dtype)),
+            "tokenizer": tokenizer,
         },
         "data": {"name": path.name, "split": "imported", "train": 0, "val": 0, "test": 0},
-        "imported": {"file": path.name, "sha256": sha256(path), "epoch": epoch if isinstance(epoch, int) else None},
+        "imported": {
+            "file": path.name,
+            "sha256": sha256(path),
+            "epoch": epoch if isinstance(epoch, int) else None,
+        },
         "notices": [f"imported from {path.name}, a checkpoint of the published code", *doubt],
-        "reported": None, "scores": {}, "training": None, "timings": {},
-        "parameters": learned.trainable_parameters(), "versions": {"vlprompt": vlprompt.__version__},
+        "reported": None,
+        "scores": {},
+        "training": None,
+        "timings": {},
+        "parameters": learned.trainable_parameters(),
+        "versions": {"vlprompt": vlprompt.__version__},
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }  # fmt: skip
+    }
     info["settings"] = info["imported"]["sha256"][:16]
     run = Run(learned.eval(), backbone, info)
     if out is not None:
@@ -173,9 +192,13 @@ def sizes(method: str, shapes: Shapes, path: Path) -> dict[str, Any]:
 
     def shape(name: str, dims: Sequence[int]) -> tuple[int, ...]:
         if name not in shapes:
-            raise RunError(f"{path}: no tensor {name} in it, as {method} has; it looks like {method_of(shapes)}")
+            raise RunError(
+                f"{path}: no tensor {name} in it, as {method} has; it looks like {method_of(shapes)}"
+            )
         if len(shapes[name]) not in dims:
-            raise RunError(f"{path}: {name} has shape {list(shapes[name])}: expected {' or '.join(map(str, dims))} sizes")
+            raise RunError(
+                f"{path}: {name} has shape {list(shapes[name])}: expected {' or '.join(map(str, dims))} sizes"
+            )
         return shapes[name]
 
     found: dict[str, Any] = {}
@@ -186,11 +209,15 @@ def sizes(method: str, shapes: Shapes, path: Path) -> dict[str, Any]:
         found = {"context_tokens": shape(LEARNER + "ctx", (2,))[0], "context_init": ""}
     elif base == "maple":
         found = {
-            "context_tokens": shape(LEARNER + "ctx", (2,))[0], "depth": 1 + count(shapes, _COMPOUND, 0),
+            "context_tokens": shape(LEARNER + "ctx", (2,))[0],
+            "depth": 1 + count(shapes, _COMPOUND, 0),
             "init_always": bool(wrapper),
-        }  # fmt: skip
+        }
     elif base == "ivlp":
-        found = {"context_tokens": shape(LEARNER + "ctx", (2,))[0], "text_depth": 1 + count(shapes, _TEXT_DEEP, 1)}
+        found = {
+            "context_tokens": shape(LEARNER + "ctx", (2,))[0],
+            "text_depth": 1 + count(shapes, _TEXT_DEEP, 1),
+        }
     if base == "vpt" or (base == "ivlp" and _VISUAL in shapes):
         found["image_tokens"] = shape(_VISUAL, (2,))[0]
         found["image_depth"] = 1 + count(shapes, _VISUAL_DEEP, 1)
@@ -212,7 +239,9 @@ def check_classes(stored: Mapping[str, Stored], shapes: Shapes, names: Sequence[
         raise RunError(f"{path}: trained with {found} classes, but {len(names)} names are given")
 
 
-def fill(learned: Method, shapes: Shapes, load: Callable[[str], Tensor], path: Path, method: str, found: str) -> None:
+def fill(
+    learned: Method, shapes: Shapes, load: Callable[[str], Tensor], path: Path, method: str, found: str
+) -> None:
     """Copies every tensor to its place; RunError for missing, surplus and wrongly sized ones."""
     own = dict(learned.named_parameters())
     places = learned.published_names()
@@ -276,7 +305,9 @@ def doubt_of_words(learned: Method, stored: Mapping[str, Stored], load: Callable
     wrong = []
     for row, length in enumerate(text.lengths):
         own = ours[row, first : text.prefix.shape[1] + length]
-        same = len(own) <= theirs.shape[1] and torch.allclose(own, theirs[row, : len(own)], atol=2e-3, rtol=1e-2)
+        same = len(own) <= theirs.shape[1] and torch.allclose(
+            own, theirs[row, : len(own)], atol=2e-3, rtol=1e-2
+        )
         wrong += [] if same else [learned.task.class_names[row]]
     if not wrong:
         return []
@@ -291,7 +322,9 @@ def names_of(path: str | Path) -> tuple[str, ...]:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise OptionError(f"{path}: no class names can be read from it ({error.strerror or error})") from error
+        raise OptionError(
+            f"{path}: no class names can be read from it ({error.strerror or error})"
+        ) from error
     return read_names(data, str(path))
 
 

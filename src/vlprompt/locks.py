@@ -91,10 +91,14 @@ def _enter(stack: ExitStack, folder: Path) -> None:
 
     try:
         held = stack.enter_context(folder_lock(folder, WAIT))
-    except OSError:  # a folder that cannot be written may hold a finished run; else writing says what is wrong
+    except (
+        OSError
+    ):  # a folder that cannot be written may hold a finished run; else writing says what is wrong
         return
     if not held:
-        raise RunError(f"{folder}: another fit is at work in it: wait for its end, or choose another folder (--out)")
+        raise RunError(
+            f"{folder}: another fit is at work in it: wait for its end, or choose another folder (--out)"
+        )
     remove_parts(folder)
 
 

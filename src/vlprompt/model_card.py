@@ -20,8 +20,11 @@ def card(info: dict[str, Any], where: str = "path/to/this/folder") -> str:
         "| | accuracy | macro F1 | pictures |",
         "|---|---|---|---|",
     ]
-    for key, title in (("zero_shot", "zero-shot"), ("test", f"{info['method']}, test"),
-                       ("val", f"{info['method']}, validation")):  # fmt: skip
+    for key, title in (
+        ("zero_shot", "zero-shot"),
+        ("test", f"{info['method']}, test"),
+        ("val", f"{info['method']}, validation"),
+    ):
         score = info.get("scores", {}).get(key)
         if score:
             row = f"| {title} | {score['accuracy']:.2f} % | {score['macro_f1']:.2f} % | {score['count']} |"
@@ -41,7 +44,9 @@ def card(info: dict[str, Any], where: str = "path/to/this/folder") -> str:
             f"views {train['views']}"
         )
     if timings:
-        lines.append(f"- time: {timings.get('train_s', 0):.1f} s training, {timings.get('total_s', 0):.1f} s in all")
+        lines.append(
+            f"- time: {timings.get('train_s', 0):.1f} s training, {timings.get('total_s', 0):.1f} s in all"
+        )
     if options := info.get("options"):
         lines.append("- options: " + ", ".join(f"{k} = {v}" for k, v in options.items()))
     for notice in info.get("notices", []):
@@ -49,9 +54,15 @@ def card(info: dict[str, Any], where: str = "path/to/this/folder") -> str:
     if citation := info.get("paper"):
         lines += ["", f"Method: {citation}."]
     lines += [
-        "", "```python", "from vlprompt import Run", "",
-        f'run = Run.load("{where}")', 'print(run.predict("picture.jpg"))', "```", "",
-    ]  # fmt: skip
+        "",
+        "```python",
+        "from vlprompt import Run",
+        "",
+        f'run = Run.load("{where}")',
+        'print(run.predict("picture.jpg"))',
+        "```",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -66,16 +77,29 @@ def hub_metadata(info: dict[str, Any], backbone: str | None, license: str | None
         if not score:
             continue
         for kind, key, name in (("accuracy", "accuracy", "Accuracy"), ("f1", "macro_f1", "Macro F1")):
-            results.append(EvalResult(
-                task_type="image-classification", dataset_type=_slug(data.get("name", "")) or "own-pictures",
-                dataset_name=data.get("name") or "own pictures", dataset_split=split, metric_type=kind,
-                metric_name=name, metric_value=round(score[key] / 100, 6),
-            ))  # fmt: skip
-    return ModelCardData(
-        library_name="vlprompt", pipeline_tag="image-classification", license=license, base_model=backbone,
-        tags=["clip", "few-shot", "prompt-learning", "vlprompt"], model_name=title if results else None,
-        eval_results=results or None,
-    ).to_yaml() + "\n"  # fmt: skip
+            results.append(
+                EvalResult(
+                    task_type="image-classification",
+                    dataset_type=_slug(data.get("name", "")) or "own-pictures",
+                    dataset_name=data.get("name") or "own pictures",
+                    dataset_split=split,
+                    metric_type=kind,
+                    metric_name=name,
+                    metric_value=round(score[key] / 100, 6),
+                )
+            )
+    return (
+        ModelCardData(
+            library_name="vlprompt",
+            pipeline_tag="image-classification",
+            license=license,
+            base_model=backbone,
+            tags=["clip", "few-shot", "prompt-learning", "vlprompt"],
+            model_name=title if results else None,
+            eval_results=results or None,
+        ).to_yaml()
+        + "\n"
+    )
 
 
 def _slug(name: str) -> str:

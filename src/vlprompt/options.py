@@ -1,8 +1,8 @@
 """Options: dataclass fields declared once, read by Python, command line, forms and tables.
 
-    @dataclass(frozen=True)
-    class Options(OptionSet):
-        context_tokens: int = option(16, "learned tokens before the class name", low=1)
+@dataclass(frozen=True)
+class Options(OptionSet):
+    context_tokens: int = option(16, "learned tokens before the class name", low=1)
 """
 
 from __future__ import annotations
@@ -17,8 +17,14 @@ from vlprompt.errors import OptionError, nearest
 T = TypeVar("T", bound="OptionSet")
 
 
-def option(default: Any, help: str, *, low: float | None = None, high: float | None = None,
-           choices: tuple[Any, ...] | None = None) -> Any:
+def option(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+) -> Any:
     """A dataclass field with its help text and its limits (both ends allowed)."""
     return dataclasses.field(
         default=default, metadata={"help": help, "low": low, "high": high, "choices": choices}
@@ -43,7 +49,9 @@ def check(field: dataclasses.Field[Any], kind: Any, value: Any) -> Any:
         if not isinstance(value, bool):
             raise OptionError(f"{name} is {value!r}: expected true or false")
     elif kind is int:
-        whole = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value) and value.is_integer())
+        whole = isinstance(value, int) or (
+            isinstance(value, float) and math.isfinite(value) and value.is_integer()
+        )
         if isinstance(value, bool) or not whole:
             raise OptionError(f"{name} is {value!r}: expected a whole number")
         value = int(value)

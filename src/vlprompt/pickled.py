@@ -26,10 +26,17 @@ from torch import Tensor
 from vlprompt.errors import RunError
 
 DTYPES = {
-    "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
-    "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32,
-    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
-}  # fmt: skip
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
 _WRAPPED = re.compile(r"(?<![^.])module\.")  # a whole component of a name
 
 
@@ -95,7 +102,11 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, reference: Any) -> Any:
         """("storage", type, key, device, count): a whole storage."""
-        if not isinstance(reference, tuple) or len(reference) < 3 or not isinstance(reference[1], torch.dtype):
+        if (
+            not isinstance(reference, tuple)
+            or len(reference) < 3
+            or not isinstance(reference[1], torch.dtype)
+        ):
             return Ignored()
         return Stored(reference[1], str(reference[2]))
 
@@ -167,7 +178,9 @@ def _read(archive: zipfile.ZipFile, folder: str, stored: Stored) -> Tensor:
     flat = torch.frombuffer(data, dtype=stored.dtype)
     beyond = min(stored.offset, *stored.shape, *stored.stride, 0) < 0 or last >= len(flat)
     if beyond or prod(stored.shape) > len(flat):  # strides of 0 would repeat values without end
-        raise ValueError(f"a tensor of shape {list(stored.shape)} reaches beyond its {len(flat)} stored values")
+        raise ValueError(
+            f"a tensor of shape {list(stored.shape)} reaches beyond its {len(flat)} stored values"
+        )
     return flat.as_strided(stored.shape, stored.stride, stored.offset).clone()
 
 

@@ -1,8 +1,8 @@
 """predict: what a run says about large picture collections, as shards that are written once.
 
-    FOLDER/predict.json                      the run, classes per picture, which pictures
-    FOLDER/part-00000.parquet|jsonl|csv      parquet and jsonl: path, label, top (class, probability), error;
-                                             csv: path, rank, class, probability, error
+FOLDER/predict.json                      the run, classes per picture, which pictures
+FOLDER/part-00000.parquet|jsonl|csv      parquet and jsonl: path, label, top (class, probability), error;
+                                         csv: path, rank, class, probability, error
 """
 
 from __future__ import annotations
@@ -80,9 +80,12 @@ class Predicting:
         info = read_info(self.run)
         content = (Path(self.run) / INFO).read_bytes()  # a run that is calibrated later says something else
         return {
-            "run": hashlib.sha256(content).hexdigest(), "method": info["method"], "top": self.top, "kind": self.kind,
+            "run": hashlib.sha256(content).hexdigest(),
+            "method": info["method"],
+            "top": self.top,
+            "kind": self.kind,
             "reject": self.reject,
-        }  # fmt: skip
+        }
 
     def located(self) -> Predicting:
         from vlprompt.sweeps.cells import absolute
@@ -93,7 +96,9 @@ class Predicting:
         run_of(self.run, self.backbone, self.device)
 
     def write(self, pictures: Sequence[str], file: Path) -> int:
-        found = run_of(self.run, self.backbone, self.device).predict(pictures, top=self.top, reject=self.reject)
+        found = run_of(self.run, self.backbone, self.device).predict(
+            pictures, top=self.top, reject=self.reject
+        )
         WRITERS[self.kind](found, file)
         return sum(one.error is not None for one in found)
 
@@ -130,7 +135,9 @@ def csv_rows(found: Prediction) -> Iterator[list[Any]]:
 def _parquet(found: Iterable[Prediction], file: Path) -> None:
     pa, pq = parquet()
     one = pa.struct([("class", pa.string()), ("probability", pa.float32())])
-    schema = pa.schema([("path", pa.string()), ("label", pa.string()), ("top", pa.list_(one)), ("error", pa.string())])
+    schema = pa.schema(
+        [("path", pa.string()), ("label", pa.string()), ("top", pa.list_(one)), ("error", pa.string())]
+    )
     rows = [record_of(prediction, digits=None) for prediction in found]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), file, compression="zstd")
 

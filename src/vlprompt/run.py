@@ -85,7 +85,9 @@ class Run:
     log: list[dict[str, Any]] = field(default_factory=list, repr=False)
     folder: Path | None = None
     shown: Method | None = None
-    predictions: list[Said] | None = field(default=None, repr=False)  # None: they are in the folder, if at all
+    predictions: list[Said] | None = field(
+        default=None, repr=False
+    )  # None: they are in the folder, if at all
 
     @property
     def method(self) -> Method:
@@ -118,8 +120,10 @@ class Run:
         RunError where fit found none.
         """
         if not self.info.get("calibration"):
-            raise RunError("this run has no temperature, because fit had no validation pictures to find it on (or is of an "
-                           "older version): fit again with a val folder (--overwrite)")  # fmt: skip
+            raise RunError(
+                "this run has no temperature, because fit had no validation pictures to find it on (or is of an "
+                "older version): fit again with a val folder (--overwrite)"
+            )
         self.info["calibration"]["applied"] = applied
         return self
 
@@ -130,8 +134,9 @@ class Run:
 
     # -- using it --------------------------------------------------------------------------------
 
-    def predict(self, pictures: Picture | Iterable[Picture], top: int = 5, *,
-                reject: bool | float = False) -> list[Prediction]:
+    def predict(
+        self, pictures: Picture | Iterable[Picture], top: int = 5, *, reject: bool | float = False
+    ) -> list[Prediction]:
         """The best classes of each picture. pictures: one, or many, as paths, bytes, PIL images or arrays.
 
         reject: say "unknown" of pictures that are less probable than a threshold chosen on the validation
@@ -209,8 +214,15 @@ class Run:
                 rows[[numbers[i] for i in part]] = logits.float().cpu().numpy()
         return rows, wrong
 
-    def evaluate(self, dataset: Dataset, split: str = "test", *, cache: Any = None, probabilities: bool = False,
-                 emit: Any = None) -> Scores:
+    def evaluate(
+        self,
+        dataset: Dataset,
+        split: str = "test",
+        *,
+        cache: Any = None,
+        probabilities: bool = False,
+        emit: Any = None,
+    ) -> Scores:
         """Scores on a split of a data set. Its classes may be others, or in another order, than the run's."""
         method, items = self.method, dataset.items(split)
         if dataset.class_names != self.class_names:
@@ -263,8 +275,15 @@ class Run:
         write_together(folder, files | {INFO: (text + "\n").encode(errors=ESCAPED)})
 
     @classmethod
-    def load(cls, folder: str | Path, backbone: Backbone | str | None = None, *, device: str = "auto",
-             precision: str | None = None, revision: str | None = None) -> Run:
+    def load(
+        cls,
+        folder: str | Path,
+        backbone: Backbone | str | None = None,
+        *,
+        device: str = "auto",
+        precision: str | None = None,
+        revision: str | None = None,
+    ) -> Run:
         """A saved run, ready to predict.
 
         folder: or the id of a run on the Hugging Face hub (see `sharing.locate_run`); revision: its branch, tag or
@@ -289,15 +308,18 @@ class Run:
         except VlpromptError:
             raise
         except Exception as error:
-            raise RunError(f"{folder / TENSORS}: does not fit method {info['method']} ({_first_line(error)})") from error
+            raise RunError(
+                f"{folder / TENSORS}: does not fit method {info['method']} ({_first_line(error)})"
+            ) from error
         run = cls(method.eval(), backbone, info, read_log(folder / LOG), folder)
         if info.get("shown_classes"):
             run.shown = method.for_classes(info["shown_classes"]).eval()
         return run
 
 
-def _load_backbone(folder: Path, info: dict[str, Any], source: str | None, device: str,
-                   precision: str | None) -> Backbone:
+def _load_backbone(
+    folder: Path, info: dict[str, Any], source: str | None, device: str, precision: str | None
+) -> Backbone:
     from vlprompt.clip.loading import load_backbone
 
     held = info["backbone"]
@@ -305,8 +327,9 @@ def _load_backbone(folder: Path, info: dict[str, Any], source: str | None, devic
     if precision == "fp16" and not torch.cuda.is_available():
         precision = "float32"
     try:
-        return load_backbone(source or held["source"], device=device, precision=precision,
-                             tokenizer=held.get("tokenizer"))  # fmt: skip
+        return load_backbone(
+            source or held["source"], device=device, precision=precision, tokenizer=held.get("tokenizer")
+        )
     except VlpromptError as error:
         raise RunError(f"{folder}: its backbone cannot be loaded: {error}") from error
 
@@ -346,16 +369,29 @@ def read_info(folder: str | Path) -> dict[str, Any]:
 
 def _wrong(info: dict[str, Any]) -> str | None:
     """What in run.json is not of the kind that loading needs; KeyError for what is missing."""
-    kinds = {"method": str, "options": dict, "class_names": list, "templates": list, "task_shots": int,
-             "backbone": dict, "tensors": dict}  # fmt: skip
+    kinds = {
+        "method": str,
+        "options": dict,
+        "class_names": list,
+        "templates": list,
+        "task_shots": int,
+        "backbone": dict,
+        "tensors": dict,
+    }
     for key, kind in kinds.items():
         if not isinstance(info[key], kind):
             return f"{key} is a {type(info[key]).__name__}, not a {kind.__name__}"
     held = info["backbone"]
-    listed = [info["class_names"], info["templates"], info.get("shown_classes") or ["none"],
-              [held["source"], held["fingerprint"], held["precision"], held.get("tokenizer") or "none"],
-              [info["tensors"]["sha256"]]]  # fmt: skip
-    if not all(isinstance(texts, list) and texts and all(isinstance(t, str) for t in texts) for texts in listed):
+    listed = [
+        info["class_names"],
+        info["templates"],
+        info.get("shown_classes") or ["none"],
+        [held["source"], held["fingerprint"], held["precision"], held.get("tokenizer") or "none"],
+        [info["tensors"]["sha256"]],
+    ]
+    if not all(
+        isinstance(texts, list) and texts and all(isinstance(t, str) for t in texts) for texts in listed
+    ):
         return "names, templates and what is said of the backbone are to be texts"
     return None
 

@@ -93,7 +93,10 @@ def process(
     paths = [os.path.abspath(path) for path in pictures] if ray is not None else list(pictures)
     prepare_folder(folder, paths, work, shard, overwrite)
     shards = [
-        Shard(str(folder.resolve() / f"part-{start // shard:05d}.{work.kind}"), tuple(paths[start : start + shard]))
+        Shard(
+            str(folder.resolve() / f"part-{start // shard:05d}.{work.kind}"),
+            tuple(paths[start : start + shard]),
+        )
         for start in range(0, len(paths), shard)
     ]
     todo = [part for part in shards if not Path(part.path).exists()]
@@ -111,7 +114,9 @@ def prepare_folder(folder: Path, paths: Sequence[str], work: Work, shard: int, o
     """Writes the file of facts, or checks that it says the same."""
     from vlprompt.training.checkpoints import write_atomically
 
-    names = hashlib.sha256("\n".join(map(os.path.abspath, paths)).encode(errors="surrogateescape")).hexdigest()
+    names = hashlib.sha256(
+        "\n".join(map(os.path.abspath, paths)).encode(errors="surrogateescape")
+    ).hexdigest()
     facts = {"format": 1} | work.facts() | {"pictures": len(paths), "shard": shard, "paths": names}
     file = folder / f"{work.name}.json"
     try:
@@ -123,7 +128,9 @@ def prepare_folder(folder: Path, paths: Sequence[str], work: Work, shard: int, o
             held = json.loads(file.read_text(encoding="utf-8"))
             other = [name for name, value in facts.items() if held.get(name) != value]
             if other:
-                raise RunError(f"{folder}: what it holds differs in {', '.join(other)}: choose another folder or --overwrite")
+                raise RunError(
+                    f"{folder}: what it holds differs in {', '.join(other)}: choose another folder or --overwrite"
+                )
             return
         elif any(folder.glob("part-*")):
             raise RunError(f"{folder}: holds shards of something else: choose another folder or --overwrite")
@@ -160,9 +167,13 @@ def spread(shards: Sequence[Shard], work: Work, address: str, cpus: float, gpus:
     found = ray.cluster_resources()
     slots = int(found.get("GPU", 0) / gpus if gpus else found.get("CPU", 1) / max(cpus, 0.01))
     done = held.map_batches(
-        Worker, fn_constructor_kwargs={"work": work.located()}, batch_size=1, num_cpus=cpus, num_gpus=gpus,
+        Worker,
+        fn_constructor_kwargs={"work": work.located()},
+        batch_size=1,
+        num_cpus=cpus,
+        num_gpus=gpus,
         compute=ray_data.ActorPoolStrategy(min_size=1, max_size=min(max(1, slots), len(rows))),
-    )  # fmt: skip
+    )
     for row in done.iter_rows():
         yield Shard(str(row["path"]), tuple(json.loads(row["pictures"])), int(row["errors"]))
 
@@ -176,7 +187,9 @@ class Worker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         pairs = zip(batch["path"], batch["pictures"], strict=True)
-        return batch | {"errors": [write_shard(Shard(str(p), tuple(json.loads(q))), self.work).errors for p, q in pairs]}
+        return batch | {
+            "errors": [write_shard(Shard(str(p), tuple(json.loads(q))), self.work).errors for p, q in pairs]
+        }
 
 
 def parquet() -> tuple[Any, Any]:

@@ -37,8 +37,16 @@ _ABSOLUTE = re.compile(r"[/\\~]|[A-Za-z]:[/\\]")
 _DETAIL = re.compile(r" \(|: |; |, for example ")  # behind these, notices name files
 
 
-def push(run: str | Path, repo_id: str, *, private: bool = False, revision: str | None = None,
-         overwrite: bool = False, with_log: bool = False, license: str | None = None) -> str:
+def push(
+    run: str | Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    overwrite: bool = False,
+    with_log: bool = False,
+    license: str | None = None,
+) -> str:
     """Sends a finished run to the hub as one commit; gives its address there.
 
     repo_id: "owner/name", made if it is not there. private: only its owner sees it. revision: a branch, made if
@@ -60,9 +68,11 @@ def push(run: str | Path, repo_id: str, *, private: bool = False, revision: str 
         if revision is not None:
             hub.create_branch(repo_id, branch=revision, exist_ok=True)
         done = hub.create_commit(
-            repo_id, [CommitOperationAdd(name, data) for name, data in files.items()],
-            commit_message="Run of vlprompt", revision=revision,
-        )  # fmt: skip
+            repo_id,
+            [CommitOperationAdd(name, data) for name, data in files.items()],
+            commit_message="Run of vlprompt",
+            revision=revision,
+        )
     return str(done.commit_url).partition("/commit/")[0]
 
 
@@ -116,9 +126,11 @@ def fetch_run(repo_id: str, revision: str | None = None) -> Path:
     check_id(name)
     offline = "connect once, or give a local folder"
     with plain_errors(name, RunError, offline=offline):
-        folder = Path(snapshot_download(
-            name, revision=revision, allow_patterns=[INFO, TENSORS, CARD, LOG], library_name="vlprompt"
-        ))  # fmt: skip
+        folder = Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=[INFO, TENSORS, CARD, LOG], library_name="vlprompt"
+            )
+        )
     if not (folder / INFO).is_file():
         raise RunError(f'"{name}" on the hub is no run of vlprompt: there is no {INFO} in it')
     info, _ = read_whole(folder)
@@ -146,12 +158,15 @@ def read_whole(folder: Path) -> tuple[dict[str, Any], bytes]:
         raise RunError(f"{folder / INFO}: damaged ({error})") from error
 
 
-def shared_files(folder: Path, repo_id: str, *, with_log: bool = False, license: str | None = None
-                 ) -> dict[str, bytes]:
+def shared_files(
+    folder: Path, repo_id: str, *, with_log: bool = False, license: str | None = None
+) -> dict[str, bytes]:
     """What `push` sends, by name."""
     info, data = read_whole(folder)
     told = shareable(info)
-    page = f"---\n{hub_metadata(told, _hub_id(told['backbone']['source']), license)}---\n\n{card(told, repo_id)}"
+    page = (
+        f"---\n{hub_metadata(told, _hub_id(told['backbone']['source']), license)}---\n\n{card(told, repo_id)}"
+    )
     files = {TENSORS: data, CARD: page.encode()}
     if with_log and (folder / LOG).is_file():
         files[LOG] = (folder / LOG).read_bytes()
@@ -203,9 +218,13 @@ def _push_errors(repo_id: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         if status == 409:
-            raise RunError(f'"{repo_id}" exists already on the hub: --overwrite adds a commit to it') from error
+            raise RunError(
+                f'"{repo_id}" exists already on the hub: --overwrite adds a commit to it'
+            ) from error
         if status in (401, 403, 404):
-            raise RunError(f'the hub does not let this token write to "{repo_id}": another name, or {LOGIN}') from error
+            raise RunError(
+                f'the hub does not let this token write to "{repo_id}": another name, or {LOGIN}'
+            ) from error
         raise RunError(f'cannot push "{repo_id}" to the hub: {_first_line(error)}') from error
     except Exception as error:  # of the HTTP library below
         raise RunError(f'cannot push "{repo_id}" to the hub: {_first_line(error)}') from error

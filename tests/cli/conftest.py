@@ -74,6 +74,15 @@ def trained(pictures: Path, backbone: str, tmp_path_factory: pytest.TempPathFact
     from vlprompt.fitting import fit
 
     folder = tmp_path_factory.mktemp("runs") / "x"
-    fit(pictures, "coop+lamm", shots=2, backbone=backbone, out=folder, options={"context_tokens": 2},
-        train={"epochs": 3, "batch": 4, "views": 2}, cache=False, command="vlprompt fit fruit")  # fmt: skip
+    fit(
+        pictures,
+        "coop+lamm",
+        shots=2,
+        backbone=backbone,
+        out=folder,
+        options={"context_tokens": 2},
+        train={"epochs": 3, "batch": 4, "views": 2},
+        cache=False,
+        command="vlprompt fit fruit",
+    )
     return folder

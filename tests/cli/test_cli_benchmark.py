@@ -23,7 +23,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("oxford_pets", "dtd", "eurosat", "caltech101"):
         write(place / find(name).folder, tree(name))
     for name in ("imagenet", *TRANSFER["domain_generalization"]):
-        write(place / find(name).folder, imagenet_tree(name, 2 if name in ("imagenet_a", "imagenet_r") else 4))
+        write(
+            place / find(name).folder, imagenet_tree(name, 2 if name in ("imagenet_a", "imagenet_r") else 4)
+        )
     return place
 
 
@@ -32,8 +34,21 @@ def records(path: Path) -> list[dict]:
 
 
 def test_fit_by_name(vlprompt, root, backbone, tmp_path):
-    said = vlprompt("fit", "oxford_pets", "--root", root, "-b", backbone, "--method", "coop", "--out", tmp_path / "run",
-                    "--context-tokens", "2", *QUICK)  # fmt: skip
+    said = vlprompt(
+        "fit",
+        "oxford_pets",
+        "--root",
+        root,
+        "-b",
+        backbone,
+        "--method",
+        "coop",
+        "--out",
+        tmp_path / "run",
+        "--context-tokens",
+        "2",
+        *QUICK,
+    )
     assert said.code == 0, said.err
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     assert info["data"]["name"] == "oxford_pets" and info["class_names"] == ["abyssinian", "great pyrenees"]
@@ -46,27 +61,59 @@ def test_fit_by_name(vlprompt, root, backbone, tmp_path):
 
 def test_several_data_sets_in_one_command(vlprompt, root, backbone, tmp_path):
     out = tmp_path / "records.jsonl"
-    said = vlprompt("protocol", "base-to-new", "oxford_pets,dtd", "--root", root, "-b", backbone, "--method", "zeroshot",
-                    "--seeds", "1,2", "--out", out, "--runs", tmp_path / "runs", *QUICK[2:])  # fmt: skip
+    said = vlprompt(
+        "protocol",
+        "base-to-new",
+        "oxford_pets,dtd",
+        "--root",
+        root,
+        "-b",
+        backbone,
+        "--method",
+        "zeroshot",
+        "--seeds",
+        "1,2",
+        "--out",
+        out,
+        "--runs",
+        tmp_path / "runs",
+        *QUICK[2:],
+    )
     assert said.code == 0, said.err
     assert [(r["data"], r["seed"], r["split"]) for r in records(out)] == [
         (name, seed, "given") for name in ("oxford_pets", "dtd") for seed in (1, 2)
     ]
     assert (tmp_path / "runs" / "base_to_new" / "dtd" / "zeroshot" / "seed1" / "run.json").is_file()
-    assert records(out)[0]["base"] == records(out)[0]["zero_shot"]["base"]  # zero-shot says the data set's own template
+    assert (
+        records(out)[0]["base"] == records(out)[0]["zero_shot"]["base"]
+    )  # zero-shot says the data set's own template
     said = vlprompt("table", out, "--paper", "maple", "--format", "md")
     assert said.code == 0 and "†" in said.out and "(-" not in said.out
-    said = vlprompt("protocol", "few_shot", "all", "--root", root, "-b", backbone, "--method", "zeroshot", "--out", out)
+    said = vlprompt(
+        "protocol", "few_shot", "all", "--root", root, "-b", backbone, "--method", "zeroshot", "--out", out
+    )
     assert said.code == 1 and "StanfordCars" in said.err  # before anything is run
 
 
 def test_cross_dataset_from_imagenet(vlprompt, root, backbone, tmp_path):
     out = tmp_path / "records.jsonl"
     common = ("--root", root, "-b", backbone, "--method", "zeroshot", "--seeds", "1", "--out", out, *QUICK)
-    said = vlprompt("protocol", "cross_dataset", "--source", "imagenet", "--targets", "dtd,eurosat", "--target", "caltech101", *common)
+    said = vlprompt(
+        "protocol",
+        "cross_dataset",
+        "--source",
+        "imagenet",
+        "--targets",
+        "dtd,eurosat",
+        "--target",
+        "caltech101",
+        *common,
+    )
     assert said.code == 0, said.err
     (record,) = records(out)
-    assert record["data"] == "imagenet" and {"source", "caltech101", "dtd", "eurosat", "average"} <= set(record)
+    assert record["data"] == "imagenet" and {"source", "caltech101", "dtd", "eurosat", "average"} <= set(
+        record
+    )
     assert record["target_splits"] == {"caltech101": "given", "dtd": "given", "eurosat": "given"}
     said = vlprompt("protocol", "cross_dataset", "imagenet", *common)  # without targets: the papers' ten
     assert said.code == 1 and "StanfordCars" in said.err
@@ -78,8 +125,22 @@ def test_cross_dataset_from_imagenet(vlprompt, root, backbone, tmp_path):
 
 def test_domain_generalization_from_imagenet(vlprompt, root, backbone, tmp_path):
     out = tmp_path / "records.jsonl"
-    said = vlprompt("protocol", "domain_generalization", "--root", root, "-b", backbone, "--method", "zeroshot", "--seeds", "1",
-                    "--no-probe", "--out", out, *QUICK)  # fmt: skip
+    said = vlprompt(
+        "protocol",
+        "domain_generalization",
+        "--root",
+        root,
+        "-b",
+        backbone,
+        "--method",
+        "zeroshot",
+        "--seeds",
+        "1",
+        "--no-probe",
+        "--out",
+        out,
+        *QUICK,
+    )
     assert said.code == 0, said.err
     (record,) = records(out)
     assert set(record["target_splits"]) == set(TRANSFER["domain_generalization"])
@@ -99,7 +160,10 @@ out = {json.dumps(str(tmp_path / "results.jsonl"))}
 """)
     said = vlprompt("sweep", grid, "--root", root)
     assert said.code == 0, said.err
-    assert {(r["data"], r["split"]) for r in records(tmp_path / "results.jsonl")} == {("oxford_pets", "given"), ("dtd", "given")}
+    assert {(r["data"], r["split"]) for r in records(tmp_path / "results.jsonl")} == {
+        ("oxford_pets", "given"),
+        ("dtd", "given"),
+    }
     assert "0 done now, 2 before" in vlprompt("sweep", grid, "--root", root).out
     said = vlprompt("sweep", grid.rename(tmp_path / "other.toml"), "--dry-run", "--root", root)
     assert said.out.count("done") == 2

@@ -40,17 +40,42 @@ def test_check_without_a_name(vlprompt):
 def test_import(vlprompt, backbone, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("cat\ngolden retriever\n")
-    torch.save({"state_dict": {"ctx": torch.randn(4, 64), "token_suffix": torch.zeros(2, 72, 64)}, "epoch": 50},
-               tmp_path / "model.pth.tar-50")
-    said = vlprompt("import", str(tmp_path / "model.pth.tar-50"), "--method", "coop", "--classes", str(names),
-                    "--backbone", backbone, "--out", str(tmp_path / "run"), "--set", "name_position=front")  # fmt: skip
+    torch.save(
+        {"state_dict": {"ctx": torch.randn(4, 64), "token_suffix": torch.zeros(2, 72, 64)}, "epoch": 50},
+        tmp_path / "model.pth.tar-50",
+    )
+    said = vlprompt(
+        "import",
+        str(tmp_path / "model.pth.tar-50"),
+        "--method",
+        "coop",
+        "--classes",
+        str(names),
+        "--backbone",
+        backbone,
+        "--out",
+        str(tmp_path / "run"),
+        "--set",
+        "name_position=front",
+    )
     assert said.code == 0, said.err
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     assert info["options"]["context_tokens"] == 4 and info["options"]["name_position"] == "front"
-    again = ("import", str(tmp_path / "model.pth.tar-50"), "--classes", str(names), "--backbone", backbone, "--out",
-             str(tmp_path / "run"))  # fmt: skip
+    again = (
+        "import",
+        str(tmp_path / "model.pth.tar-50"),
+        "--classes",
+        str(names),
+        "--backbone",
+        backbone,
+        "--out",
+        str(tmp_path / "run"),
+    )
     said = vlprompt(*again)
-    assert said.code == 1 and "holds a finished run: choose another folder or overwrite it (--overwrite)" in said.err
+    assert (
+        said.code == 1
+        and "holds a finished run: choose another folder or overwrite it (--overwrite)" in said.err
+    )
     said = vlprompt(*again, "--overwrite")
     assert said.code == 0, said.err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["options"]["name_position"] == "end"
@@ -61,8 +86,22 @@ def test_import(vlprompt, backbone, tmp_path):
 
 
 def test_protocols_with_arguments_of_their_own(vlprompt, backbone, pictures, tmp_path):
-    common = ("--backbone", backbone, "--shots", "2", "--seeds", "1", "--method", "coop+lamm", "--epochs", "1",
-              "--views", "center", "--out", str(tmp_path / "records.jsonl"))  # fmt: skip
+    common = (
+        "--backbone",
+        backbone,
+        "--shots",
+        "2",
+        "--seeds",
+        "1",
+        "--method",
+        "coop+lamm",
+        "--epochs",
+        "1",
+        "--views",
+        "center",
+        "--out",
+        str(tmp_path / "records.jsonl"),
+    )
     said = vlprompt("protocol", "class_incremental", str(pictures), "--sessions", "2", *common)
     assert said.code == 0, said.err
     said = vlprompt("protocol", "cross_dataset", str(pictures), "--target", f"other={pictures}", *common)

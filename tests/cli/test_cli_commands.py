@@ -5,22 +5,68 @@ import json
 
 def test_protocol_appends_records_and_table_shows_them(vlprompt, pictures, backbone, tmp_path):
     file = tmp_path / "deep" / "results.jsonl"
-    words = ("protocol", "few-shot", pictures, "--method", "zeroshot,coop,lamm", "--seeds", "1,2", "--shots", 2,
-             "--epochs", 1, "--context-tokens", 2, "--views", "center", "--backbone", backbone, "--out", file, "--no-probe")  # fmt: skip
+    words = (
+        "protocol",
+        "few-shot",
+        pictures,
+        "--method",
+        "zeroshot,coop,lamm",
+        "--seeds",
+        "1,2",
+        "--shots",
+        2,
+        "--epochs",
+        1,
+        "--context-tokens",
+        2,
+        "--views",
+        "center",
+        "--backbone",
+        backbone,
+        "--out",
+        file,
+        "--no-probe",
+    )
     said = vlprompt(*words)
     assert said.code == 0, said.err
     assert "few_shot" in said.out
     records = [json.loads(line) for line in file.read_text().splitlines()]
     assert [(r["method"], r["seed"]) for r in records] == [
-        ("zeroshot", 1), ("zeroshot", 2), ("coop", 1), ("coop", 2), ("lamm", 1), ("lamm", 2)
-    ]  # fmt: skip
-    said = vlprompt("protocol", "base_to_new", pictures, "-m", "coop", "--seeds", "1", "-k", 2, "--epochs", 1,
-                    "--views", "center", "-b", backbone, "-o", file)  # fmt: skip
+        ("zeroshot", 1),
+        ("zeroshot", 2),
+        ("coop", 1),
+        ("coop", 2),
+        ("lamm", 1),
+        ("lamm", 2),
+    ]
+    said = vlprompt(
+        "protocol",
+        "base_to_new",
+        pictures,
+        "-m",
+        "coop",
+        "--seeds",
+        "1",
+        "-k",
+        2,
+        "--epochs",
+        1,
+        "--views",
+        "center",
+        "-b",
+        backbone,
+        "-o",
+        file,
+    )
     assert said.code == 0, said.err
     assert "HM" in said.out
     text = vlprompt("table", file, "--format", "md", "--protocol", "few_shot").out
     assert text.splitlines()[0].startswith("| method | seeds | accuracy |")
-    assert [line.split("|")[1].strip() for line in text.splitlines()[2:] if "|" in line] == ["zero-shot", "coop", "lamm"]
+    assert [line.split("|")[1].strip() for line in text.splitlines()[2:] if "|" in line] == [
+        "zero-shot",
+        "coop",
+        "lamm",
+    ]
     assert "the linear probe was not run" in text
     assert "base_to_new" in vlprompt("table", file).out
     assert vlprompt("table", file, "--format", "csv").out.startswith("protocol,data,backbone")
@@ -28,8 +74,25 @@ def test_protocol_appends_records_and_table_shows_them(vlprompt, pictures, backb
 
 def test_a_linear_probe_is_added_for_comparison(vlprompt, pictures, backbone, tmp_path):
     file = tmp_path / "results.jsonl"
-    words = ("protocol", "few_shot", pictures, "-m", "coop", "--seeds", "1", "-k", 2, "--epochs", 1, "--views", "center",
-             "-b", backbone, "-o", file)  # fmt: skip
+    words = (
+        "protocol",
+        "few_shot",
+        pictures,
+        "-m",
+        "coop",
+        "--seeds",
+        "1",
+        "-k",
+        2,
+        "--epochs",
+        1,
+        "--views",
+        "center",
+        "-b",
+        backbone,
+        "-o",
+        file,
+    )
     said = vlprompt(*words)
     assert said.code == 0, said.err
     assert "linear_probe is added for comparison; --no-probe leaves it out" in said.err
@@ -46,17 +109,36 @@ def test_a_method_that_cannot_take_part_is_left_out(vlprompt, pictures, backbone
     common = ("--seeds", "1", "-k", 2, "--epochs", 1, "--views", "center", "-b", backbone, "-o", file)
     said = vlprompt("protocol", "base_to_new", pictures, "--method", "coop,linear_probe,zeroshot", *common)
     assert said.code == 0, said.err
-    assert said.err.index("linear_probe: not under base_to_new, because it knows only") < said.err.index("coop")
+    assert said.err.index("linear_probe: not under base_to_new, because it knows only") < said.err.index(
+        "coop"
+    )
     assert [json.loads(line)["method"] for line in file.read_text().splitlines()] == ["coop", "zeroshot"]
-    said = vlprompt("protocol", "class_incremental", pictures, "-m", "coop", "--class-specific", "--sessions", 2, *common)
+    said = vlprompt(
+        "protocol", "class_incremental", pictures, "-m", "coop", "--class-specific", "--sessions", 2, *common
+    )
     assert said.code == 2 and "takes no further classes" in said.err
     assert len(file.read_text().splitlines()) == 2
 
 
 def test_runs_of_other_settings_have_rows_of_their_own(vlprompt, pictures, backbone, tmp_path):
     file = tmp_path / "mix.jsonl"
-    words = ("protocol", "class_incremental", pictures, "-m", "coop", "-k", 2, "--views", "center", "-b", backbone, "-o", file,
-             "--sessions", 2)  # fmt: skip
+    words = (
+        "protocol",
+        "class_incremental",
+        pictures,
+        "-m",
+        "coop",
+        "-k",
+        2,
+        "--views",
+        "center",
+        "-b",
+        backbone,
+        "-o",
+        file,
+        "--sessions",
+        2,
+    )
     assert vlprompt(*words, "--seeds", 1, "--epochs", 1).code == 0
     assert vlprompt(*words, "--seeds", 2, "--epochs", 2, "--lr", 0.5).code == 0
     said = vlprompt("table", file, "--format", "md")
@@ -68,8 +150,27 @@ def test_runs_of_other_settings_have_rows_of_their_own(vlprompt, pictures, backb
 
 
 def test_protocol_keeps_runs(vlprompt, pictures, backbone, tmp_path):
-    words = ("protocol", "few_shot", pictures, "-m", "coop", "--seeds", "1", "-k", 1, "--epochs", 1, "--views", "center",
-             "-b", backbone, "-o", tmp_path / "r.jsonl", "--runs", tmp_path / "runs")  # fmt: skip
+    words = (
+        "protocol",
+        "few_shot",
+        pictures,
+        "-m",
+        "coop",
+        "--seeds",
+        "1",
+        "-k",
+        1,
+        "--epochs",
+        1,
+        "--views",
+        "center",
+        "-b",
+        backbone,
+        "-o",
+        tmp_path / "r.jsonl",
+        "--runs",
+        tmp_path / "runs",
+    )
     assert vlprompt(*words).code == 0
     assert (tmp_path / "runs" / "few_shot" / "coop" / "seed1" / "run.json").exists()
     assert "finished already" in vlprompt(*words).err

@@ -16,22 +16,42 @@ WRONG = [
     (["fit", "{pictures}", "--method", "lam"], 2, 'no method "lam": did you mean "lamm"?'),
     (["fit", "{pictures}", "--method", "coop+maple"], 2, 'no method "coop+maple"'),
     (["fit", "{pictures}", "--recipe", "mapel"], 2, 'no recipe "mapel": did you mean "maple"?'),
-    (["fit", "{pictures}", "--contxt-tokens", "3"], 2, "no option --contxt-tokens: did you mean --context-tokens?"),
+    (
+        ["fit", "{pictures}", "--contxt-tokens", "3"],
+        2,
+        "no option --contxt-tokens: did you mean --context-tokens?",
+    ),
     (["fit", "{pictures}", "--epoch", "3"], 2, "did you mean --epochs?"),
-    (["fit", "{pictures}", "--method", "coop", "--label-tokens", "3"], 2, "--label-tokens of method coop; it belongs to lamm"),
+    (
+        ["fit", "{pictures}", "--method", "coop", "--label-tokens", "3"],
+        2,
+        "--label-tokens of method coop; it belongs to lamm",
+    ),
     (["eval", "{run}", "--splitt", "test"], 2, "did you mean --split?"),
-    (["fit", "{pictures}", "--method", "coop", "--context-tokens", "0"], 2, "context_tokens is 0: expected at least 1"),
+    (
+        ["fit", "{pictures}", "--method", "coop", "--context-tokens", "0"],
+        2,
+        "context_tokens is 0: expected at least 1",
+    ),
     (["fit", "{pictures}", "--context-tokens", "many"], 2, "--context-tokens"),
     (["fit", "{pictures}", "--shots", "-3"], 2, "--shots"),
-    (["fit", "{pictures}", "--optimizer", "adam"], 2, 'optimizer is \'adam\': did you mean "adamw"?'),
+    (["fit", "{pictures}", "--optimizer", "adam"], 2, "optimizer is 'adam': did you mean \"adamw\"?"),
     (["fit", "{pictures}", "--views", "none"], 2, "expected a number from 1 on"),
     (["fit", "{pictures}", "--backbone", "embeded"], 2, 'no backbone "embeded": did you mean "embedded"?'),
     (["fit", "{pictures}", "--backbone", "{pictures}"], 1, "neither config.json"),
     (["fit", "{pictures}", "--backbone", "{backbone}", "--device", "cpus"], 2, 'no device "cpus"'),
-    (["fit", "{pictures}", "--backbone", "{backbone}", "--precision", "fp16", "--device", "cpu"], 2, "fp16 is not for CPUs"),
+    (
+        ["fit", "{pictures}", "--backbone", "{backbone}", "--precision", "fp16", "--device", "cpu"],
+        2,
+        "fp16 is not for CPUs",
+    ),
     (["fit", "{pictures}", "--backbone", "{backbone}", "--template", "a photo"], 2, "{{}}"),
     (["fit", "{pictures}", "--domain", "sketch"], 1, 'no domain "sketch"'),
-    (["fit", "{pictures}", "--backbone", "{backbone}", "--out", "{file}/x", "--epochs", "1"], 1, "cannot be written"),
+    (
+        ["fit", "{pictures}", "--backbone", "{backbone}", "--out", "{file}/x", "--epochs", "1"],
+        1,
+        "cannot be written",
+    ),
     (["fit", "{file}"], 1, "file.csv: no column of picture paths"),
     (["fit", "{oneclass}"], 1, "only one class"),
     (["eval", "/no/run"], 1, "no such run folder"),
@@ -44,8 +64,16 @@ WRONG = [
     (["predict", "{run}", "{empty}"], 1, "no pictures in this folder"),
     (["predict", "{run}", "{empty}/*.jpg"], 1, "no file matches"),
     (["predict", "{run}", "{archive}"], 1, "photos.zip: is an archive"),
-    (["predict", "{run}", "{pictures}", "{archive}", "--out", "{empty}/x"], 1, "unpack it and give the folder"),
-    (["predict", "{run}", "{pictures}", "/no/a.jpg", "--out", "{empty}/x"], 1, "/no/a.jpg: there is no such file"),
+    (
+        ["predict", "{run}", "{pictures}", "{archive}", "--out", "{empty}/x"],
+        1,
+        "unpack it and give the folder",
+    ),
+    (
+        ["predict", "{run}", "{pictures}", "/no/a.jpg", "--out", "{empty}/x"],
+        1,
+        "/no/a.jpg: there is no such file",
+    ),
     (["embed", "{pictures}", "/no/a.jpg", "--out", "{empty}/x"], 1, "/no/a.jpg: there is no such file"),
     (["embed", "{archive}", "--out", "{empty}/x"], 1, "photos.zip: is an archive"),
     (["predict", "{run}", "a.jpg", "--json", "--csv"], 2, "exclude each other"),
@@ -60,7 +88,7 @@ WRONG = [
     (["cache", "empty"], 2, 'no action "empty"'),
     (["methods", "--backbone", "/no/where"], 2, "no backbone"),
     (["data", "{empty}"], 1, "{empty}"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="session")
@@ -77,12 +105,20 @@ def places(pictures, backbone, trained, tmp_path_factory):
         archive.write(folder / "one" / "only" / "a.png", "only/a.png")
     other = save_huggingface(folder / "other", seed=3)
     return {
-        "pictures": pictures, "backbone": backbone, "run": trained, "file": folder / "file.csv", "empty": folder / "empty",
-        "oneclass": folder / "one", "otherbone": other, "archive": folder / "photos.zip",
-    }  # fmt: skip
+        "pictures": pictures,
+        "backbone": backbone,
+        "run": trained,
+        "file": folder / "file.csv",
+        "empty": folder / "empty",
+        "oneclass": folder / "one",
+        "otherbone": other,
+        "archive": folder / "photos.zip",
+    }
 
 
-@pytest.mark.parametrize(("words", "code", "text"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else None)
+@pytest.mark.parametrize(
+    ("words", "code", "text"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else None
+)
 def test_one_line_and_exit_code(vlprompt, places, words, code, text):
     said = vlprompt("--quiet", *(word.format(**places) for word in words))
     assert said.code == code, said.err
@@ -111,7 +147,9 @@ def test_a_mistake_of_ours_is_one_line_and_a_trace_with_debug(vlprompt, places, 
     words = ["fit", places["pictures"], "-b", places["backbone"], "-o", tmp_path / "x", "-q"]
     said = vlprompt(*words)
     assert said.code == 1
-    assert said.lines == ["vlprompt: unexpected ZeroDivisionError: division by zero (this is a mistake in vlprompt; --debug shows where)"]
+    assert said.lines == [
+        "vlprompt: unexpected ZeroDivisionError: division by zero (this is a mistake in vlprompt; --debug shows where)"
+    ]
     said = vlprompt(*words, "--debug")
     assert said.code == 1
     assert "Traceback" in said.err
@@ -120,11 +158,19 @@ def test_a_mistake_of_ours_is_one_line_and_a_trace_with_debug(vlprompt, places, 
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "/x/run.json"), 1, "/x/run.json: the disk is full: free some space"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/x/run.json"),
+            1,
+            "/x/run.json: the disk is full: free some space",
+        ),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "/x: permission denied"),
         (OptionError("a\n  b"), 2, "a b"),
         (DataError("no pictures"), 1, "no pictures"),
-        (MemoryError(), 1, "out of memory: try a smaller --batch, --accumulate 2 or more, or a smaller --memory"),
+        (
+            MemoryError(),
+            1,
+            "out of memory: try a smaller --batch, --accumulate 2 or more, or a smaller --memory",
+        ),
     ],
 )
 def test_explanations(error, code, text):

@@ -13,8 +13,27 @@ def run_folder(tmp_path_factory):
 
 
 def fitting(pictures, backbone, folder, *more):
-    return ("fit", pictures, "--method", "coop", "--context-tokens", 2, "--shots", 2, "--epochs", 2, "--batch", 3,
-            "--views", 1, "--backbone", backbone, "--out", folder, *more)  # fmt: skip
+    return (
+        "fit",
+        pictures,
+        "--method",
+        "coop",
+        "--context-tokens",
+        2,
+        "--shots",
+        2,
+        "--epochs",
+        2,
+        "--batch",
+        3,
+        "--views",
+        1,
+        "--backbone",
+        backbone,
+        "--out",
+        folder,
+        *more,
+    )
 
 
 def test_fit_shows_zero_shot_beside_what_was_learned(vlprompt, pictures, backbone, run_folder):
@@ -60,7 +79,10 @@ def test_eval_on_pictures_gives_the_recorded_scores(vlprompt, trained, pictures)
     assert found["scores"]["confusions"] == info["scores"]["test"]["confusions"]
     assert found["scores"]["accuracy"] == pytest.approx(info["scores"]["test"]["accuracy"])
     assert found["zero_shot"]["accuracy"] == pytest.approx(info["scores"]["zero_shot"]["accuracy"])
-    assert json.loads(vlprompt("eval", trained, pictures, "--split", "train", "--json").out)["scores"]["count"] == 12
+    assert (
+        json.loads(vlprompt("eval", trained, pictures, "--split", "train", "--json").out)["scores"]["count"]
+        == 12
+    )
 
 
 def test_predict_as_text_json_and_csv(vlprompt, trained, pictures, tmp_path):
@@ -68,10 +90,15 @@ def test_predict_as_text_json_and_csv(vlprompt, trained, pictures, tmp_path):
     said = vlprompt("predict", trained, folder, "--top", 2)
     assert said.code == 0, said.err
     assert said.out.count("%") == 4
-    rows = [json.loads(line) for line in vlprompt("predict", trained, f"{folder}/*.png", "--json").out.splitlines()]
+    rows = [
+        json.loads(line)
+        for line in vlprompt("predict", trained, f"{folder}/*.png", "--json").out.splitlines()
+    ]
     assert [row["path"] for row in rows] == [str(folder / "0.png"), str(folder / "1.png")]
     assert sum(entry["probability"] for entry in rows[0]["top"]) == pytest.approx(1, abs=1e-3)
-    table = list(csv.DictReader(io.StringIO(vlprompt("predict", trained, folder / "0.png", "--csv", "--top", 1).out)))
+    table = list(
+        csv.DictReader(io.StringIO(vlprompt("predict", trained, folder / "0.png", "--csv", "--top", 1).out))
+    )
     assert [row["rank"] for row in table] == ["1"]
     assert table[0]["class"] == rows[0]["top"][0]["class"]
 
@@ -96,7 +123,14 @@ def test_report(vlprompt, trained):
     assert said.code == 0
     page = (trained / "report.html").read_text()
     assert said.out.strip() == f"report: {trained / 'report.html'}"
-    for part in ("CoOp + LAMM on fruit", "zero-shot", "red apple", "vlprompt fit fruit", "context_tokens", "<svg"):
+    for part in (
+        "CoOp + LAMM on fruit",
+        "zero-shot",
+        "red apple",
+        "vlprompt fit fruit",
+        "context_tokens",
+        "<svg",
+    ):
         assert part in page
 
 

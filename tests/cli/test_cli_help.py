@@ -8,7 +8,16 @@ import pytest
 import vlprompt as package
 from vlprompt.cli.main import COMMANDS
 
-HEAVY = ("torch", "matplotlib", "numpy", "transformers", "PIL", "huggingface_hub", "safetensors", "tokenizers")
+HEAVY = (
+    "torch",
+    "matplotlib",
+    "numpy",
+    "transformers",
+    "PIL",
+    "huggingface_hub",
+    "safetensors",
+    "tokenizers",
+)
 
 
 def test_help_imports_nothing_heavy():
@@ -22,7 +31,9 @@ def test_help_imports_nothing_heavy():
 
 
 def test_python_dash_m():
-    done = subprocess.run([sys.executable, "-m", "vlprompt", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "vlprompt", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout == f"vlprompt {package.__version__}\n"
 
 

@@ -14,14 +14,19 @@ from seed_records import base_new, record
 @pytest.fixture
 def results(tmp_path):
     file = tmp_path / "results.jsonl"
-    rows = [base_new(80.0, 60.0, data="caltech101"), base_new(75.0, 70.0, "maple", data="caltech101"),
-            record(accuracy=50.0, macro_f1=40.0, zero_shot=30.0)]  # fmt: skip
+    rows = [
+        base_new(80.0, 60.0, data="caltech101"),
+        base_new(75.0, 70.0, "maple", data="caltech101"),
+        record(accuracy=50.0, macro_f1=40.0, zero_shot=30.0),
+    ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 
 
 def test_plot(vlprompt, results, tmp_path):
-    said = vlprompt("plot", results, "--kind", "base-new", "--method", "maple", "--out", tmp_path / "a" / "plane.svg")
+    said = vlprompt(
+        "plot", results, "--kind", "base-new", "--method", "maple", "--out", tmp_path / "a" / "plane.svg"
+    )
     assert said.code == 0, said.err
     assert "maple" in (tmp_path / "a" / "plane.svg").read_text()
     assert vlprompt("plot", results, "-o", tmp_path / "shots.png").code == 0
@@ -59,7 +64,9 @@ def test_gains_over_a_method(vlprompt, results):
     assert "| maple | new | +10.00 | +11.92 (maple) | yes |" in said.out
     assert "same direction" in vlprompt("table", results, "--over", "zeroshot").out
     assert vlprompt("table", results, "--over", "cop").code == 2
-    rows = list(csv.DictReader(vlprompt("table", results, "--over", "coop", "--format", "csv").out.splitlines()))
+    rows = list(
+        csv.DictReader(vlprompt("table", results, "--over", "coop", "--format", "csv").out.splitlines())
+    )
     (row,) = [row for row in rows if row["method"] == "maple" and row["value"] == "new"]
     assert (float(row["mean"]), row["paper"], row["same_direction"]) == (10.0, "maple", "yes")
     assert float(row["published"]) == pytest.approx(75.14 - 63.22)

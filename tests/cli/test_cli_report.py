@@ -23,16 +23,33 @@ def sure(pictures: Path, backbone: str, tmp_path_factory: pytest.TempPathFactory
     shutil.copytree(pictures, data)
     shutil.copytree(data / "test", data / "val")
     folder = tmp_path_factory.mktemp("runs") / "sure"
-    fit(data, "lamm", shots=2, backbone=backbone, out=folder, train={"epochs": 2, "batch": 4, "views": 1}, cache=False)
+    fit(
+        data,
+        "lamm",
+        shots=2,
+        backbone=backbone,
+        out=folder,
+        train={"epochs": 2, "batch": 4, "views": 1},
+        cache=False,
+    )
     return folder
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     lines = [
-        RECORD | {"method": method, "shots": shots, "seed": seed, "accuracy": 50.0 + shots + seed + 5 * len(method), "zero_shot": 40.0}
-        for method in ("coop", "coop+lamm") for shots in (1, 4) for seed in (1, 2)
-    ]  # fmt: skip
+        RECORD
+        | {
+            "method": method,
+            "shots": shots,
+            "seed": seed,
+            "accuracy": 50.0 + shots + seed + 5 * len(method),
+            "zero_shot": 40.0,
+        }
+        for method in ("coop", "coop+lamm")
+        for shots in (1, 4)
+        for seed in (1, 2)
+    ]
     path = tmp_path / "found.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
@@ -40,13 +57,22 @@ def results(tmp_path: Path) -> Path:
 
 def test_unknown_in_text_json_and_csv(vlprompt, sure, pictures):
     info = json.loads((sure / "run.json").read_text())
-    found = json.loads(vlprompt("predict", sure, pictures / "test", "--json", "--coverage", 0.2).out.splitlines()[0])
+    found = json.loads(
+        vlprompt("predict", sure, pictures / "test", "--json", "--coverage", 0.2).out.splitlines()[0]
+    )
     assert threshold_of(info, 0.2) > threshold_of(info)
-    rows = [json.loads(line) for line in vlprompt("predict", sure, pictures / "test", "--json", "--coverage", 0.2).out.splitlines()]
+    rows = [
+        json.loads(line)
+        for line in vlprompt("predict", sure, pictures / "test", "--json", "--coverage", 0.2).out.splitlines()
+    ]
     assert found["top"][0]["class"] in info["class_names"]
     unsure = [row["top"][0]["probability"] < threshold_of(info, 0.2) for row in rows]
     assert [row["label"] == "unknown" for row in rows] == unsure and any(unsure)
-    table = list(csv.DictReader(io.StringIO(vlprompt("predict", sure, pictures / "test", "--csv", "--coverage", 0.2).out)))
+    table = list(
+        csv.DictReader(
+            io.StringIO(vlprompt("predict", sure, pictures / "test", "--csv", "--coverage", 0.2).out)
+        )
+    )
     assert [row["class"] == "unknown" for row in table if row["rank"] == "1"] == unsure
     text = vlprompt("predict", sure, pictures / "test", "--top", 1, "--coverage", 0.2).out
     assert text.count("unknown") == sum(unsure) and "nearest:" in text
@@ -65,8 +91,24 @@ def test_fit_calibrates_a_finished_run(vlprompt, sure, backbone, tmp_path):
     data = json.loads((sure / "run.json").read_text())["data"]["origin"]["path"]
     folder = tmp_path / "run"
     shutil.copytree(sure, folder)
-    words = ("fit", data, "--method", "lamm", "--shots", 2, "--epochs", 2, "--batch", 4, "--views", 1, "--backbone", backbone,
-             "--out", folder)  # fmt: skip
+    words = (
+        "fit",
+        data,
+        "--method",
+        "lamm",
+        "--shots",
+        2,
+        "--epochs",
+        2,
+        "--batch",
+        4,
+        "--views",
+        1,
+        "--backbone",
+        backbone,
+        "--out",
+        folder,
+    )
     said = vlprompt(*words, "--calibrate")
     assert said.code == 0, said.err
     assert "finished already" in " ".join(said.err.split())
@@ -96,15 +138,25 @@ def test_report_of_results(vlprompt, results):
     path = results.with_name("found-report.html")
     assert said.out.strip() == f"report: {path}"
     page = path.read_text()
-    assert "2 methods on fruit" in page and "Few shots" in page and "<svg" in page and "prefers-color-scheme" in page
+    assert (
+        "2 methods on fruit" in page
+        and "Few shots" in page
+        and "<svg" in page
+        and "prefers-color-scheme" in page
+    )
     assert "coop+lamm is best" in page and "100.5 %" in page  # four shots, mean of two seeds
-    assert {p.name for p in results.with_name("found-report-figures").iterdir()} == {"few_shot.png", "few_shot.svg"}
+    assert {p.name for p in results.with_name("found-report-figures").iterdir()} == {
+        "few_shot.png",
+        "few_shot.svg",
+    }
 
 
 def test_mistakes_are_one_line(vlprompt, sure, results, tmp_path):
     for words, text in (
-        ((tmp_path / "nowhere",), "no such run folder"), ((sure, results), "one run at a time"),
-        ((results, "--quick"), "belong to the report of a run folder"), ((sure, "--data", tmp_path / "gone"), "no such file"),
-    ):  # fmt: skip
+        ((tmp_path / "nowhere",), "no such run folder"),
+        ((sure, results), "one run at a time"),
+        ((results, "--quick"), "belong to the report of a run folder"),
+        ((sure, "--data", tmp_path / "gone"), "no such file"),
+    ):
         said = vlprompt("report", *words)
         assert said.code in (1, 2) and text in said.lines[-1], said.err

@@ -23,8 +23,16 @@ def test_one_pass_gives_the_scores_of_the_protocol(method, small, pictures, back
     place = Place(backbone, tmp_path, tmp_path / "cache", str(pictures), 2)
     record = work(Job("base_to_new", method, 1, place))["record"]
     _, dataset = backbone_and_data(place)
-    (expected,) = base_to_new(dataset, method, load_backbone(backbone), shots=2, seeds=(1,), cache=False,
-                              train=settings.BUDGET[method], recipe=settings.recipe(method))  # fmt: skip
+    (expected,) = base_to_new(
+        dataset,
+        method,
+        load_backbone(backbone),
+        shots=2,
+        seeds=(1,),
+        cache=False,
+        train=settings.BUDGET[method],
+        recipe=settings.recipe(method),
+    )
     for key in ("base", "new", "harmonic_mean", "all", "zero_shot"):
         assert record[key] == pytest.approx(expected[key]), key
 
@@ -61,7 +69,7 @@ def test_demo(vlprompt, pictures, backbone, tmp_path, monkeypatch):
         "vlprompt.demo.run_demo",
         lambda *args, **more: original(*args, **more, methods=("coop", "coop+lamm"), data=str(data), shots=2),
         raising=False,
-    )  # fmt: skip
+    )
     said = vlprompt("demo", "--backbone", backbone, "--out", tmp_path / "out", "--workers", 1)
     assert said.code == 0, said.err
     for word in ("zero-shot", "CoOp + LAMM", "HM", "LAMM on CoOp", "report: "):
@@ -74,7 +82,10 @@ def test_demo(vlprompt, pictures, backbone, tmp_path, monkeypatch):
     assert "CoOp, LAMM and" not in page
     for name in ("accuracy.png", "confusion.png", "curves.png", "runs/coop+lamm-seed1/run.json"):
         assert (out / name).exists()
-    assert vlprompt("predict", out / "runs" / "coop+lamm-seed1", pictures / "test" / "red_apple" / "0.png").code == 0
+    assert (
+        vlprompt("predict", out / "runs" / "coop+lamm-seed1", pictures / "test" / "red_apple" / "0.png").code
+        == 0
+    )
 
 
 def test_a_missing_backbone_ends_the_demo_at_once(vlprompt, tmp_path):

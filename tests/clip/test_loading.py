@@ -98,8 +98,11 @@ def test_the_same_weights_in_every_file(saved: Path, tmp_path: Path) -> None:
 
 def test_fingerprint_sees_everything(folder: Path) -> None:
     seen = {load_backbone(folder).fingerprint}
-    change(folder / "config.json", vision_config=json.loads((folder / "config.json").read_text())["vision_config"]
-           | {"layer_norm_eps": 1e-6})  # fmt: skip
+    change(
+        folder / "config.json",
+        vision_config=json.loads((folder / "config.json").read_text())["vision_config"]
+        | {"layer_norm_eps": 1e-6},
+    )
     seen.add(load_backbone(folder).fingerprint)
     settings = Preprocessing(32, mean=(0.5, 0.5, 0.5)).to_huggingface()
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))

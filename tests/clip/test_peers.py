@@ -77,10 +77,25 @@ HUGGINGFACE: dict[str, dict[str, Any]] = {
 def test_transformers(changes: dict[str, Any], tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     vision_changes = {k: v for k, v in changes.items() if k != "eos_token_id"}
-    text = {"hidden_size": 64, "intermediate_size": 200, "num_hidden_layers": 2, "num_attention_heads": 2,
-            "vocab_size": 49408, "eos_token_id": 49407, "bos_token_id": 49406, **changes}  # fmt: skip
-    vision = {"hidden_size": 128, "intermediate_size": 300, "num_hidden_layers": 2, "num_attention_heads": 2,
-              "image_size": 32, "patch_size": 8, **vision_changes}  # fmt: skip
+    text = {
+        "hidden_size": 64,
+        "intermediate_size": 200,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "vocab_size": 49408,
+        "eos_token_id": 49407,
+        "bos_token_id": 49406,
+        **changes,
+    }
+    vision = {
+        "hidden_size": 128,
+        "intermediate_size": 300,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+        **vision_changes,
+    }
     config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=96)
     model = transformers.CLIPModel(config).eval()
     shake(model)

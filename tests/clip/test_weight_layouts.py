@@ -52,10 +52,16 @@ def test_resnet_50_has_its_published_size() -> None:
     ("resolution", "patch", "width", "layers"), [(224, 32, 768, 12), (224, 14, 1024, 24), (336, 14, 1024, 24)]
 )
 def test_vit_sizes(resolution: int, patch: int, width: int, layers: int) -> None:
-    block = {"attn.in_proj_weight": (3 * width, width), "attn.in_proj_bias": (3 * width,),
-             "attn.out_proj.weight": (width, width), "attn.out_proj.bias": (width,),
-             "mlp.c_fc.weight": (4 * width, width), "mlp.c_fc.bias": (4 * width,),
-             "mlp.c_proj.weight": (width, 4 * width), "mlp.c_proj.bias": (width,)}  # fmt: skip
+    block = {
+        "attn.in_proj_weight": (3 * width, width),
+        "attn.in_proj_bias": (3 * width,),
+        "attn.out_proj.weight": (width, width),
+        "attn.out_proj.bias": (width,),
+        "mlp.c_fc.weight": (4 * width, width),
+        "mlp.c_fc.bias": (4 * width,),
+        "mlp.c_proj.weight": (width, 4 * width),
+        "mlp.c_proj.bias": (width,),
+    }
     block |= {f"{norm}.{part}": (width,) for norm in ("ln_1", "ln_2") for part in ("weight", "bias")}
     shapes: dict[str, tuple[int, ...]] = {
         "class_embedding": (width,),

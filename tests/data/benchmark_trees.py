@@ -14,7 +14,10 @@ SPLITS = ("train", "val", "test")
 PICTURES = {
     "caltech101": ("Faces/image_{:04d}.jpg face", "car_side/image_{:04d}.jpg car_side"),
     "oxford_pets": ("Abyssinian_{}.jpg abyssinian", "great_pyrenees_{}.jpg great_pyrenees"),
-    "stanford_cars": ("cars_train/{:05d}.jpg 2012 Tesla Model S", "cars_test/{:05d}.jpg 2000 AM General Hummer SUV"),
+    "stanford_cars": (
+        "cars_train/{:05d}.jpg 2012 Tesla Model S",
+        "cars_test/{:05d}.jpg 2000 AM General Hummer SUV",
+    ),
     "oxford_flowers": ("image_{:05d}.jpg pink primrose", "image_9{:04d}.jpg hard-leaved pocket orchid"),
     "food101": ("apple_pie/{}.jpg apple_pie", "baby_back_ribs/{}.jpg baby_back_ribs"),
     "sun397": ("a/abbey/sun_{}.jpg abbey", "a/apse/indoor/sun_{}.jpg indoor apse"),
@@ -55,9 +58,11 @@ def imagenet_tree(name: str = "imagenet", classes: int = 4) -> dict[str, bytes |
     entry = find(name)
     keys = [line.split(" ")[0] for line in CLASSNAMES.splitlines()]
     chosen = keys[-classes:]
-    folders = [f"{entry.pictures.path}{str(keys.index(key)) if name == 'imagenetv2' else key}/" for key in chosen]
+    folders = [
+        f"{entry.pictures.path}{str(keys.index(key)) if name == 'imagenetv2' else key}/" for key in chosen
+    ]
     if name == "imagenet":
         folders = [f"images/{part}/{key}/" for part in ("train", "val") for key in chosen]
-    return {f"{folder}{i}.JPEG": png(f"{name}{folder}{i}", format="JPEG") for folder in folders for i in (0, 1)} | {
-        "classnames.txt": CLASSNAMES
-    }
+    return {
+        f"{folder}{i}.JPEG": png(f"{name}{folder}{i}", format="JPEG") for folder in folders for i in (0, 1)
+    } | {"classnames.txt": CLASSNAMES}

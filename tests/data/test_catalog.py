@@ -17,9 +17,12 @@ from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError
 
 NAMES = {
-    "caltech101": ("face", "car side"), "sun397": ("abbey", "indoor apse"), "eurosat": ("Annual Crop Land", "Sea or Lake"),
-    "oxford_pets": ("abyssinian", "great pyrenees"), "ucf101": ("Apply Eye Makeup", "Archery"),
-}  # fmt: skip
+    "caltech101": ("face", "car side"),
+    "sun397": ("abbey", "indoor apse"),
+    "eurosat": ("Annual Crop Land", "Sea or Lake"),
+    "oxford_pets": ("abyssinian", "great pyrenees"),
+    "ucf101": ("Apply Eye Makeup", "Archery"),
+}
 
 
 def counts(dataset) -> dict[str, int]:
@@ -70,7 +73,11 @@ def as_small(monkeypatch):
 
 
 def test_whose_split_it_is(tmp_path, as_small):
-    as_small(caltech101={"train": 4, "val": 4, "test": 4}, eurosat={"train": 4, "val": 4, "test": 4}, fgvc_aircraft={"train": 2, "val": 2, "test": 2})
+    as_small(
+        caltech101={"train": 4, "val": 4, "test": 4},
+        eurosat={"train": 4, "val": 4, "test": 4},
+        fgvc_aircraft={"train": 2, "val": 2, "test": 2},
+    )
     place = write(tmp_path / "caltech-101", tree("caltech101"))
     assert open_catalog("caltech101", tmp_path).split_origin == "papers: split_zhou_Caltech101.json"
     for path in (place, place / "split_zhou_Caltech101.json"):  # told by the file, without the catalog's name
@@ -82,10 +89,14 @@ def test_whose_split_it_is(tmp_path, as_small):
     assert open_catalog("eurosat", tmp_path).split_kind == "drawn"
     write(tmp_path / "fgvc_aircraft", AIRCRAFT)
     assert open_catalog("fgvc_aircraft", tmp_path).split_kind == "papers"  # its own lists are what papers use
-    write(tmp_path / "food-101", {
-        **{f"images/{c}/{i}.jpg": png(f"{c}{i}") for c in ("apple_pie", "sushi") for i in range(2)},
-        "meta/train.txt": "apple_pie/0\nsushi/0\n", "meta/test.txt": "apple_pie/1\nsushi/1\n",
-    })  # fmt: skip
+    write(
+        tmp_path / "food-101",
+        {
+            **{f"images/{c}/{i}.jpg": png(f"{c}{i}") for c in ("apple_pie", "sushi") for i in range(2)},
+            "meta/train.txt": "apple_pie/0\nsushi/0\n",
+            "meta/test.txt": "apple_pie/1\nsushi/1\n",
+        },
+    )
     assert open_catalog("food101", tmp_path).split_origin == "given: the official split"
 
 
@@ -101,7 +112,12 @@ def test_archives(tmp_path, name, inside):
 
 @pytest.mark.parametrize(
     ("name", "folder"),
-    [("caltech101", "caltech101/caltech-101"), ("food101", "food101"), ("dtd", "dtd/dtd"), ("oxford_flowers", "flowers-102")],
+    [
+        ("caltech101", "caltech101/caltech-101"),
+        ("food101", "food101"),
+        ("dtd", "dtd/dtd"),
+        ("oxford_flowers", "flowers-102"),
+    ],
 )
 def test_other_folders_of_mirrors(tmp_path, name, folder):
     files = tree(name)
@@ -129,23 +145,40 @@ def test_class_folders_without_the_split_file(tmp_path, name):
 
 
 def test_official_splits(tmp_path):
-    write(tmp_path / "food-101", {
-        **{f"images/{c}/{i}.jpg": png(f"{c}{i}") for c in ("apple_pie", "sushi") for i in range(3)},
-        "meta/train.txt": "apple_pie/0\napple_pie/1\nsushi/0\n", "meta/test.txt": "apple_pie/2\nsushi/1\nsushi/2\n",
-    })  # fmt: skip
+    write(
+        tmp_path / "food-101",
+        {
+            **{f"images/{c}/{i}.jpg": png(f"{c}{i}") for c in ("apple_pie", "sushi") for i in range(3)},
+            "meta/train.txt": "apple_pie/0\napple_pie/1\nsushi/0\n",
+            "meta/test.txt": "apple_pie/2\nsushi/1\nsushi/2\n",
+        },
+    )
     food = open_catalog("food101", tmp_path)
     assert counts(food) == {"train": 3, "test": 3} and food.class_names == ("apple pie", "sushi")
-    write(tmp_path / "oxford-iiit-pet", {
-        **{f"images/{c}_{i}.jpg": png(f"{c}{i}") for c in ("Abyssinian", "great_pyrenees") for i in (1, 2)},
-        "annotations/trainval.txt": "Abyssinian_1 1 1 1\ngreat_pyrenees_1 2 2 1\n",
-        "annotations/test.txt": "# a remark\nAbyssinian_2 1 1 1\ngreat_pyrenees_2 2 2 1\n",
-    })  # fmt: skip
+    write(
+        tmp_path / "oxford-iiit-pet",
+        {
+            **{
+                f"images/{c}_{i}.jpg": png(f"{c}{i}")
+                for c in ("Abyssinian", "great_pyrenees")
+                for i in (1, 2)
+            },
+            "annotations/trainval.txt": "Abyssinian_1 1 1 1\ngreat_pyrenees_1 2 2 1\n",
+            "annotations/test.txt": "# a remark\nAbyssinian_2 1 1 1\ngreat_pyrenees_2 2 2 1\n",
+        },
+    )
     pets = open_catalog("oxford_pets", tmp_path)
     assert counts(pets) == {"train": 2, "test": 2} and pets.class_names == ("abyssinian", "great pyrenees")
-    write(tmp_path / "dtd", {
-        **{f"images/{c}/{c}_{i}.jpg": png(f"{c}{i}") for c in ("banded", "woven") for i in (1, 2, 3)},
-        **{f"labels/{s}1.txt": f"banded/banded_{i}.jpg\nwoven/woven_{i}.jpg\n" for i, s in enumerate(SPLITS, 1)},
-    })  # fmt: skip
+    write(
+        tmp_path / "dtd",
+        {
+            **{f"images/{c}/{c}_{i}.jpg": png(f"{c}{i}") for c in ("banded", "woven") for i in (1, 2, 3)},
+            **{
+                f"labels/{s}1.txt": f"banded/banded_{i}.jpg\nwoven/woven_{i}.jpg\n"
+                for i, s in enumerate(SPLITS, 1)
+            },
+        },
+    )
     assert counts(open_catalog("dtd", tmp_path)) == {"train": 2, "val": 2, "test": 2}
 
 
@@ -162,7 +195,10 @@ def test_what_cannot_be_told_without_the_split_file(tmp_path):
 
 AIRCRAFT = {
     "variants.txt": "707-320\nBoeing 717\n",
-    **{f"images_variant_{split}.txt": f"000{i} Boeing 717\n001{i} 707-320\n" for i, split in enumerate(SPLITS)},
+    **{
+        f"images_variant_{split}.txt": f"000{i} Boeing 717\n001{i} 707-320\n"
+        for i, split in enumerate(SPLITS)
+    },
     **{f"images/00{c}{i}.jpg": png(f"{c}{i}") for c in (0, 1) for i in range(3)},
 }
 
@@ -172,7 +208,10 @@ def test_aircraft(tmp_path, folder):
     write(tmp_path / folder, AIRCRAFT)
     dataset = open_catalog("fgvc_aircraft", tmp_path)
     assert dataset.class_names == ("707-320", "Boeing 717")
-    assert [(item.path.rpartition("/")[2], item.label) for item in dataset.items("val")] == [("0001.jpg", 1), ("0011.jpg", 0)]
+    assert [(item.path.rpartition("/")[2], item.label) for item in dataset.items("val")] == [
+        ("0001.jpg", 1),
+        ("0011.jpg", 0),
+    ]
     (tmp_path / folder / "images_variant_val.txt").unlink()
     with pytest.raises(DataError, match=r"images_variant_val.txt is missing"):
         open_catalog("fgvc_aircraft", tmp_path)
@@ -184,7 +223,12 @@ KEYS = [line.split(" ")[0] for line in CLASSNAMES.splitlines()]
 
 @pytest.mark.parametrize("pictures", ["images/", "", "ILSVRC/Data/CLS-LOC/"])
 def test_imagenet(tmp_path, pictures):
-    files = {f"{pictures}{part}/{key}/{i}.JPEG": png(f"{part}{key}{i}") for part in ("train", "val") for key in KEYS for i in (0, 1)}
+    files = {
+        f"{pictures}{part}/{key}/{i}.JPEG": png(f"{part}{key}{i}")
+        for part in ("train", "val")
+        for key in KEYS
+        for i in (0, 1)
+    }
     write(tmp_path / "imagenet", files | {"classnames.txt": CLASSNAMES})
     dataset = open_catalog("imagenet", tmp_path)
     assert counts(dataset) == {"train": 8, "test": 8}
@@ -197,7 +241,9 @@ def test_imagenet(tmp_path, pictures):
 
 
 def test_imagenet_validation_pictures_without_folders(tmp_path):
-    files = {f"images/train/{key}/0.JPEG": png(key) for key in KEYS} | {"images/val/ILSVRC2012_val_00000001.JPEG": png(1)}
+    files = {f"images/train/{key}/0.JPEG": png(key) for key in KEYS} | {
+        "images/val/ILSVRC2012_val_00000001.JPEG": png(1)
+    }
     write(tmp_path / "imagenet", files | {"classnames.txt": CLASSNAMES})
     with pytest.raises(DataError, match="sort them"):
         open_catalog("imagenet", tmp_path)
@@ -209,7 +255,10 @@ def test_variants_of_imagenet(tmp_path, name, beside):
     entry = find(name)
     some = KEYS if name in ("imagenetv2", "imagenet_sketch") else [KEYS[1], KEYS[3]]
     folders = [str(KEYS.index(key)) for key in some] if name == "imagenetv2" else some
-    write(tmp_path / entry.folder, {f"{entry.pictures.path}{f}/{i}.jpg": png(f"{f}{i}") for f in folders for i in (0, 1)})
+    write(
+        tmp_path / entry.folder,
+        {f"{entry.pictures.path}{f}/{i}.jpg": png(f"{f}{i}") for f in folders for i in (0, 1)},
+    )
     write(tmp_path / ("imagenet" if beside else entry.folder), {"classnames.txt": CLASSNAMES})
     write(tmp_path / entry.folder, {f"{entry.pictures.path}README.txt": "about"})
     dataset = open_catalog(name, tmp_path)
@@ -220,22 +269,36 @@ def test_variants_of_imagenet(tmp_path, name, beside):
 
 def test_check_counts_what_is_there_and_names_what_is_not(tmp_path):
     names = ("2012 Tesla Model S", "2000 AM General Hummer SUV")
-    split = {part: [[f"cars_{'test' if part == 'test' else 'train'}/{part}{i}.jpg", i, name] for i, name in enumerate(names)]
-             for part in SPLITS}  # fmt: skip
+    split = {
+        part: [
+            [f"cars_{'test' if part == 'test' else 'train'}/{part}{i}.jpg", i, name]
+            for i, name in enumerate(names)
+        ]
+        for part in SPLITS
+    }
     cars = {f"cars_train/{part}{i}.jpg": png(f"{part}{i}") for part in ("train", "val") for i in (0, 1)}
     write(tmp_path / "stanford_cars", cars | {"split_zhou_StanfordCars.json": json.dumps(split)})
     report = check("stanford_cars", tmp_path)
     assert [part.path for part in report.missing] == ["cars_test/"]
-    assert report.usable and not report.complete and report.found == {"classes": 2, "train": 2, "val": 0, "test": 2}
+    assert (
+        report.usable
+        and not report.complete
+        and report.found == {"classes": 2, "train": 2, "val": 0, "test": 2}
+    )
     assert "val: 0, expected 1635" in report.lines() and "test: 2, expected 8041" in report.lines()
     assert "note: there is no test split; the validation pictures are used for testing" in report.lines()
 
-    write(tmp_path / "imagenet", {f"images/train/{key}/0.JPEG": png(key) for key in KEYS} | {"classnames.txt": CLASSNAMES})
+    write(
+        tmp_path / "imagenet",
+        {f"images/train/{key}/0.JPEG": png(key) for key in KEYS} | {"classnames.txt": CLASSNAMES},
+    )
     report = check("imagenet", tmp_path)
     assert [part.path for part in report.missing] == ["images/val/"]
     assert not report.usable and report.found == {"classes": 4, "train": 4, "test": 0}
     lines = report.lines()
-    assert "test: 0, expected 50000" in lines and any(line.startswith("missing: images/val/, from image-net.org") for line in lines)
+    assert "test: 0, expected 50000" in lines and any(
+        line.startswith("missing: images/val/, from image-net.org") for line in lines
+    )
     (tmp_path / "imagenet" / "classnames.txt").unlink()
     assert check("imagenet", tmp_path).found == {}
 

@@ -20,7 +20,9 @@ NAMES = ["AnnualCrop", "sea_lake", "river"]
 
 def features(**labels: list[str]) -> dict[bytes, bytes]:
     """The metadata that `datasets` writes into a schema."""
-    known = {"image": {"_type": "Image"}} | {c: {"names": names, "_type": "ClassLabel"} for c, names in labels.items()}
+    known = {"image": {"_type": "Image"}} | {
+        c: {"names": names, "_type": "ClassLabel"} for c, names in labels.items()
+    }
     return {b"huggingface": json.dumps({"info": {"features": known}}).encode()}
 
 
@@ -42,15 +44,19 @@ def test_a_folder_of_splits(tmp_path):
     assert dataset.name == "set" and dataset.split_kind == "given"
     assert dataset.class_names == ("Annual Crop", "sea lake", "river")  # in the order of the labels
     assert {s: [i.label for i in items] for s, items in dataset.splits.items()} == {
-        "train": [2, 0, 1, 0, 2], "val": [0, 1, 2], "test": [1, 0, 2],
-    }  # fmt: skip
+        "train": [2, 0, 1, 0, 2],
+        "val": [0, 1, 2],
+        "test": [1, 0, 2],
+    }
     assert any("1 pictures without a label" in notice for notice in dataset.notices)
     for i, item in enumerate(dataset.items("train")):
         assert dataset.read(item) == png(f"train-00000-of-00001.parquet{i}")
     again = pickle.loads(pickle.dumps(dataset))
     assert again.load(again.items("test")[1]).size == (6, 5) and again.fingerprint == dataset.fingerprint
     identity = dataset.source.identity(dataset.items("val")[0].path)
-    assert identity[0].endswith("validation-00000-of-00001.parquet:data/validation-00000-of-00001.parquet/000000")
+    assert identity[0].endswith(
+        "validation-00000-of-00001.parquet:data/validation-00000-of-00001.parquet/000000"
+    )
 
 
 def test_one_file_is_divided(tmp_path):
@@ -66,14 +72,22 @@ def test_one_file_is_divided(tmp_path):
 
 def test_the_label_column(tmp_path):
     metadata = features(fine=["a", "b", "c", "d"], coarse=["x", "y"])
-    table = {"fine": [0, 1, 2, 3], "coarse": [0, 0, 1, 1], "caption": list("wxyz"), "split": ["train", "test"] * 2}
+    table = {
+        "fine": [0, 1, 2, 3],
+        "coarse": [0, 0, 1, 1],
+        "caption": list("wxyz"),
+        "split": ["train", "test"] * 2,
+    }
     file = rows(tmp_path / "two.parquet", [0] * 4, metadata, **table)
     assert open_dataset(file, label_column="coarse").class_names == ("x", "y")
     assert open_dataset(file, label_column="fine").items("test")[1].label == 3
     pq.write_table(pq.read_table(file).drop(["label"]), file)
     with pytest.raises(DataError, match="which column holds the labels.*fine"):
         open_dataset(file)
-    pq.write_table(pq.read_table(file).drop(["coarse"]).replace_schema_metadata(features(fine=["a", "b", "c", "d"])), file)
+    pq.write_table(
+        pq.read_table(file).drop(["coarse"]).replace_schema_metadata(features(fine=["a", "b", "c", "d"])),
+        file,
+    )
     assert open_dataset(file).class_names == ("a", "b", "c", "d")  # the only one whose classes have names
 
 
@@ -87,7 +101,10 @@ def test_bytes_alone_and_files_beside(tmp_path):
     secret.write_bytes(pictures[1])
     cells = [{"bytes": None, "path": p} for p in ("0.png", "../secret.png", str(secret), "none.png")]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    pq.write_table(pa.table({"image": pa.array(cells, kind), "label": list("abab"), "split": ["test"] * 4}), tmp_path / "beside.parquet")
+    pq.write_table(
+        pa.table({"image": pa.array(cells, kind), "label": list("abab"), "split": ["test"] * 4}),
+        tmp_path / "beside.parquet",
+    )
     dataset = open_dataset(tmp_path / "beside.parquet")
     found = dataset.items("test")
     assert dataset.read(found[0]) == pictures[0]
@@ -99,11 +116,15 @@ def test_bytes_alone_and_files_beside(tmp_path):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/data/cats/0.png", r"only paths such as /data/cats/0.png, which lead out of its folder.*embed_table_storage"),
-        ("../0.png", "lead out of its folder"), ("cats/0.png", "which are not there: give the folder of pictures"),
+        (
+            "/data/cats/0.png",
+            r"only paths such as /data/cats/0.png, which lead out of its folder.*embed_table_storage",
+        ),
+        ("../0.png", "lead out of its folder"),
+        ("cats/0.png", "which are not there: give the folder of pictures"),
         (None, "neither bytes nor paths"),
     ],
-)  # fmt: skip
+)
 def test_paths_without_pictures_are_refused_at_once(tmp_path, path, message):
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     cells = pa.array([{"bytes": None, "path": path}] * 4, kind)
@@ -146,14 +167,26 @@ def test_what_cannot_be_read(tmp_path, monkeypatch):
 def held(tmp_path, monkeypatch):
     """A DatasetDict of `datasets`, with a split that is none of ours."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    datasets = pytest.importorskip("datasets", reason="datasets is not installed (pip install 'vlprompt[datasets]')")
-    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES), "weight": datasets.Value("float32")})
+    datasets = pytest.importorskip(
+        "datasets", reason="datasets is not installed (pip install 'vlprompt[datasets]')"
+    )
+    kinds = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=NAMES),
+            "weight": datasets.Value("float32"),
+        }
+    )
 
     def part(labels):
         cells = [{"bytes": png(i), "path": None} for i in range(len(labels))]
-        return datasets.Dataset.from_dict({"image": cells, "label": labels, "weight": [0.5] * len(labels)}, features=kinds)
+        return datasets.Dataset.from_dict(
+            {"image": cells, "label": labels, "weight": [0.5] * len(labels)}, features=kinds
+        )
 
-    return datasets.DatasetDict({"train": part([0, 1, 2, 0, 1, 2]), "test": part([2, 1, 0]), "unsupervised": part([0])})
+    return datasets.DatasetDict(
+        {"train": part([0, 1, 2, 0, 1, 2]), "test": part([2, 1, 0]), "unsupervised": part([0])}
+    )
 
 
 def test_the_advice_for_a_folder_of_pictures_that_was_written_as_paths(held, tmp_path):
@@ -166,7 +199,9 @@ def test_the_advice_for_a_folder_of_pictures_that_was_written_as_paths(held, tmp
     kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
     made = datasets.Dataset.from_dict({"image": cells, "label": [0, 1, 0, 1]}, features=kinds)
     (tmp_path / "out").mkdir()
-    made.with_format("arrow").map(datasets.table.embed_table_storage, batched=True).to_parquet(str(tmp_path / "out" / "x.parquet"))
+    made.with_format("arrow").map(datasets.table.embed_table_storage, batched=True).to_parquet(
+        str(tmp_path / "out" / "x.parquet")
+    )
     dataset = open_dataset(tmp_path / "out" / "x.parquet")
     assert {dataset.read(item) for item in dataset.all_items} == {png(i) for i in range(4)}
 
@@ -174,10 +209,17 @@ def test_the_advice_for_a_folder_of_pictures_that_was_written_as_paths(held, tmp
 def test_objects_of_datasets(held, tmp_path):
     dataset = open_dataset(held)
     assert dataset.class_names == ("Annual Crop", "sea lake", "river")
-    assert {s: [i.label for i in items] for s, items in dataset.splits.items()} == {"train": [0, 1, 2, 0, 1, 2], "test": [2, 1, 0]}
+    assert {s: [i.label for i in items] for s, items in dataset.splits.items()} == {
+        "train": [0, 1, 2, 0, 1, 2],
+        "test": [2, 1, 0],
+    }
     assert dataset.read(dataset.items("test")[1]) == png(1) and dataset.origin is None
     single = open_dataset(held["train"], classes=["one", "two", "three"])
-    assert single.class_names == ("one", "two", "three") and single.split_kind == "drawn" and len(single.all_items) == 6
+    assert (
+        single.class_names == ("one", "two", "three")
+        and single.split_kind == "drawn"
+        and len(single.all_items) == 6
+    )
     with pytest.raises(DataError, match="without streaming"):
         open_dataset(held["train"].to_iterable_dataset())
     with pytest.raises(DataError, match="no column of pictures"):

@@ -109,14 +109,20 @@ def test_a_classes_file_in_the_data_set_is_used(make):
     [
         ("sea lake\nrice field\n", ("sea lake", "rice field")),
         ("7 up\n101 dalmatians\n", ("7 up", "101 dalmatians")),
-        ("tench, Tinca tinca\ngoldfish, Carassius auratus\n", ("tench, Tinca tinca", "goldfish, Carassius auratus")),
+        (
+            "tench, Tinca tinca\ngoldfish, Carassius auratus\n",
+            ("tench, Tinca tinca", "goldfish, Carassius auratus"),
+        ),
         ("# a remark\n\ncat\r\ndog", ("cat", "dog")),
         ("1\tsea lake\n0\trice field\n", ("rice field", "sea lake")),
         ("10\tc\n9\tb\n", ("b", "c")),
         ("label\tname\n0\tsea lake\n1\trice field\n", ("sea lake", "rice field")),
-        ("label,name\n0,sea lake\n1,\"tench, Tinca tinca\"\n", ("sea lake", "tench, Tinca tinca")),
+        ('label,name\n0,sea lake\n1,"tench, Tinca tinca"\n', ("sea lake", "tench, Tinca tinca")),
         ("Faces\tface\ncar_side\tcar side\n", ("face", "car side")),
-        ("n01440764 tench\nn01443537 goldfish\nn01484850 great white shark\n", ("tench", "goldfish", "great white shark")),
+        (
+            "n01440764 tench\nn01443537 goldfish\nn01484850 great white shark\n",
+            ("tench", "goldfish", "great white shark"),
+        ),
         ("n01443537\tgoldfish\nn01440764\ttench\n", ("tench", "goldfish")),
     ],
 )
@@ -144,6 +150,8 @@ def test_files_of_names_that_cannot_be_told(data, message):
 
 def test_classes_files_of_wordnet_ids_and_spaces_and_of_other_encodings():
     keys = ["n01440764", "n01443537"]
-    assert read_classes(b"n01440764 tench\nn01443537 gold fish\n", keys, "classes.txt") == dict(zip(keys, ("tench", "gold fish"), strict=True))
+    assert read_classes(b"n01440764 tench\nn01443537 gold fish\n", keys, "classes.txt") == dict(
+        zip(keys, ("tench", "gold fish"), strict=True)
+    )
     with pytest.raises(DataError, match="classes.txt: is not UTF-8"):
         read_classes("cat\ndog\n".encode("utf-16"), ["a", "b"], "classes.txt")

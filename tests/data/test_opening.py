@@ -184,7 +184,9 @@ def test_equal_pictures_in_two_splits_are_found(make):
     assert groups == [(("train", "train/a/00.png"), ("test", "test/a/copy.png"))]
     assert "more than one split" in str(duplicate_notice(groups))
     assert duplicate_notice([]) is None
-    (root / "train/b/copy.png").write_bytes((root / "train/a/00.png").read_bytes())  # twice in train, once in test
+    (root / "train/b/copy.png").write_bytes(
+        (root / "train/a/00.png").read_bytes()
+    )  # twice in train, once in test
     told = str(duplicate_notice(duplicates_across_splits(open_dataset(root))))
     assert "(train: train/a/00.png = test: test/a/copy.png)" in told
 

@@ -66,10 +66,17 @@ def test_the_temperature_is_inside(calibrated: Run, file: Path) -> None:
 def test_an_onnx_file_says_what_it_is(calibrated: Run, file: Path) -> None:
     about = formats.about_onnx(file)
     assert about["class_names"] == list(NAMES) and about["labels"] == [3, 1, 4, 5, 9]
-    assert about["templates"] == ["a photo of a {}."] and about["method"] == "coop+lamm" and about["temperature"] == 2.5
+    assert (
+        about["templates"] == ["a photo of a {}."]
+        and about["method"] == "coop+lamm"
+        and about["temperature"] == 2.5
+    )
     assert about["backbone"]["fingerprint"] == backbone().fingerprint
     assert about["input"]["shape"] == ["batch", 3, 32, 32]
-    assert about["preprocessing"]["resize"] == "shortest" and about["preprocessing"]["interpolation"] == "bicubic"
+    assert (
+        about["preprocessing"]["resize"] == "shortest"
+        and about["preprocessing"]["interpolation"] == "bicubic"
+    )
 
 
 def test_other_classes_are_exported_as_shown(tmp_path: Path) -> None:
@@ -83,7 +90,11 @@ def test_the_page_shows_how_to_use_a_file(tmp_path: Path, monkeypatch: pytest.Mo
     export(run, tmp_path / "model.onnx")
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "cat.png")
-    code = next(c for c in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL) if "onnxruntime" in c)
+    code = next(
+        c
+        for c in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+        if "onnxruntime" in c
+    )
     monkeypatch.chdir(tmp_path)
     space: dict[str, Any] = {}
     exec(code, space)
@@ -94,7 +105,9 @@ def test_a_file_that_differs_gets_no_name(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "model.pt2"
     path.write_bytes(b"the old one")
     right = exporting.program_of
-    monkeypatch.setattr(exporting, "program_of", lambda method, pixels, temperature: right(method, pixels, 1.01))
+    monkeypatch.setattr(
+        exporting, "program_of", lambda method, pixels, temperature: right(method, pixels, 1.01)
+    )
     with pytest.raises(ExportError, match="nothing was written"):
         export(run_of("coop"), path)
     assert path.read_bytes() == b"the old one" and list(tmp_path.iterdir()) == [path]
@@ -118,7 +131,9 @@ def test_a_method_that_cannot_be_traced_is_refused_in_one_line(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("name", "options"), [("ctp+tft", {"placement": "feature"}), ("coop", {"class_specific": True})])
+@pytest.mark.parametrize(
+    ("name", "options"), [("ctp+tft", {"placement": "feature"}), ("coop", {"class_specific": True})]
+)
 def test_other_options(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     found = export(run_of(name, **options), tmp_path / "model.pt2")
     assert found.difference.logits <= 1e-4
@@ -134,7 +149,9 @@ def test_classes_that_came_later(name: str, tmp_path: Path) -> None:
 def test_a_resnet(tmp_path: Path) -> None:
     held = tiny_resnet()
     method = methods.load("coop+lamm").build(held, Task(NAMES, shots=2)).eval()
-    assert export(Run(method, held, {"method": "coop+lamm"}), tmp_path / "model.onnx").difference.logits <= 1e-4
+    assert (
+        export(Run(method, held, {"method": "coop+lamm"}), tmp_path / "model.onnx").difference.logits <= 1e-4
+    )
 
 
 def test_the_vocabulary_stays_outside(tmp_path: Path) -> None:
@@ -146,7 +163,9 @@ def test_the_vocabulary_stays_outside(tmp_path: Path) -> None:
         assert export(run_of("cocoop"), tmp_path / name).size < towers + 1_500_000 < table
 
 
-def test_weights_too_large_for_one_file_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_too_large_for_one_file_lie_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(formats, "LARGE", 1000)
     run = run_of("coop")
     found = export(run, tmp_path / "model.onnx")

@@ -68,5 +68,7 @@ def read_only(tmp_path: Path) -> Iterator[tuple[Path, Iterator[None]]]:
 def mounted(place: Path, options: str) -> bool:
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return False
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, check=False
+    )
     return done.returncode == 0

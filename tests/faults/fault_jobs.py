@@ -62,8 +62,16 @@ def fit_and_die(pipe: Any, at: int, data: Path, method: str, out: Path, more: di
     """A training in a folder; sends how many events it had, if it survives."""
     torch.set_num_threads(1)
     death = Death(out.parent, at)
-    fit(data, method, backbone=backbone(), out=out, shots=3, train=TRAIN, on_record=death.tick,
-        **({"cache": False} | more))  # fmt: skip
+    fit(
+        data,
+        method,
+        backbone=backbone(),
+        out=out,
+        shots=3,
+        train=TRAIN,
+        on_record=death.tick,
+        **({"cache": False} | more),
+    )
     pipe.send(death.count)
 
 
@@ -107,7 +115,9 @@ class Children:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["fault_jobs"])
         before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*map(str, FOLDERS), before]))  # the server ignores sys.path
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [*map(str, FOLDERS), before])
+        )  # the server ignores sys.path
         forkserver.ensure_running()
         if before is None:
             del os.environ["PYTHONPATH"]

@@ -30,8 +30,14 @@ from vlprompt.importing import import_checkpoint
 from vlprompt.pickled import open_pickled, tensors_by_name
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from(["set", "cut", "add", "double"]),
-                             st.binary(min_size=1, max_size=8)), max_size=6)  # fmt: skip
+CHANGES = st.lists(
+    st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.sampled_from(["set", "cut", "add", "double"]),
+        st.binary(min_size=1, max_size=8),
+    ),
+    max_size=6,
+)
 
 
 @cache
@@ -255,11 +261,20 @@ def test_a_small_grid_of_endless_runs_is_refused():
     from vlprompt.sweeps.settings import make_sweep
 
     with pytest.raises(OptionError, match="a grid of 1000000 runs"):
-        make_sweep({"methods": ["zeroshot"], "data": ["demo"], "shots": list(range(1000)), "seeds": list(range(1000))})
+        make_sweep(
+            {
+                "methods": ["zeroshot"],
+                "data": ["demo"],
+                "shots": list(range(1000)),
+                "seeds": list(range(1000)),
+            }
+        )
 
 
 def test_names_that_are_no_text_are_refused_or_carried_along(pictures, tmp_path):
-    (tmp_path / "list.jsonl").write_text('{"path": "a.png", "label": "\\ud800"}\n{"path": "b.png", "label": "dog"}\n')
+    (tmp_path / "list.jsonl").write_text(
+        '{"path": "a.png", "label": "\\ud800"}\n{"path": "b.png", "label": "dog"}\n'
+    )
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes((pictures / "test" / "red cat" / "0.png").read_bytes())
     with pytest.raises(DataError, match="has a name that is no text"):

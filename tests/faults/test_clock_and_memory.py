@@ -25,8 +25,16 @@ def test_a_clock_that_jumps_changes_nothing(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(time, "time_ns", lambda: int(time.time() * 1e9))
     told, terminal = [], io.StringIO()
     with ProgressBar(Console(file=terminal, width=100)) as bar:
-        run = fit(pictures, "coop", backbone=backbone(), shots=3, train=TRAIN, cache=FeatureCache(tmp_path / "cache"),
-                  out=tmp_path / "run", on_record=lambda record: (told.append(record), bar(record)))  # fmt: skip
+        run = fit(
+            pictures,
+            "coop",
+            backbone=backbone(),
+            shots=3,
+            train=TRAIN,
+            cache=FeatureCache(tmp_path / "cache"),
+            out=tmp_path / "run",
+            on_record=lambda record: (told.append(record), bar(record)),
+        )
     steps = [r for r in told if r["event"] == "step"]
     assert all(r["eta"] >= 0 and r["images_per_s"] > 0 for r in steps)
     assert [r["seconds"] for r in steps] == sorted(r["seconds"] for r in steps)
@@ -39,7 +47,9 @@ def test_pictures_from_the_future_and_the_past_are_read_when_they_change(picture
     picture = tmp_path / "data" / "cat" / "1.png"
     for name in ("cat", "dog"):
         (tmp_path / "data" / name).mkdir(parents=True)
-        (tmp_path / "data" / name / "1.png").write_bytes((pictures / "test" / "red cat" / "0.png").read_bytes())
+        (tmp_path / "data" / name / "1.png").write_bytes(
+            (pictures / "test" / "red cat" / "0.png").read_bytes()
+        )
     dataset, cache = open_dataset(tmp_path / "data"), FeatureCache(tmp_path / "cache")
     item = next(i for i in dataset.all_items if i.path.startswith("cat"))
     for moment in (4e9, 1.0, 2e9):  # seconds since 1970
@@ -53,10 +63,18 @@ def test_less_memory_gives_the_same_numbers(pictures, method):
     """Classes are computed in parts; sums of floats in another order differ in the last digits."""
     told = []
     runs = [
-        fit(pictures, method, backbone=backbone(), shots=3, cache=False, on_record=told.append,
-            options={"context_tokens": 60, "context_init": ""}, train=TRAIN | {"epochs": 2, "memory": gigabytes})
+        fit(
+            pictures,
+            method,
+            backbone=backbone(),
+            shots=3,
+            cache=False,
+            on_record=told.append,
+            options={"context_tokens": 60, "context_init": ""},
+            train=TRAIN | {"epochs": 2, "memory": gigabytes},
+        )
         for gigabytes in (4.0, 0.001)
-    ]  # fmt: skip
+    ]
     assert sum("classes are computed in parts" in r.get("text", "") for r in told) == 1
     ample, tight = (run.learned.state_dict() for run in runs)
     for name, value in ample.items():

@@ -29,7 +29,10 @@ def learn(data, out=None, method="coop", **more):
 
 
 def same(one, other):
-    return all(torch.equal(value, other.learned.state_dict()[name]) for name, value in one.learned.state_dict().items())
+    return all(
+        torch.equal(value, other.learned.state_dict()[name])
+        for name, value in one.learned.state_dict().items()
+    )
 
 
 def fill(folder, left):
@@ -54,7 +57,9 @@ def test_a_training_survives_a_full_disk(pictures, small_disk, tmp_path, monkeyp
         if record["event"] == "training":
             fill(small_disk, left)
 
-    with pytest.raises(RunError, match="cannot be written .No space left on device.; the run is kept in ") as caught:
+    with pytest.raises(
+        RunError, match="cannot be written .No space left on device.; the run is kept in "
+    ) as caught:
         learn(pictures, out, on_record=when_begun)
     kept = Run.load(str(caught.value).rpartition(" ")[2], backbone())
     assert same(kept, whole) and len([r for r in kept.log if r["event"] == "epoch"]) == 2
@@ -219,7 +224,9 @@ def test_a_damaged_checkpoint_is_never_used(tmp_path):
         (tmp_path / FILE).write_bytes(damaged(data, chance))
         found = read(tmp_path / FILE)
         refused += found is None
-        if found is not None and found[1] == "these":  # what says nothing, such as spaces in the head, may change
+        if (
+            found is not None and found[1] == "these"
+        ):  # what says nothing, such as spaces in the head, may change
             state = found[0]
             assert (state.epoch, state.step, state.numbers) == (3, 2, {"best": 0.5})
             assert all(torch.equal(state.tensors[name], value) for name, value in tensors.items())

@@ -36,7 +36,11 @@ def same(one, other):
 def numbers(folder):
     """The log without times."""
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{k: r.get(k) for k in ("event", "epoch", "step", "loss", "terms")} for r in rows if r["event"] in ("step", "epoch")]
+    return [
+        {k: r.get(k) for k in ("event", "epoch", "step", "loss", "terms")}
+        for r in rows
+        if r["event"] in ("step", "epoch")
+    ]
 
 
 def check_unfinished(folder):
@@ -88,9 +92,16 @@ def test_killed_sweeps_end_with_the_same_results(children, pictures, tmp_path, m
     from support import save_huggingface
 
     monkeypatch.setenv("VLPROMPT_CACHE", "off")
-    grid = {"methods": ["zeroshot", "coop"], "data": [str(pictures)], "shots": [1], "seeds": [1, 2], "device": "cpu",
-            "backbone": str(save_huggingface(tmp_path / "backbone")), "cache": False,
-            "train": {"epochs": 2, "batch": 4, "views": 1, "save_seconds": 0}}  # fmt: skip
+    grid = {
+        "methods": ["zeroshot", "coop"],
+        "data": [str(pictures)],
+        "shots": [1],
+        "seeds": [1, 2],
+        "device": "cpu",
+        "backbone": str(save_huggingface(tmp_path / "backbone")),
+        "cache": False,
+        "train": {"epochs": 2, "batch": 4, "views": 1, "save_seconds": 0},
+    }
 
     def placed(name):
         return grid | {"out": str(tmp_path / name / "results.jsonl"), "runs": str(tmp_path / name / "runs")}
@@ -108,7 +119,10 @@ def test_killed_sweeps_end_with_the_same_results(children, pictures, tmp_path, m
 
 def results(folder):
     rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-    kept = [{k: v for k, v in row.items() if k not in ("seconds", "total_seconds", "folder", "memory")} for row in rows]
+    kept = [
+        {k: v for k, v in row.items() if k not in ("seconds", "total_seconds", "folder", "memory")}
+        for row in rows
+    ]
     return sorted(kept, key=lambda row: row["key"])
 
 
@@ -139,8 +153,16 @@ def test_a_second_fit_in_a_folder_is_refused_until_the_first_ends(children, pict
     whole = fit(pictures, "coop", backbone=backbone(), shots=3, train=fault_jobs.TRAIN, cache=False)
     process, pipe = children.start(hold, pictures, tmp_path / "run")
     assert pipe.recv() == "training"
-    begun = {"backbone": backbone(), "out": tmp_path / "run", "shots": 3, "train": fault_jobs.TRAIN, "cache": False}
-    with pytest.raises(RunError, match="another fit is at work in it: wait for its end, or choose another folder"):
+    begun = {
+        "backbone": backbone(),
+        "out": tmp_path / "run",
+        "shots": 3,
+        "train": fault_jobs.TRAIN,
+        "cache": False,
+    }
+    with pytest.raises(
+        RunError, match="another fit is at work in it: wait for its end, or choose another folder"
+    ):
         fit(pictures, "coop", **begun)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -151,7 +173,10 @@ def test_a_second_fit_in_a_folder_is_refused_until_the_first_ends(children, pict
 def test_two_trainings_share_a_cache(children, pictures, tmp_path):
     alone = children.run(fit_and_die, 0, pictures, "coop", tmp_path / "alone", {})
     cache = FeatureCache(tmp_path / "cache")
-    both = [children.start(fit_and_die, 0, pictures, "coop", tmp_path / name, {"cache": cache}) for name in ("one", "two")]
+    both = [
+        children.start(fit_and_die, 0, pictures, "coop", tmp_path / name, {"cache": cache})
+        for name in ("one", "two")
+    ]
     for process, pipe in both:
         process.join()
         assert process.exitcode == 0 and pipe.recv() >= alone - 20

@@ -88,10 +88,13 @@ def test_what_is_no_method_is_refused() -> None:
         pass
 
     for wrong, said in (
-        (Hidden, "inside a function"), (int, "expected a name, or a subclass"), ("vlprompt.errors", "no METHOD"),
-        ("vlprompt.errors.DataError", "no subclass"), ("vlprompt.errors.Nothing", "has no Nothing"),
+        (Hidden, "inside a function"),
+        (int, "expected a name, or a subclass"),
+        ("vlprompt.errors", "no METHOD"),
+        ("vlprompt.errors.DataError", "no subclass"),
+        ("vlprompt.errors.Nothing", "has no Nothing"),
         ("nowhere.to.be", "cannot be imported"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(OptionError, match=said):
             methods.load(wrong)
 

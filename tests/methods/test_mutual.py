@@ -112,7 +112,9 @@ def test_order_of_classes_and_new_names(placement: str) -> None:
     batch, order = pictures(method), [2, 0, 3, 1]
     with torch.no_grad():
         swapped = method.for_classes([NAMES[i] for i in order])
-        torch.testing.assert_close(swapped(batch).logits, method(batch).logits[:, order], atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            swapped(batch).logits, method(batch).logits[:, order], atol=2e-4, rtol=1e-4
+        )
         new = method.for_classes(["x-ray fish", "teapot"])
         assert new(batch).logits.shape == (3, 2)
     held = dict(method.named_parameters())

@@ -24,7 +24,9 @@ def build(names: tuple[str, ...] = NAMES, **options: Any) -> Any:
     return methods.load("linear_probe").build(tiny_backbone(1), Task(names), options)
 
 
-def data(each: int, classes: int = 3, seed: int = 0, spread: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+def data(
+    each: int, classes: int = 3, seed: int = 0, spread: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Features [classes * each, 96] around one centre per class."""
     centres = torch.randn(classes, 96, generator=torch.Generator().manual_seed(9))
     noise = torch.randn(classes * each, 96, generator=torch.Generator().manual_seed(seed))
@@ -57,7 +59,9 @@ def test_the_strength_is_chosen_on_validation_pictures() -> None:
         other = build(strength=strength)
         other.prepare(features[None], labels, *NONE)
         with torch.no_grad():
-            hits[strength] = int((other(Batch(features=validation[0])).logits.argmax(-1) == validation[1]).sum())
+            hits[strength] = int(
+                (other(Batch(features=validation[0])).logits.argmax(-1) == validation[1]).sum()
+            )
     with torch.no_grad():
         own = int((method(Batch(features=validation[0])).logits.argmax(-1) == validation[1]).sum())
     assert own == max(hits.values())

@@ -25,7 +25,9 @@ def build(seed: int = 1, names: tuple[str, ...] = NAMES, **options: Any) -> Any:
 
 
 def pictures(count: int = 4) -> Batch:
-    return Batch(features=F.normalize(torch.randn(count, 96, generator=torch.Generator().manual_seed(3)), dim=-1))
+    return Batch(
+        features=F.normalize(torch.randn(count, 96, generator=torch.Generator().manual_seed(3)), dim=-1)
+    )
 
 
 def example(spread: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -33,11 +35,15 @@ def example(spread: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     image = F.normalize(torch.randn(5, 16, generator=generator, dtype=torch.float64), dim=-1)
     middle = torch.randn(6, 16, generator=generator, dtype=torch.float64)
-    each = F.normalize(middle + spread * torch.randn(4, 6, 16, generator=generator, dtype=torch.float64), dim=-1)
+    each = F.normalize(
+        middle + spread * torch.randn(4, 6, 16, generator=generator, dtype=torch.float64), dim=-1
+    )
     return image, each, torch.tensor([0, 3, 5, 1, 1])
 
 
-def sampled(image: torch.Tensor, each: torch.Tensor, labels: torch.Tensor, scale: float, divisor: float) -> float:
+def sampled(
+    image: torch.Tensor, each: torch.Tensor, labels: torch.Tensor, scale: float, divisor: float
+) -> float:
     """Expected cross entropy of class vectors from the Gaussian: independent dimensions, correlated classes."""
     generator = torch.Generator().manual_seed(1)
     mean, total, rounds = each.mean(0), 0.0, 40
@@ -137,9 +143,11 @@ def test_orthogonality() -> None:
 
 @pytest.mark.parametrize("reference", ["paper", "published_code"])
 def test_lamm_on_top(reference: str) -> None:
-    method = methods.load("proda+lamm").build(
-        tiny_backbone(1), Task(NAMES), {"prompts": 8, "context_tokens": 4, "reference": reference}
-    ).train()
+    method = (
+        methods.load("proda+lamm")
+        .build(tiny_backbone(1), Task(NAMES), {"prompts": 8, "context_tokens": 4, "reference": reference})
+        .train()
+    )
     batch, labels = pictures(), torch.tensor([0, 1, 2, 1])
     output = method(batch)
     assert output.logits.shape == (4, 3) and output.extra["reference_logits"].shape == (4, 3)

@@ -50,7 +50,9 @@ def test_formula(name: str) -> None:
     for b in range(3):
         for c in range(3):
             vote = sum(
-                float(torch.exp(-4.0 * (1 - queries[b] @ k))) for k, y in zip(keys, labels, strict=True) if y == c
+                float(torch.exp(-4.0 * (1 - queries[b] @ k)))
+                for k, y in zip(keys, labels, strict=True)
+                if y == c
             )
             expected = method.backbone.logit_scale * float(queries[b] @ text[c]) + 1.7 * vote
             assert float(found[b, c]) == pytest.approx(expected, abs=1e-3)
@@ -79,7 +81,9 @@ def test_without_validation_pictures_each_training_picture_is_judged_by_the_othe
     zero_shot = logits(ZeroShot(method.backbone, Task(NAMES)), features[0])
     before = int((zero_shot.argmax(-1) == labels).sum())
     assert int((logits(method, data(10, seed=4)[0][0]).argmax(-1) == data(10)[1]).sum()) > before * 2.5
-    alone = build()  # one picture of a class: the others are all of other classes, so the vote is as weak as can be
+    alone = (
+        build()
+    )  # one picture of a class: the others are all of other classes, so the vote is as weak as can be
     alone.prepare(features[:, ::4], labels[::4], *NONE)
     assert alone.alpha.item() == pytest.approx(0.15)
 

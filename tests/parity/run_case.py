@@ -33,9 +33,7 @@ from vlprompt.methods.base import Batch, Method
 from vlprompt.methods.lamm import LAMM
 from vlprompt.training.optimizers import make_optimizer
 
-METHOD_NAMES = {
-    "zeroshot_ensemble": "zeroshot", "coop_lamm": "coop+lamm", "maple_lamm": "maple+lamm",
-}
+METHOD_NAMES = {"zeroshot_ensemble": "zeroshot", "coop_lamm": "coop+lamm", "maple_lamm": "maple+lamm"}
 
 
 def method_options(case: dict[str, Any]) -> dict[str, Any]:
@@ -45,31 +43,50 @@ def method_options(case: dict[str, Any]) -> dict[str, Any]:
     words = (given.get("ctx_init") or "").replace("_", " ")
     options: dict[str, Any] = {}
     if base == "coop":
-        options = {"context_tokens": given["n_ctx"], "context_init": words,
-                   "class_specific": given.get("csc", False), "name_position": given["class_token_position"]}
+        options = {
+            "context_tokens": given["n_ctx"],
+            "context_init": words,
+            "class_specific": given.get("csc", False),
+            "name_position": given["class_token_position"],
+        }
     elif base == "cocoop":
         options = {"context_tokens": given["n_ctx"], "context_init": words}
     elif base == "vpt":
         options = {"image_tokens": given["n_ctx_vision"], "image_depth": given["depth_vision"]}
     elif base == "ivlp":
-        options = {"context_tokens": given["n_ctx_text"], "context_init": words,
-                   "text_depth": given["depth_text"], "image_depth": given["depth_vision"],
-                   "image_tokens": given.get("n_ctx_vision") or 1}
+        options = {
+            "context_tokens": given["n_ctx_text"],
+            "context_init": words,
+            "text_depth": given["depth_text"],
+            "image_depth": given["depth_vision"],
+            "image_tokens": given.get("n_ctx_vision") or 1,
+        }
     elif base == "maple":
-        options = {"context_tokens": given["n_ctx"], "context_init": words, "depth": given["depth"],
-                   "init_always": bool(given.get("ctx_init_used"))}
+        options = {
+            "context_tokens": given["n_ctx"],
+            "context_init": words,
+            "depth": given["depth"],
+            "init_always": bool(given.get("ctx_init_used")),
+        }
     if "lamm" in case:
         lamm = case["lamm"]
         losses = lamm["hierarchical_losses"]
         weights = lamm.get("weights") or {}
         options |= {
-            "reference": "published_code", "label_tokens": lamm["label_tokens"],
+            "reference": "published_code",
+            "label_tokens": lamm["label_tokens"],
             "random_labels": lamm["initial_labels"] == "random",
-            "parameter_loss": losses, "feature_loss": losses, "logits_loss": losses,
+            "parameter_loss": losses,
+            "feature_loss": losses,
+            "logits_loss": losses,
         }
         if losses:
-            options |= {"parameter_weight": weights["parameter"], "feature_weight": weights["feature"],
-                        "logits_weight": weights["logits"], "temperature": lamm["temperature"]}
+            options |= {
+                "parameter_weight": weights["parameter"],
+                "feature_weight": weights["feature"],
+                "logits_weight": weights["logits"],
+                "temperature": lamm["temperature"],
+            }
     return options
 
 
@@ -83,9 +100,7 @@ def templates(case: dict[str, Any]) -> tuple[str, ...]:
         return tuple(options["templates"])
     names = [name.replace("_", " ") for name in case["class_names"]]
     texts = [p["text"] for p in case["prompts"]]
-    return tuple(
-        read_template(texts[i : i + len(names)], names) for i in range(0, len(texts), len(names))
-    )
+    return tuple(read_template(texts[i : i + len(names)], names) for i in range(0, len(texts), len(names)))
 
 
 def read_template(texts: list[str], names: list[str]) -> str:
@@ -126,18 +141,24 @@ def build(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> Method:
             theirs = entry["name"]
             if theirs in published:
                 own[published[theirs]].copy_(initial_value(case, arrays, entry))
-            elif theirs not in case.get("no_gradient", []):  # prompts beyond the last block: nothing uses them
+            elif theirs not in case.get(
+                "no_gradient", []
+            ):  # prompts beyond the last block: nothing uses them
                 raise KeyError(f"{case['name']}: {theirs} has no counterpart")
         if isinstance(method, LAMM):
             method.label_reference.copy_(torch.from_numpy(arrays["label_reference"]))
         if "frozen_context" in arrays:  # LAMM alone: the template's words are given as vectors
             prompt = method.base._prompts[0]
             context = torch.from_numpy(arrays["frozen_context"])[None]
-            method.base._prompts[0] = replace(prompt, prefix=torch.cat([prompt.prefix[:, :1], context], dim=1))
+            method.base._prompts[0] = replace(
+                prompt, prefix=torch.cat([prompt.prefix[:, :1], context], dim=1)
+            )
     return method
 
 
-def whole_and_part(case: dict[str, Any], kind: str, theirs: str, value: Tensor, out: dict[str, np.ndarray]) -> None:
+def whole_and_part(
+    case: dict[str, Any], kind: str, theirs: str, value: Tensor, out: dict[str, np.ndarray]
+) -> None:
     """The tensor, or for a large one its first elements and three float64 summaries."""
     array = value.detach().numpy()
     if array.size <= case["large_tensor_limit"]:
@@ -151,7 +172,9 @@ def whole_and_part(case: dict[str, Any], kind: str, theirs: str, value: Tensor, 
     out[f"out.{kind}_dot.{theirs}"] = np.float32((exact * probe).sum())
 
 
-def run(case: dict[str, Any], arrays: dict[str, np.ndarray], interpreter: str = "fast") -> dict[str, np.ndarray]:
+def run(
+    case: dict[str, Any], arrays: dict[str, np.ndarray], interpreter: str = "fast"
+) -> dict[str, np.ndarray]:
     method = build(case, arrays)
     if interpreter == "plain":
         use_plain(method)
@@ -185,14 +208,20 @@ def use_plain(method: Method) -> None:
             part.interpreter = Plain(part.backbone)  # type: ignore[assignment]
 
 
-def train(case: dict[str, Any], arrays: dict[str, np.ndarray], method: Method, batch: Batch,
-          out: dict[str, np.ndarray]) -> None:
+def train(
+    case: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    method: Method,
+    batch: Batch,
+    out: dict[str, np.ndarray],
+) -> None:
     labels = torch.tensor(case["labels"])
     published = method.published_names()
     own = dict(method.named_parameters())
     opt = case["optimizer"]
-    optimizer = make_optimizer("sgd", own.values(), lr=opt["lr"], momentum=opt["momentum"],
-                               weight_decay=opt["weight_decay"])
+    optimizer = make_optimizer(
+        "sgd", own.values(), lr=opt["lr"], momentum=opt["momentum"], weight_decay=opt["weight_decay"]
+    )
     records: dict[str, list[float]] = {}
     method.train()
     for step in range(case["steps"]):
@@ -217,7 +246,9 @@ def train(case: dict[str, Any], arrays: dict[str, np.ndarray], method: Method, b
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("cases", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--interpreter", choices=("fast", "plain"), default="fast")

@@ -20,9 +20,17 @@ from vlprompt.prompts.forward import Fast
 from vlprompt.prompts.packing import padded_sets
 
 NAMES = [
-    "cat", "golden retriever", "bird's nest", "707-320B", "annual_crop_land", "lion's mane jellyfish",
-    "yahoo!", "a", "spaghetti carbonara with extra cheese", "X",
-]  # fmt: skip
+    "cat",
+    "golden retriever",
+    "bird's nest",
+    "707-320B",
+    "annual_crop_land",
+    "lion's mane jellyfish",
+    "yahoo!",
+    "a",
+    "spaghetti carbonara with extra cheese",
+    "X",
+]
 
 
 def learning_methods() -> list[str]:
@@ -32,8 +40,13 @@ def learning_methods() -> list[str]:
 def depth_options(name: str, depth: int, context: int) -> dict[str, Any]:
     """Whatever of these the method has as options."""
     known = {f for kind in methods.load(name).kinds for f in kind.__dataclass_fields__}
-    wanted = {"depth": depth, "text_depth": depth, "image_depth": depth, "context_tokens": context,
-              "image_tokens": context}  # fmt: skip
+    wanted = {
+        "depth": depth,
+        "text_depth": depth,
+        "image_depth": depth,
+        "context_tokens": context,
+        "image_tokens": context,
+    }
     if context > 4:
         wanted["context_init"] = ""
     return {k: v for k, v in wanted.items() if k in known}
@@ -43,11 +56,15 @@ def depth_options(name: str, depth: int, context: int) -> dict[str, Any]:
 @settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     names=st.lists(st.sampled_from(NAMES), min_size=2, max_size=6, unique=True),
-    depth=st.integers(1, 4), context=st.integers(1, 7), seed=st.integers(0, 3),
-)  # fmt: skip
+    depth=st.integers(1, 4),
+    context=st.integers(1, 7),
+    seed=st.integers(0, 3),
+)
 def test_every_method(name: str, names: list[str], depth: int, context: int, seed: int) -> None:
     backbone = tiny_backbone(seed)
-    method = methods.load(name).build(backbone, Task(tuple(names), shots=2), depth_options(name, depth, context))
+    method = methods.load(name).build(
+        backbone, Task(tuple(names), shots=2), depth_options(name, depth, context)
+    )
     assert_fast_equals_plain(method)
 
 

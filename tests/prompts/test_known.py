@@ -16,7 +16,11 @@ NAMES = ("coop", "cocoop", "proda", "maple", "coop+lamm", "proda+lamm", "ctp+tft
 
 
 def build(backbone, name: str) -> Method:
-    return methods.load(name).build(backbone, Task(("red cat", "green dog", "sea"), ("a photo of a {}.",), 2), {}).eval()
+    return (
+        methods.load(name)
+        .build(backbone, Task(("red cat", "green dog", "sea"), ("a photo of a {}.",), 2), {})
+        .eval()
+    )
 
 
 def batches(backbone, method: Method) -> list[Batch]:
@@ -25,8 +29,13 @@ def batches(backbone, method: Method) -> list[Batch]:
     for size in (3, 1, 4):
         pixels = torch.randn(size, 3, 32, 32, generator=generator)
         features, patches = backbone.vit.patch_features(pixels)
-        found.append({"features": Batch(features=features), "pixels": Batch(pixels=pixels),
-                      "patches": Batch(features=features, patches=patches)}[method.needs])  # fmt: skip
+        found.append(
+            {
+                "features": Batch(features=features),
+                "pixels": Batch(pixels=pixels),
+                "patches": Batch(features=features, patches=patches),
+            }[method.needs]
+        )
     return found
 
 
@@ -74,4 +83,6 @@ def test_what_is_known_does_not_travel() -> None:
     with torch.no_grad():
         method(batches(backbone, method)[0])
     assert method.interpreter._known.known
-    assert not pickle.loads(pickle.dumps(method.interpreter.__getstate__() | {"backbone": None}))["_known"].known
+    assert not pickle.loads(pickle.dumps(method.interpreter.__getstate__() | {"backbone": None}))[
+        "_known"
+    ].known

@@ -17,7 +17,12 @@ from vlprompt.protocols.class_incremental import (
 )
 from vlprompt.run import Run
 
-MORE = {"train": {"epochs": 1, "batch": 4, "views": 1, "warmup_epochs": 0}, "cache": False, "shots": 2, "seeds": [1]}
+MORE = {
+    "train": {"epochs": 1, "batch": 4, "views": 1, "warmup_epochs": 0},
+    "cache": False,
+    "shots": 2,
+    "seeds": [1],
+}
 SMALL = {"maple": {"depth": 2}, "maple+lamm": {"depth": 2}}
 
 
@@ -58,7 +63,9 @@ def test_runs_of_sessions_are_saved_and_found_again(backbone, data, tmp_path):
     first = next(class_incremental(data, "coop+lamm", backbone, sessions=3, out=tmp_path, **MORE))
     told = []
     again = next(
-        class_incremental(data, "coop+lamm", backbone, sessions=3, out=tmp_path, on_record=told.append, **MORE)
+        class_incremental(
+            data, "coop+lamm", backbone, sessions=3, out=tmp_path, on_record=told.append, **MORE
+        )
     )
     assert not any(record["event"] == "step" for record in told)
     assert {k: again[k] for k in VALUES} == {k: first[k] for k in VALUES}
@@ -78,7 +85,9 @@ def test_later_sessions_see_their_own_pictures_only(backbone, data, tmp_path):
 @pytest.mark.parametrize("options", [{}, {"reference": "published_code"}])
 @pytest.mark.parametrize("name", ["coop+lamm", "cocoop+lamm"])
 def test_lamm_extends_twice_without_touching_what_is_old(backbone, name, options):
-    features = torch.nn.functional.normalize(torch.randn(3, backbone.embed_dim, generator=torch.Generator().manual_seed(3)), dim=-1)
+    features = torch.nn.functional.normalize(
+        torch.randn(3, backbone.embed_dim, generator=torch.Generator().manual_seed(3)), dim=-1
+    )
     batch = Batch(features=features)
 
     def text(method):
@@ -135,12 +144,21 @@ def test_sessions(data):
         session_labels(data, [["red cats", "blue sea"], ["grey fog"]])
 
 
-@pytest.mark.parametrize(("name", "options"), [
-    ("proda+lamm", {}), ("tft+lamm", {}), ("ctp+lamm", {}), ("ctp+lamm", {"placement": "feature"}),
-    ("ctp+tft+lamm", {}), ("ctp+tft+lamm", {"placement": "feature"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("proda+lamm", {}),
+        ("tft+lamm", {}),
+        ("ctp+lamm", {}),
+        ("ctp+lamm", {"placement": "feature"}),
+        ("ctp+tft+lamm", {}),
+        ("ctp+tft+lamm", {"placement": "feature"}),
+    ],
+)
 def test_texts_of_each_session_are_those_of_all_classes_at_once(backbone, name, options):
-    features, patches = backbone.vit.patch_features(torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)))
+    features, patches = backbone.vit.patch_features(
+        torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    )
     batch = Batch(features=features, patches=patches)
     method = methods.load(name).build(backbone, Task(("cat", "golden retriever"), shots=2), options)
     with torch.no_grad():

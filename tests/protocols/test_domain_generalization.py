@@ -54,7 +54,9 @@ def test_a_target_with_some_of_the_classes_is_chosen_among_these(backbone, data,
     (record,) = domain_generalization(source, "coop", backbone, targets=[two, data], options=options, **MORE)
     assert {"source", "two", "photos", "average"} <= set(record)
     assert record["average"] == (record["two"] + record["photos"]) / 2
-    (only,) = domain_generalization(source, "zeroshot", backbone, targets=[two], templates="a photo of a {}.", **MORE)
+    (only,) = domain_generalization(
+        source, "zeroshot", backbone, targets=[two], templates="a photo of a {}.", **MORE
+    )
     from vlprompt.data.task import Task
     from vlprompt.evaluation import evaluate
     from vlprompt.methods.zeroshot import ZeroShot
@@ -69,7 +71,9 @@ def test_classes_are_known_by_name_before_number(data):
 
     numbered = replace(data, class_keys=("0", "1", "2", "3"))
     turned = replace(
-        data, class_keys=("0", "1", "2", "3"), class_names=tuple(name.replace(" ", "_").upper() for name in reversed(data.class_names))
+        data,
+        class_keys=("0", "1", "2", "3"),
+        class_names=tuple(name.replace(" ", "_").upper() for name in reversed(data.class_names)),
     )
     assert shared_labels(numbered, turned) == {0: 3, 1: 2, 2: 1, 3: 0}
     by_folder = replace(data, class_names=("a", "b", "c", "d"))

@@ -55,7 +55,9 @@ def test_seeds_folders_and_summary(backbone, data, tmp_path):
     again = list(few_shot(data, "coop", backbone, seeds=(1, 2), out=tmp_path, on_record=told.append, **MORE))
     assert [r["accuracy"] for r in again] == [r["accuracy"] for r in records]
     assert not any(r["event"] == "step" for r in told)
-    found = summary([{"accuracy": 1.0, "seed": 1, "z": {"base": 2.0}}, {"accuracy": 3.0, "seed": 2, "z": {"base": 2.0}}])
+    found = summary(
+        [{"accuracy": 1.0, "seed": 1, "z": {"base": 2.0}}, {"accuracy": 3.0, "seed": 2, "z": {"base": 2.0}}]
+    )
     assert found["accuracy"] == {"mean": 2.0, "std": pytest.approx(2**0.5), "n": 2}
     assert found["z.base"]["std"] == 0 and "seed" not in found
 
@@ -86,7 +88,13 @@ def test_records_hold_the_settings_that_differ_from_the_defaults(backbone, data)
     common = {"cache": False, "shots": 2, "seeds": [1]}
     (plain,) = few_shot(data, "zeroshot", backbone, **common)
     assert plain["settings"] == {}
-    (own,) = few_shot(data, "coop", backbone, train=train, options={"context_tokens": 2}, templates="a {}", **common)
-    assert own["settings"] == {"options": {"context_tokens": 2}, "train": {"epochs": 1, "batch": 6}, "setup": {"templates": ["a {}"]}}
+    (own,) = few_shot(
+        data, "coop", backbone, train=train, options={"context_tokens": 2}, templates="a {}", **common
+    )
+    assert own["settings"] == {
+        "options": {"context_tokens": 2},
+        "train": {"epochs": 1, "batch": 6},
+        "setup": {"templates": ["a {}"]},
+    }
     (probe,) = few_shot(data, "linear_probe", backbone, train={"lr": 0.5}, **common)  # which takes no steps
     assert probe["settings"] == {}

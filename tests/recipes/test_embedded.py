@@ -8,7 +8,9 @@ import torch
 
 FOLDER = Path(__file__).parents[2] / "src" / "vlprompt" / "assets" / "embedded"
 transformers = pytest.importorskip("transformers", reason="transformers, a test extra, is not installed")
-pytestmark = pytest.mark.skipif(not (FOLDER / "model.safetensors").exists(), reason="no embedded backbone here")
+pytestmark = pytest.mark.skipif(
+    not (FOLDER / "model.safetensors").exists(), reason="no embedded backbone here"
+)
 
 
 @pytest.fixture(scope="module")

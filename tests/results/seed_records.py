@@ -7,9 +7,16 @@ from typing import Any
 
 def record(protocol: str = "few_shot", method: str = "coop", seed: int = 1, **more: Any) -> dict[str, Any]:
     return {
-        "protocol": protocol, "data": "fruit", "method": method, "backbone": "tiny", "shots": 16, "seed": seed,
-        "seconds": 1.0, "total_seconds": 2.0, "folder": None,
-    } | more  # fmt: skip
+        "protocol": protocol,
+        "data": "fruit",
+        "method": method,
+        "backbone": "tiny",
+        "shots": 16,
+        "seed": seed,
+        "seconds": 1.0,
+        "total_seconds": 2.0,
+        "folder": None,
+    } | more
 
 
 def base_new(base: float, new: float, method: str = "coop", seed: int = 1, **more: Any) -> dict[str, Any]:

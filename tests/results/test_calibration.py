@@ -16,7 +16,7 @@ from vlprompt.results.calibration import (
     log_probabilities,
     nll,
     reliability,
-)  # fmt: skip
+)
 
 
 def drawn(seed, count=400, classes=5, scale=3.0, sharper=1.0):
@@ -30,9 +30,14 @@ def drawn(seed, count=400, classes=5, scale=3.0, sharper=1.0):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(2, 7), st.floats(0.01, 100))
-def test_a_temperature_never_raises_the_loss_it_was_fitted_on_and_changes_no_answer(seed, count, classes, scale):
+def test_a_temperature_never_raises_the_loss_it_was_fitted_on_and_changes_no_answer(
+    seed, count, classes, scale
+):
     rng = np.random.default_rng(seed)
-    logits, labels = (rng.normal(size=(count, classes)) * scale).astype(np.float32), rng.integers(0, classes, count)
+    logits, labels = (
+        (rng.normal(size=(count, classes)) * scale).astype(np.float32),
+        rng.integers(0, classes, count),
+    )
     t = fit_temperature(logits, labels)
     assert LOWEST <= t <= HIGHEST
     assert nll(logits, labels, t) <= nll(logits, labels) + 1e-12
@@ -56,7 +61,9 @@ def test_the_error_of_calibrated_answers_is_small_and_of_overconfident_ones_is_n
     correct = logits.argmax(1) == labels
     assert ece(confidences(logits), correct) < 2.5
     assert ece(confidences(4 * logits), correct) > 8
-    assert ece(confidences(4 * logits, 4.0), correct) == pytest.approx(ece(confidences(logits), correct), abs=1e-4)
+    assert ece(confidences(4 * logits, 4.0), correct) == pytest.approx(
+        ece(confidences(logits), correct), abs=1e-4
+    )
 
 
 def test_always_sure_and_half_right_is_half_wrong():
@@ -81,4 +88,6 @@ def test_the_record_holds_the_figures_before_and_after():
     found = calibration_record(val, {"val": val, "test": test})
     assert found["nll"][1] < found["nll"][0] and found["ece"]["test"][1] < found["ece"]["test"][0]
     assert found["fitted_on"] == "val" and found["applied"] is False and found["count"] == 400
-    assert "from 400 validation pictures" in calibration_line(found) and "rough" not in calibration_line(found)
+    assert "from 400 validation pictures" in calibration_line(found) and "rough" not in calibration_line(
+        found
+    )

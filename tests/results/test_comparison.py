@@ -18,9 +18,11 @@ def lines_of(records, paper=None):
 
 
 TWO = [
-    base_new(80.0, 40.0, seed=1, data="caltech101"), base_new(90.0, 50.0, seed=2, data="caltech101"),
-    base_new(60.0, 90.0, seed=1, data="mine"), base_new(70.0, 80.0, seed=2, data="mine"),
-]  # fmt: skip
+    base_new(80.0, 40.0, seed=1, data="caltech101"),
+    base_new(90.0, 50.0, seed=2, data="caltech101"),
+    base_new(60.0, 90.0, seed=1, data="mine"),
+    base_new(70.0, 80.0, seed=2, data="mine"),
+]
 
 
 def test_harmonic_mean_is_that_of_the_averages():
@@ -52,23 +54,45 @@ def test_a_method_that_lacks_a_data_set_has_no_average():
 
 
 def test_order_of_methods_and_data():
-    records = [record(method=name, data=data, accuracy=1.0, zero_shot=2.0) for data in ("mine", "dtd", "caltech101")
-               for name in ("mine.own", "maple", "linear_probe", "coop+lamm", "coop")]  # fmt: skip
+    records = [
+        record(method=name, data=data, accuracy=1.0, zero_shot=2.0)
+        for data in ("mine", "dtd", "caltech101")
+        for name in ("mine.own", "maple", "linear_probe", "coop+lamm", "coop")
+    ]
     _, sheet = lines_of(records)
     assert [line.method for line in sheet.lines[:6]] == [
-        "zero-shot", "linear_probe", "coop", "maple", "coop+lamm", "mine.own"
-    ]  # fmt: skip
-    assert list(dict.fromkeys(line.data for line in sheet.lines)) == ["caltech101", "dtd", "mine", "average of 3"]
+        "zero-shot",
+        "linear_probe",
+        "coop",
+        "maple",
+        "coop+lamm",
+        "mine.own",
+    ]
+    assert list(dict.fromkeys(line.data for line in sheet.lines)) == [
+        "caltech101",
+        "dtd",
+        "mine",
+        "average of 3",
+    ]
 
 
 def test_published_only_for_the_same_protocol_data_and_shots():
-    records = [*TWO, base_new(90.0, 50.0, seed=1, data="caltech101", shots=4), base_new(1, 1, "proda", data="caltech101")]
+    records = [
+        *TWO,
+        base_new(90.0, 50.0, seed=1, data="caltech101", shots=4),
+        base_new(1, 1, "proda", data="caltech101"),
+    ]
     lines, sheet = lines_of(records, "maple")
     coop = lines["caltech101", 16, "coop"]
     assert coop.published == {"base": 98.0, "new": 89.81, "harmonic_mean": 93.73}
     assert coop.difference("base") == pytest.approx(85 - 98.0)
     assert lines["caltech101", 16, "zero-shot"].published["base"] == 96.84
-    for other in (("mine", 16, "coop"), ("caltech101", 4, "coop"), ("caltech101", 16, "proda"), ("average of 2", 16, "coop")):
+    for other in (
+        ("mine", 16, "coop"),
+        ("caltech101", 4, "coop"),
+        ("caltech101", 16, "proda"),
+        ("average of 2", 16, "coop"),
+    ):
         if other in lines:
             assert not lines[other].published, other
     assert any("not comparable" in note and "tiny" in note for note in sheet.notes)
@@ -77,7 +101,9 @@ def test_published_only_for_the_same_protocol_data_and_shots():
 
 def test_on_another_split_no_difference_is_taken():
     kinds = {"caltech101": "papers", "dtd": "drawn", "eurosat": None}
-    records = [base_new(80.0, 70.0, data=name) | ({"split": kind} if kind else {}) for name, kind in kinds.items()]
+    records = [
+        base_new(80.0, 70.0, data=name) | ({"split": kind} if kind else {}) for name, kind in kinds.items()
+    ]
     lines, sheet = lines_of(records, "maple")
     assert lines["caltech101", 16, "coop"].difference("base") == pytest.approx(80 - 98.0)
     assert lines["eurosat", 16, "coop"].difference("base") is not None  # not said: as before, with a note
@@ -88,7 +114,11 @@ def test_on_another_split_no_difference_is_taken():
     assert any("do not say which split" in note for note in sheet.notes)
     text = formatted([sheet], "md")
     assert "79.44 †" in text and "98.00 (-18.00)" in text
-    rows = {row["data"]: row for row in csv.DictReader(io.StringIO(formatted([sheet], "csv"))) if row["method"] == "coop"}
+    rows = {
+        row["data"]: row
+        for row in csv.DictReader(io.StringIO(formatted([sheet], "csv")))
+        if row["method"] == "coop"
+    }
     assert (rows["dtd"]["base_published"], rows["dtd"]["base_difference"]) == ("79.44", "")
     assert "79.44 $^\\dagger$" in formatted([sheet], "latex")
 
@@ -96,7 +126,9 @@ def test_on_another_split_no_difference_is_taken():
 def test_the_split_of_a_target_counts_too():
     values = dict.fromkeys(("source", "caltech101", "dtd", "eurosat", "average"), 50.0)
     more = {"split": "papers", "target_splits": {"caltech101": "papers", "dtd": "given", "eurosat": "papers"}}
-    (sheet,) = compare([record("cross_dataset", "maple", data="imagenet", zero_shot=values, **values, **more)], "maple")
+    (sheet,) = compare(
+        [record("cross_dataset", "maple", data="imagenet", zero_shot=values, **values, **more)], "maple"
+    )
     assert [row.words[-1] for row in table_of(sheet)[2]] == ["zero-shot", "maple", "– published †"]
 
 
@@ -128,24 +160,34 @@ def test_papers_without_such_figures_say_so():
         compare(TWO, "mapel")
 
 
-@pytest.mark.parametrize(("targets", "average"), [(("Food101", "dtd"), (86.20 + 46.49) / 2), (("Food101", "mine"), None)])
+@pytest.mark.parametrize(
+    ("targets", "average"), [(("Food101", "dtd"), (86.20 + 46.49) / 2), (("Food101", "mine"), None)]
+)
 def test_transfer_by_target(targets, average):
     values = {"source": 70.0, "average": 50.0} | dict.fromkeys(targets, 50.0)
-    lines, _ = lines_of([record("cross_dataset", "maple", data="imagenet", zero_shot=values, **values)], "maple")
+    lines, _ = lines_of(
+        [record("cross_dataset", "maple", data="imagenet", zero_shot=values, **values)], "maple"
+    )
     published = lines["imagenet", 16, "maple"].published
     assert (published["source"], published["Food101"]) == (70.72, 86.20)
     assert published.get("average") == (None if average is None else pytest.approx(average))
 
 
 def test_transfer_to_all_targets_takes_the_printed_average():
-    values = dict.fromkeys(("source", "imagenetv2", "imagenet-sketch", "ImageNet-A", "imagenet_r", "average"), 60.0)
-    lines, _ = lines_of([record("domain_generalization", "coop", data="imagenet", zero_shot=values, **values)], "maple")
+    values = dict.fromkeys(
+        ("source", "imagenetv2", "imagenet-sketch", "ImageNet-A", "imagenet_r", "average"), 60.0
+    )
+    lines, _ = lines_of(
+        [record("domain_generalization", "coop", data="imagenet", zero_shot=values, **values)], "maple"
+    )
     assert lines["imagenet", 16, "coop"].published["average"] == 59.28
     assert lines["imagenet", 16, "zero-shot"].published["ImageNet-A"] == 47.77
 
 
 def test_few_shot_has_a_column_for_every_number_of_shots():
-    records = [record(data="dtd", shots=k, accuracy=40.0 + k, macro_f1=1.0, zero_shot=30.0) for k in (16, 1, 4)]
+    records = [
+        record(data="dtd", shots=k, accuracy=40.0 + k, macro_f1=1.0, zero_shot=30.0) for k in (16, 1, 4)
+    ]
     (sheet,) = compare(records, "lamm")
     header, words, rows = table_of(sheet)
     columns = [name for name in header if name != "published"]
@@ -158,7 +200,9 @@ def test_few_shot_has_a_column_for_every_number_of_shots():
 
 def test_many_values_have_published_figures_in_lines_below():
     values = dict.fromkeys(("source", "caltech101", "dtd", "eurosat", "average"), 50.0)
-    (sheet,) = compare([record("cross_dataset", "maple", data="imagenet", zero_shot=values, **values)], "maple")
+    (sheet,) = compare(
+        [record("cross_dataset", "maple", data="imagenet", zero_shot=values, **values)], "maple"
+    )
     _, _, rows = table_of(sheet)
     assert [row.words[-1] for row in rows] == ["zero-shot", "maple", "– published", "– difference"]
     assert rows[2].numbers[2] == "93.53"
@@ -166,14 +210,34 @@ def test_many_values_have_published_figures_in_lines_below():
 
 
 def test_sessions():
-    values = {"session_1": 90.0, "session_2": 70.0, "average": 80.0, "final": 70.0, "forgetting": 12.0,
-              "backward_transfer": -12.0, "own_forgetting": 0.0, "text_change": 0.0}  # fmt: skip
-    records = [record("class_incremental", name, matrix=[[1]], classes=[["a"]], zero_shot=values, **values)
-               | {"forgetting": lost} for name, lost in (("coop", 20.0), ("coop+lamm", 5.0))]  # fmt: skip
+    values = {
+        "session_1": 90.0,
+        "session_2": 70.0,
+        "average": 80.0,
+        "final": 70.0,
+        "forgetting": 12.0,
+        "backward_transfer": -12.0,
+        "own_forgetting": 0.0,
+        "text_change": 0.0,
+    }
+    records = [
+        record("class_incremental", name, matrix=[[1]], classes=[["a"]], zero_shot=values, **values)
+        | {"forgetting": lost}
+        for name, lost in (("coop", 20.0), ("coop+lamm", 5.0))
+    ]
     (sheet,) = compare(records)
     header, _, rows = table_of(sheet)
-    assert header[2:] == ["after 1", "after 2", "average", "final", "forgetting", "backward transfer",
-                          "own forgetting", "text change", "training s"]  # fmt: skip
+    assert header[2:] == [
+        "after 1",
+        "after 2",
+        "average",
+        "final",
+        "forgetting",
+        "backward transfer",
+        "own forgetting",
+        "text change",
+        "training s",
+    ]
     assert rows[2].numbers[header.index("text change") - 1] == "0"
     assert rows[2].best[header.index("forgetting") - 1] and not rows[1].best[header.index("forgetting") - 1]
 
@@ -181,7 +245,11 @@ def test_sessions():
 def test_forms():
     sheets = compare(TWO, "maple")
     rows = list(csv.DictReader(io.StringIO(formatted(sheets, "csv"))))
-    assert (rows[1]["base_mean"], rows[1]["base_published"], rows[1]["base_difference"]) == ("85", "98", "-13")
+    assert (rows[1]["base_mean"], rows[1]["base_published"], rows[1]["base_difference"]) == (
+        "85",
+        "98",
+        "-13",
+    )
     latex = formatted(sheets, "latex")
     assert r"coop & 2 & $\mathbf{85.00} \pm 7.07$ & 98.00 (-13.00)" in latex
     assert latex.count(r"\midrule") == 3

@@ -10,9 +10,16 @@ def gained(records, over, paper=None):
     return {(row.method, row.metric, row.shots): row for row in gains(records, over, paper)}
 
 
-TWO = [base_new(80.0 + seed, 70.0 + 2 * seed, name, seed, data=data)
-       for name, seed in (("cocoop", 1), ("cocoop", 2), ("cocoop", 3)) for data in ("dtd", "mine")]  # fmt: skip
-CTP = [base_new(82.0 + seed, 75.0 + 2 * seed, "ctp+tft", seed, data=data) for seed in (1, 2) for data in ("dtd", "mine")]
+TWO = [
+    base_new(80.0 + seed, 70.0 + 2 * seed, name, seed, data=data)
+    for name, seed in (("cocoop", 1), ("cocoop", 2), ("cocoop", 3))
+    for data in ("dtd", "mine")
+]
+CTP = [
+    base_new(82.0 + seed, 75.0 + 2 * seed, "ctp+tft", seed, data=data)
+    for seed in (1, 2)
+    for data in ("dtd", "mine")
+]
 
 
 def test_differences_are_taken_seed_by_seed():
@@ -24,7 +31,10 @@ def test_differences_are_taken_seed_by_seed():
 
 def test_harmonic_mean_of_a_gain_is_the_difference_of_harmonic_means():
     row = gained([*TWO, *CTP], "cocoop")["ctp+tft", "harmonic_mean", 16]
-    expected = [2 * (82 + s) * (75 + 2 * s) / (157 + 3 * s) - 2 * (80 + s) * (70 + 2 * s) / (150 + 3 * s) for s in (1, 2)]
+    expected = [
+        2 * (82 + s) * (75 + 2 * s) / (157 + 3 * s) - 2 * (80 + s) * (70 + 2 * s) / (150 + 3 * s)
+        for s in (1, 2)
+    ]
     assert row.ours.mean == pytest.approx(sum(expected) / 2)
     assert row.published == 3.19
 
@@ -42,9 +52,11 @@ def test_gains_from_a_papers_averages():
 
 
 def test_direction():
-    shots = [record(method=name, seed=seed, accuracy=value, zero_shot=1.0)
-             for name, values in (("coop", (50, 50)), ("coop+lamm", (49, 48)), ("maple", (40, 60)))
-             for seed, value in enumerate(values)]  # fmt: skip
+    shots = [
+        record(method=name, seed=seed, accuracy=value, zero_shot=1.0)
+        for name, values in (("coop", (50, 50)), ("coop+lamm", (49, 48)), ("maple", (40, 60)))
+        for seed, value in enumerate(values)
+    ]
     rows = gained(shots, "coop", "lamm")
     assert rows["coop+lamm", "accuracy", 16].agrees == "no"
     assert rows["maple", "accuracy", 16].agrees == "unclear"

@@ -27,7 +27,9 @@ def vector_of(vocabulary, word):
 
 
 def lamm(backbone, name="coop+lamm"):
-    return methods.load(name).build(backbone, Task(NAMES, shots=2), {"context_tokens": 2} if "coop" in name else {})
+    return methods.load(name).build(
+        backbone, Task(NAMES, shots=2), {"context_tokens": 2} if "coop" in name else {}
+    )
 
 
 def test_a_word_is_nearest_to_itself_and_its_distance_is_euclidean(vocabulary):
@@ -36,8 +38,12 @@ def test_a_word_is_nearest_to_itself_and_its_distance_is_euclidean(vocabulary):
     assert (first.word, other.word) == ("llama", "alpaca")
     assert first.distance == pytest.approx(0, abs=1e-5)
     near = vocabulary.nearest(llama[None], 5, without="llama")[0]
-    assert "llama" not in [n.word for n in near] and [n.distance for n in near] == sorted(n.distance for n in near)
-    assert near[0].distance == pytest.approx(float((vector_of(vocabulary, near[0].word) - llama).norm()), rel=1e-4)
+    assert "llama" not in [n.word for n in near] and [n.distance for n in near] == sorted(
+        n.distance for n in near
+    )
+    assert near[0].distance == pytest.approx(
+        float((vector_of(vocabulary, near[0].word) - llama).norm()), rel=1e-4
+    )
     assert vocabulary.gap() > 0
 
 
@@ -75,6 +81,15 @@ def test_learned_context_lies_in_the_space_of_words(backbone, name):
     method = methods.load(name).build(backbone, Task(NAMES, shots=2))
     context = getattr(method, "base", method).learned_context()
     if context is None:
-        assert name.split("+")[0] in ("zeroshot", "linear_probe", "tip_adapter", "tip_adapter_f", "vpt", "lamm")
+        assert name.split("+")[0] in (
+            "zeroshot",
+            "linear_probe",
+            "tip_adapter",
+            "tip_adapter_f",
+            "vpt",
+            "lamm",
+        )
     else:
-        assert context.dim() in (2, 3) and context.shape[-1] == backbone.text_width and not context.requires_grad
+        assert (
+            context.dim() in (2, 3) and context.shape[-1] == backbone.text_width and not context.requires_grad
+        )

@@ -10,11 +10,18 @@ from vlprompt.results.curves import _apart, forgetting_curves, shot_curves
 from vlprompt.results.plane import base_new_plane
 from vlprompt.results.plots import to_png
 
-SHOTS = [record(method=name, data=data, shots=k, seed=seed, accuracy=50.0 + k + seed, zero_shot=40.0)
-         for name in ("coop", "coop+lamm") for data in ("dtd", "mine") for k in (1, 4, 16) for seed in (1, 2)]  # fmt: skip
+SHOTS = [
+    record(method=name, data=data, shots=k, seed=seed, accuracy=50.0 + k + seed, zero_shot=40.0)
+    for name in ("coop", "coop+lamm")
+    for data in ("dtd", "mine")
+    for k in (1, 4, 16)
+    for seed in (1, 2)
+]
 VALUES = {"session_1": 90.0, "session_2": 80.0, "average": 85.0, "final": 80.0}
-SESSIONS = [record("class_incremental", name, matrix=[[90.0], [lost, 75.0]], zero_shot=VALUES, **VALUES)
-            for name, lost in (("maple", 60.0), ("lamm", 85.0))]  # fmt: skip
+SESSIONS = [
+    record("class_incremental", name, matrix=[[90.0], [lost, 75.0]], zero_shot=VALUES, **VALUES)
+    for name, lost in (("maple", 60.0), ("lamm", 85.0))
+]
 
 
 def drawn(axes):

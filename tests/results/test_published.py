@@ -50,22 +50,31 @@ def test_averages_are_means_of_the_data_sets_and_hm_is_that_of_the_averages(meth
     for key in ("base", "new"):
         assert sum(row[key] for row in rows) / 11 == pytest.approx(whole[key], abs=0.011)
     for row in [*rows, whole]:
-        assert 2 * row["base"] * row["new"] / (row["base"] + row["new"]) == pytest.approx(row["harmonic_mean"], abs=0.02)
+        assert 2 * row["base"] * row["new"] / (row["base"] + row["new"]) == pytest.approx(
+            row["harmonic_mean"], abs=0.02
+        )
 
 
 def test_known_figures():
     assert find(figures("base_to_new", "maple"), "maple", "EuroSAT", 16).values == {
-        "base": 94.07, "new": 73.23, "harmonic_mean": 82.35
-    }  # fmt: skip
+        "base": 94.07,
+        "new": 73.23,
+        "harmonic_mean": 82.35,
+    }
     assert find(figures("cross_dataset", "maple"), "maple", "ImageNet", 16).values["average"] == 66.30
-    assert find(figures("domain_generalization", "maple"), "cocoop", "imagenet", 16).values["imagenet_a"] == 50.63
+    assert (
+        find(figures("domain_generalization", "maple"), "cocoop", "imagenet", 16).values["imagenet_a"]
+        == 50.63
+    )
     lamm = find(figures("few_shot", "lamm"), "coop+lamm", AVERAGE, 16)
     assert (lamm.values["accuracy"], lamm.kind) == (81.7, "plot")
 
 
 def test_what_is_hidden_in_a_plot_is_left_out():
     assert find(figures("few_shot", "lamm"), "lamm", "eurosat", 1) is None
-    assert find(figures("few_shot", "lamm"), "zeroshot", "eurosat", 4).values == {"accuracy": 47.8}  # at any shots
+    assert find(figures("few_shot", "lamm"), "zeroshot", "eurosat", 4).values == {
+        "accuracy": 47.8
+    }  # at any shots
 
 
 def test_ctp_tft_is_derived_and_its_gains_are_stated():

@@ -20,8 +20,22 @@ from vlprompt.results.thumbnails import heat, thumbnail
 from vlprompt.run import Run
 
 TRAIN = {"epochs": 2, "batch": 6, "views": 1, "warmup_epochs": 0}
-FAMILIES = ("zeroshot", "linear_probe", "tip_adapter", "coop", "cocoop", "proda", "vpt", "ivlp", "maple", "lamm", "maple+lamm",
-            "ctp", "tft", "ctp+tft+lamm")  # fmt: skip
+FAMILIES = (
+    "zeroshot",
+    "linear_probe",
+    "tip_adapter",
+    "coop",
+    "cocoop",
+    "proda",
+    "vpt",
+    "ivlp",
+    "maple",
+    "lamm",
+    "maple+lamm",
+    "ctp",
+    "tft",
+    "ctp+tft+lamm",
+)
 SMALL = {"maple": {"depth": 2}, "maple+lamm": {"depth": 2}, "proda": {"prompts": 4, "context_tokens": 2}}
 
 
@@ -36,8 +50,18 @@ def data(tmp_path_factory):
 
 
 def learned(data, backbone, method, out, **more):
-    return fit(data, method, shots=2, backbone=backbone, out=out, options=SMALL.get(method), train=TRAIN, cache=False,
-               command="vlprompt fit x", **more)  # fmt: skip
+    return fit(
+        data,
+        method,
+        shots=2,
+        backbone=backbone,
+        out=out,
+        options=SMALL.get(method),
+        train=TRAIN,
+        cache=False,
+        command="vlprompt fit x",
+        **more,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +85,19 @@ def test_every_family_has_a_whole_page(method, data, backbone, tmp_path):
     assert not re.search(r'(?:src|href)="(?!#|data:)', page) and "@import" not in page
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
-    assert f"{found.scores['zero_shot']['accuracy']:.1f} %" in page and f"{found.scores['test']['accuracy']:.1f} %" in page
+    assert (
+        f"{found.scores['zero_shot']['accuracy']:.1f} %" in page
+        and f"{found.scores['test']['accuracy']:.1f} %" in page
+    )
     assert "Reliability" in page and "vlprompt fit x" in page and "torch" in part_of(page, "How it was made")
     assert "MiB" in part_of(page, "How it was made")
     if found.scores["test"]["accuracy"] < 100:
         assert "data:image/webp;base64," in part_of(page, "Mistakes") and "Surest mistakes" in page
     base = method.removesuffix("+lamm")
     assert ("Class names that moved" in page) == method.endswith("lamm")
-    assert ("Context tokens" in page) == (base not in ("zeroshot", "linear_probe", "tip_adapter", "vpt", "lamm"))
+    assert ("Context tokens" in page) == (
+        base not in ("zeroshot", "linear_probe", "tip_adapter", "vpt", "lamm")
+    )
     assert ("Where the prompts look" in page) == base.startswith("ctp")
     assert ("linear probe on the same pictures" in page) == (method != "linear_probe")
 
@@ -90,10 +119,17 @@ def test_the_temperature_is_applied_when_asked_for_and_changes_no_answer(run, da
     pictures = sorted((data / "test").rglob("*.png"))
     own = learned(data, backbone, "coop+lamm", tmp_path / "calibrated", calibrate=True)
     assert own.calibrated and own.temperature == plain.info["calibration"]["temperature"] != 1
-    sharp, mended = plain.probabilities(pictures), Run.load(tmp_path / "calibrated", backbone).probabilities(pictures)
+    sharp, mended = (
+        plain.probabilities(pictures),
+        Run.load(tmp_path / "calibrated", backbone).probabilities(pictures),
+    )
     assert (sharp.argmax(1) == mended.argmax(1)).all() and not np.allclose(sharp, mended)
-    assert np.allclose(mended, np.exp(np.log(sharp) / own.temperature) / np.exp(np.log(sharp) / own.temperature).sum(1, keepdims=True),
-                       atol=1e-3)  # fmt: skip
+    assert np.allclose(
+        mended,
+        np.exp(np.log(sharp) / own.temperature)
+        / np.exp(np.log(sharp) / own.temperature).sum(1, keepdims=True),
+        atol=1e-3,
+    )
     held = {row.path: row for row in read_predictions(tmp_path / "calibrated", "test")}
     for picture, row in zip(pictures, mended, strict=True):
         assert held[picture.relative_to(data).as_posix()].calibrated == pytest.approx(row.max(), abs=1e-3)
@@ -130,11 +166,15 @@ def test_pictures_that_are_gone_are_said_and_not_fatal(data, backbone, tmp_path)
     page = write_report(tmp_path / "run", backbone=backbone, figures=False).read_text()
     assert "Without pictures:" in page and "--data says where they are" in page and "No heat maps" in page
     assert "data:image" not in page
-    found = write_report(tmp_path / "run", backbone=backbone, figures=False, data=str(tmp_path / "elsewhere")).read_text()
+    found = write_report(
+        tmp_path / "run", backbone=backbone, figures=False, data=str(tmp_path / "elsewhere")
+    ).read_text()
     assert "data:image/webp" in found and "Without pictures" not in found
     for path in (tmp_path / "elsewhere" / "test").rglob("0.png"):
         path.unlink()
-    some = write_report(tmp_path / "run", backbone=backbone, figures=False, data=str(tmp_path / "elsewhere")).read_text()
+    some = write_report(
+        tmp_path / "run", backbone=backbone, figures=False, data=str(tmp_path / "elsewhere")
+    ).read_text()
     assert "4 of the 12 scored pictures are no longer there" in some and "no longer those of the run" in some
     with pytest.raises(DataError, match="no such file"):
         write_report(tmp_path / "run", data=str(tmp_path / "nowhere"))
@@ -149,7 +189,9 @@ def test_without_backbone_or_predictions_the_rest_is_there(run, tmp_path):
     page = write_report(tmp_path / "copy", tmp_path / "page.html").read_text()
     assert "its backbone cannot be loaded" in page and "no predictions.csv" in page
     assert "Every class" in page
-    assert {"curves.png", "confusion.png", "confusion.svg"} <= {path.name for path in figures_of(tmp_path / "page.html").iterdir()}
+    assert {"curves.png", "confusion.png", "confusion.svg"} <= {
+        path.name for path in figures_of(tmp_path / "page.html").iterdir()
+    }
 
 
 def test_quick_reads_the_run_folder_only(run, tmp_path):

@@ -19,14 +19,28 @@ def info(**more):
     learned = scores_of(np.array([0, 1, 1, 1, 2, 0]), labels, NAMES)
     zero_shot = scores_of(np.array([1, 1, 1, 1, 1, 1]), labels, NAMES)
     return {
-        "method": "coop", "title": "CoOp", "paper": "a paper", "options": {"context_init": "<b>"}, "train": {"epochs": 2},
-        "seed": 1, "shots": 2, "class_names": NAMES, "templates": ["a {}"], "zero_shot_templates": ["a {}"],
+        "method": "coop",
+        "title": "CoOp",
+        "paper": "a paper",
+        "options": {"context_init": "<b>"},
+        "train": {"epochs": 2},
+        "seed": 1,
+        "shots": 2,
+        "class_names": NAMES,
+        "templates": ["a {}"],
+        "zero_shot_templates": ["a {}"],
         "backbone": {"source": "tiny", "fingerprint": "abc", "precision": "float32"},
-        "data": {"name": "fruit <i>", "train": 6, "val": 0, "test": 6}, "reported": "test", "notices": ["<u>note"],
-        "scores": {"test": learned.to_dict(), "zero_shot": zero_shot.to_dict()}, "timings": {"train_s": 1.0},
-        "parameters": 1024, "versions": {"torch": "2"}, "machine": {"device": "cpu"}, "command": "vlprompt fit '<x>'",
+        "data": {"name": "fruit <i>", "train": 6, "val": 0, "test": 6},
+        "reported": "test",
+        "notices": ["<u>note"],
+        "scores": {"test": learned.to_dict(), "zero_shot": zero_shot.to_dict()},
+        "timings": {"train_s": 1.0},
+        "parameters": 1024,
+        "versions": {"torch": "2"},
+        "machine": {"device": "cpu"},
+        "command": "vlprompt fit '<x>'",
         "created": "2026-01-01T00:00:00",
-    } | more  # fmt: skip
+    } | more
 
 
 LOG = [{"event": "epoch", "epoch": i + 1, "loss": 1.0 / (i + 1), "accuracy": 40.0 + i} for i in range(3)]
@@ -86,13 +100,20 @@ def test_figures_become_png(tmp_path):
     assert plots.to_svg(plots.method_bars({}, groups=groups), "bars", "base and new").startswith("<svg")
 
 
-@pytest.mark.parametrize("drawn", [
-    plots.learning_curves({"": LOG}), plots.method_bars({"CoOp": Cell(50, 2, 3)}), plots.confusion_matrix(np.eye(5, dtype=int), "abcde"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        plots.learning_curves({"": LOG}),
+        plots.method_bars({"CoOp": Cell(50, 2, 3)}),
+        plots.confusion_matrix(np.eye(5, dtype=int), "abcde"),
+    ],
+)
 def test_a_figure_keeps_its_size_and_legible_letters(drawn):
     shown = pages.figure(plots.to_svg(drawn, "x", "a figure"), "said below")
     most, least = (int(re.search(rf"{name}-width:(\d+)px", shown)[1]) for name in ("max", "min"))
-    width = 72 * drawn.get_size_inches()[0]  # in the figure's own units, of which its letters are so many high
+    width = (
+        72 * drawn.get_size_inches()[0]
+    )  # in the figure's own units, of which its letters are so many high
     own = 96 * drawn.get_size_inches()[0]
     letters = min(map(float, re.findall(r"font-size: ([\d.]+)px", shown)))
     assert 0.99 * own < most < 1.11 * own
@@ -102,13 +123,18 @@ def test_a_figure_keeps_its_size_and_legible_letters(drawn):
 
 def test_what_scrolls_shows_that_it_does(page):
     rule = re.search(r"\n\.scroll \{(.*?)\n\}", page, flags=re.S)[1]
-    assert "overflow-x: auto" in rule and " local" in rule and "background: var(--covers), var(--sides)" in rule
+    assert (
+        "overflow-x: auto" in rule and " local" in rule and "background: var(--covers), var(--sides)" in rule
+    )
 
 
 def themes():
     """The colours of the pages' style by name, in light and in dark."""
     css = resources.files("vlprompt.assets.pages").joinpath("style.css").read_text()
-    light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", css.split(":root {")[i].split("}")[0])) for i in (1, 2))
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", css.split(":root {")[i].split("}")[0]))
+        for i in (1, 2)
+    )
     return light, light | dark
 
 
@@ -128,7 +154,10 @@ def test_numbers_stand_out_from_their_squares(theme):
     squares = re.findall(r'style="fill: var\(--(series-[12])\); opacity: ([\d.]+)', svg)
     squares += [(name, "1") for name in re.findall(r'style="fill: var\(--(series-[12])\)"', svg)]
     rgb = {name: np.array([int(value[i : i + 2], 16) for i in (1, 3, 5)]) for name, value in theme.items()}
-    assert len(squares) == np.count_nonzero(shares) and {name for name, _ in squares} == {"series-1", "series-2"}
+    assert len(squares) == np.count_nonzero(shares) and {name for name, _ in squares} == {
+        "series-1",
+        "series-2",
+    }
     for name, opacity in squares:
         colour = float(opacity) * rgb[name] + (1 - float(opacity)) * rgb["paper"]
         assert contrast(colour, rgb["ink"]) >= 4.5  # the numbers are drawn in ink

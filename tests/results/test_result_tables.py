@@ -7,8 +7,10 @@ from vlprompt.results.comparison import compare
 from vlprompt.results.sheets import formatted, rich_table
 from vlprompt.results.tables import rows_of
 
-RECORDS = [record(method=name, seed=seed, accuracy=accuracy, zero_shot=30.0)
-           for name, seed, accuracy in (("coop", 1, 40.0), ("coop", 2, 44.0), ("co_op&lamm", 1, 50.0))]  # fmt: skip
+RECORDS = [
+    record(method=name, seed=seed, accuracy=accuracy, zero_shot=30.0)
+    for name, seed, accuracy in (("coop", 1, 40.0), ("coop", 2, 44.0), ("co_op&lamm", 1, 50.0))
+]
 
 
 def test_mean_and_sample_deviation():
@@ -27,7 +29,9 @@ def test_a_seed_that_was_done_again_counts_once():
 
 
 def test_zero_shot_with_several_values():
-    zero_shot, _ = rows_of([record(method="maple", zero_shot={"base": 20.0, "new": 30.0}, base=25.0, new=28.0)])
+    zero_shot, _ = rows_of(
+        [record(method="maple", zero_shot={"base": 20.0, "new": 30.0}, base=25.0, new=28.0)]
+    )
     assert {key: cell.mean for key, cell in zero_shot.values.items()} == {"base": 20.0, "new": 30.0}
 
 
@@ -52,9 +56,13 @@ def test_for_the_terminal():
 
 def of(seed, method="coop", data="fruit", **settings):
     """A record with settings: epochs and lr are of the training, sessions of the protocol."""
-    parts = {name: {k: v for k, v in settings.items() if k in keys}
-             for name, keys in (("train", ("epochs", "lr")), ("setup", ("sessions", "templates")))}  # fmt: skip
-    return record(method=method, seed=seed, data=data, accuracy=40.0 + seed, zero_shot=30.0) | {"settings": parts}
+    parts = {
+        name: {k: v for k, v in settings.items() if k in keys}
+        for name, keys in (("train", ("epochs", "lr")), ("setup", ("sessions", "templates")))
+    }
+    return record(method=method, seed=seed, data=data, accuracy=40.0 + seed, zero_shot=30.0) | {
+        "settings": parts
+    }
 
 
 def named(records):
@@ -64,16 +72,24 @@ def named(records):
 
 def test_runs_of_several_settings_are_told_apart_by_what_differs():
     lines, _ = named([of(1, epochs=1), of(2, epochs=1), of(2, epochs=30, lr=0.5), of(1, "maple", epochs=5)])
-    assert lines == [("fruit", "zero-shot", 2), ("fruit", "coop (epochs 1)", 2), ("fruit", "coop (epochs 30, lr 0.5)", 1),
-                     ("fruit", "maple", 1)]  # fmt: skip
+    assert lines == [
+        ("fruit", "zero-shot", 2),
+        ("fruit", "coop (epochs 1)", 2),
+        ("fruit", "coop (epochs 30, lr 0.5)", 1),
+        ("fruit", "maple", 1),
+    ]
     lines, _ = named([of(1), of(1, lr=0.5)])  # the same seed: none vanishes; defaults are not said
     assert [name for _, name, _ in lines] == ["zero-shot", "coop", "coop (lr 0.5)"]
 
 
 def test_zero_shot_is_told_apart_by_what_it_depends_on():
     lines, _ = named([of(1, sessions=2, epochs=1), of(1, sessions=4, epochs=1)])
-    assert [name for _, name, _ in lines] == ["zero-shot (sessions 2)", "zero-shot (sessions 4)", "coop (sessions 2)",
-                                              "coop (sessions 4)"]  # fmt: skip
+    assert [name for _, name, _ in lines] == [
+        "zero-shot (sessions 2)",
+        "zero-shot (sessions 4)",
+        "coop (sessions 2)",
+        "coop (sessions 4)",
+    ]
 
 
 def test_records_without_settings_are_of_the_known_ones_if_these_are_one():
@@ -97,11 +113,17 @@ def test_gains_plots_and_published_figures_of_runs_that_are_told_apart():
     from vlprompt.results.gains import gains
 
     records = [r | {"data": "caltech101"} for r in (of(1, epochs=1), of(1, epochs=2), of(1, "lamm"))]
-    assert {row.method for row in gains(records, "zeroshot")} == {"coop (epochs 1)", "coop (epochs 2)", "lamm"}
+    assert {row.method for row in gains(records, "zeroshot")} == {
+        "coop (epochs 1)",
+        "coop (epochs 2)",
+        "lamm",
+    }
     with pytest.raises(OptionError, match=r"several settings; give one of 'coop \(epochs 1\)'"):
         gains(records, "coop")
     rows = gains(records, "coop (epochs 1)", "lamm")
-    assert {row.method for row in rows} == {"coop (epochs 2)", "lamm"} and any(row.published is not None for row in rows)
+    assert {row.method for row in rows} == {"coop (epochs 2)", "lamm"} and any(
+        row.published is not None for row in rows
+    )
     texts = {text.get_text() for axes in shot_curves(records).axes for text in axes.texts}
     assert {"coop (epochs 1) 41.0", "coop (epochs 2) 41.0", "zero-shot 30.0"} <= texts
     (sheet,) = compare(records, "lamm")

@@ -52,8 +52,16 @@ def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     backbone = save_huggingface(tmp_path_factory.mktemp("backbone"))
     folder = tmp_path_factory.mktemp("runs") / "x"
-    fit(pictures, "coop", shots=3, backbone=str(backbone), out=folder, cache=False, options={"context_tokens": 2},
-        train={"epochs": 5, "batch": 4, "views": 2})  # fmt: skip
+    fit(
+        pictures,
+        "coop",
+        shots=3,
+        backbone=str(backbone),
+        out=folder,
+        cache=False,
+        options={"context_tokens": 2},
+        train={"epochs": 5, "batch": 4, "views": 2},
+    )
     return folder
 
 
@@ -68,7 +76,9 @@ def started(run: Path, *words: str) -> Iterator[Server]:
     port = free_port()
     command = [sys.executable, "-m", "vlprompt", "serve", str(run), "--port", str(port), *words]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     server = Server(f"http://127.0.0.1:{port}", process)
     try:
         end = time.monotonic() + 400
@@ -80,7 +90,9 @@ def started(run: Path, *words: str) -> Iterator[Server]:
                 pass
             time.sleep(0.2)
         else:
-            out, err = process.communicate(timeout=10) if process.poll() is not None else ("", "it is not ready")
+            out, err = (
+                process.communicate(timeout=10) if process.poll() is not None else ("", "it is not ready")
+            )
             raise AssertionError(f"no server: {out} {err}")
         yield server
     finally:
@@ -95,7 +107,16 @@ def started(run: Path, *words: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def server(run: Path) -> Iterator[Server]:
-    words = ("--max-bytes", "200000", "--max-pixels", "1000000", "--batch-timeout", "0.02", "--max-waiting", "40")
+    words = (
+        "--max-bytes",
+        "200000",
+        "--max-pixels",
+        "1000000",
+        "--batch-timeout",
+        "0.02",
+        "--max-waiting",
+        "40",
+    )
     with started(run, *words) as one:
         yield one
 

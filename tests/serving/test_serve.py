@@ -24,7 +24,9 @@ from vlprompt import PromptClassifier, Run
 
 def png(size: tuple[int, int] = (40, 48), mode: str = "RGB") -> bytes:
     file = io.BytesIO()
-    Image.new(mode, size, 120).save(file, "PNG") if mode == "L" else Image.new(mode, size, (200, 40, 30)).save(file, "PNG")
+    Image.new(mode, size, 120).save(file, "PNG") if mode == "L" else Image.new(
+        mode, size, (200, 40, 30)
+    ).save(file, "PNG")
     return file.getvalue()
 
 
@@ -38,7 +40,9 @@ def one_line(answer: httpx.Response, status: int, words: str) -> None:
     assert list(answer.json()) == ["detail"] and words in answer.json()["detail"] and "\n" not in answer.text
 
 
-def test_the_same_probabilities_as_in_python_however_a_picture_comes(client: httpx.Client, run: Path, pictures: Path) -> None:
+def test_the_same_probabilities_as_in_python_however_a_picture_comes(
+    client: httpx.Client, run: Path, pictures: Path
+) -> None:
     classifier = PromptClassifier.load(run, device="cpu")
     names = list(classifier.class_names_)
     files = sorted(pictures.glob("test/*/*.png"))
@@ -67,7 +71,9 @@ def test_many_at_once_get_each_their_own_answer(server: Server, run: Path, pictu
 
     def ask(i: int) -> httpx.Response:
         with server.client() as own:
-            return own.post("/predict?top=99", content=bad if i % 5 == 4 else files[i % len(files)].read_bytes())
+            return own.post(
+                "/predict?top=99", content=bad if i % 5 == 4 else files[i % len(files)].read_bytes()
+            )
 
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(ask, range(64)))
@@ -89,7 +95,9 @@ def test_top_and_unknown(client: httpx.Client, run: Path, pictures: Path) -> Non
     assert len(client.post("/predict", content=png()).json()["top"]) == 4
     for top in ("0", "-1", "many", "1.5", ""):
         one_line(client.post("/predict", params={"top": top}, content=png()), 400, "top")
-    one_line(client.post("/predict", json={"image": base64.b64encode(png()).decode(), "top": [1]}), 400, "top")
+    one_line(
+        client.post("/predict", json={"image": base64.b64encode(png()).decode(), "top": [1]}), 400, "top"
+    )
 
 
 def test_bodies_that_are_no_pictures(client: httpx.Client) -> None:
@@ -98,22 +106,35 @@ def test_bodies_that_are_no_pictures(client: httpx.Client) -> None:
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "JPEG")
     jpeg = file.getvalue()
-    for data in (b"\0", b"GIF89a", whole[:30], whole[: len(whole) // 2], jpeg[: len(jpeg) // 2], b"\x89PNG\r\n\x1a\n" + bytes(200)):
+    for data in (
+        b"\0",
+        b"GIF89a",
+        whole[:30],
+        whole[: len(whole) // 2],
+        jpeg[: len(jpeg) // 2],
+        b"\x89PNG\r\n\x1a\n" + bytes(200),
+    ):
         one_line(client.post("/predict", content=data), 400, "the picture")
         one_line(client.post("/predict", files={"file": data}), 400, "the picture")
     one_line(client.post("/predict", content=b""), 400, "no body")
     for text in ("{", "[]", "[" * 100_000, '{"image": 3}', '{"picture": "x"}'):
-        one_line(client.post("/predict", content=text, headers={"Content-Type": "application/json"}), 400, "JSON")
+        one_line(
+            client.post("/predict", content=text, headers={"Content-Type": "application/json"}), 400, "JSON"
+        )
     one_line(client.post("/predict", json={"image": "???"}), 400, "base64")
     one_line(client.post("/predict", json={"image": ""}), 400, "empty")
     one_line(client.post("/predict", files={"top": (None, "3")}), 400, "no file")
     for names in (("a", "b"), ("file", "file"), ("a", "b", "c")):
         files = [(name, ("x.png", whole)) for name in names]
-        one_line(client.post("/predict", files=files), 400, f"{len(names)} files: send one picture in each request")
+        one_line(
+            client.post("/predict", files=files), 400, f"{len(names)} files: send one picture in each request"
+        )
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     for body in (b"nothing", b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\ncut off"):
         one_line(client.post("/predict", content=body, headers=form), 400, "form")
-    one_line(client.post("/predict", content=whole, headers={"Content-Type": "multipart/form-data"}), 400, "form")
+    one_line(
+        client.post("/predict", content=whole, headers={"Content-Type": "multipart/form-data"}), 400, "form"
+    )
     assert client.post("/predict", content=whole).status_code == 200
 
 

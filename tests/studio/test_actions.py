@@ -57,7 +57,12 @@ def test_a_new_class_is_shown_at_once(act, studio):
 def test_what_is_kept_follows_the_classes(act, studio, tiny):
     session = teach(studio.session("a"))
     assert "When something was learned" in act.classes_changed(TAB)[1]
-    learn_all(session, studio.backbones, Choice("lamm", tiny, {}, {"epochs": 1, "views": "center"}), lambda record: None)
+    learn_all(
+        session,
+        studio.backbones,
+        Choice("lamm", tiny, {}, {"epochs": 1, "views": "center"}),
+        lambda record: None,
+    )
     assert "red cat, blue sea." in act.classes_changed(TAB)[1]
     act.add_class("green dog", TAB)
     assert "red cat, blue sea, green dog." in act.classes_changed(TAB)[1]
@@ -77,5 +82,8 @@ def test_the_download_leaves_such_a_class_out_and_says_so(studio, probe, tmp_pat
     page = drawing.download_link(probe)
     assert "&quot;green dog&quot; is left out" in page and "red cat, blue sea." in page
     (tmp_path / "run.zip").write_bytes(bundle(probe))
-    assert reopen(studio.session("b"), tmp_path / "run.zip", studio.backbones).class_names == ("red cat", "blue sea")
+    assert reopen(studio.session("b"), tmp_path / "run.zip", studio.backbones).class_names == (
+        "red cat",
+        "blue sea",
+    )
     assert bundle(studio.session("c")) is None

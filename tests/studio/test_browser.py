@@ -60,9 +60,22 @@ def served(tmp_path: Path) -> Iterator[Served]:
     environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
     with said.open("w") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "vlprompt", "studio", "--port", "0", "--no-open", "--allow-folder", str(photos)],
-            stdout=subprocess.PIPE, stderr=err, text=True, env=environment,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "vlprompt",
+                "studio",
+                "--port",
+                "0",
+                "--no-open",
+                "--allow-folder",
+                str(photos),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=err,
+            text=True,
+            env=environment,
+        )
         assert process.stdout is not None
         try:
             found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
@@ -182,11 +195,17 @@ def test_from_first_picture_to_a_run_that_opens_again(served, pictures, shots, t
         me.shoot("2-learned")
 
         me.tab("3 · Try it")
-        me.page.locator("#try-drop input[type=file]").set_input_files([str(pictures["fruit"][0]), str(pictures["flower"][1])])
+        me.page.locator("#try-drop input[type=file]").set_input_files(
+            [str(pictures["fruit"][0]), str(pictures["flower"][1])]
+        )
         me.see("after learning", "#answers")
         heads = me.page.locator("#answers .answer p b")
         assert heads.count() == 2 and set(heads.all_inner_texts()) <= {"fruit", "flower"}
-        assert me.page.locator("#answers .bar.taught").count() == me.page.locator("#answers .bar.alone").count() == 4
+        assert (
+            me.page.locator("#answers .bar.taught").count()
+            == me.page.locator("#answers .bar.alone").count()
+            == 4
+        )
         me.page.locator("#extra-name").locator("input, textarea").fill("bird")
         me.press("Add class by name")
         me.card("bird").get_by_text("known by its name alone").wait_for()
@@ -234,7 +253,9 @@ def test_from_first_picture_to_a_run_that_opens_again(served, pictures, shots, t
 
     for person in (me, you):
         assert len(person.log) > 20
-        elsewhere = [url for url in person.log if not url.startswith((f"{served.address}/", "data:", "blob:"))]
+        elsewhere = [
+            url for url in person.log if not url.startswith((f"{served.address}/", "data:", "blob:"))
+        ]
         assert elsewhere == []
         assert person.complaints == []
     served.process.send_signal(signal.SIGTERM)
@@ -285,7 +306,9 @@ def test_a_folder_and_an_archive_bring_their_classes(served, pictures, shots, tm
 def test_a_closed_tab_stops_its_training_and_another_waits_for_it(served, shots):
     with sync_api.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        first, second = (Person(browser.new_page(viewport={"width": 1280, "height": 900}), shots) for _ in range(2))
+        first, second = (
+            Person(browser.new_page(viewport={"width": 1280, "height": 900}), shots) for _ in range(2)
+        )
         for person in (first, second):
             person.page.goto(served.address)
             person.see("Start here.")
@@ -324,7 +347,9 @@ def closed_to_others(served: Served) -> None:
 
 def status(address: str, headers: dict[str, str] | None = None) -> int:
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers or {}), timeout=120) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers or {}), timeout=120
+        ) as answer:
             if answer.status == 200:
                 assert "default-src 'self'" in answer.headers["content-security-policy"]
             return int(answer.status)

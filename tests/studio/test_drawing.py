@@ -39,7 +39,9 @@ def test_a_card(studio):
 
 
 def test_which_classes_are_shown():
-    assert "classes 17 to 20 of 20<" in drawing.extent(16, 4, 20) and "class 17 of 17<" in drawing.extent(16, 1, 17)
+    assert "classes 17 to 20 of 20<" in drawing.extent(16, 4, 20) and "class 17 of 17<" in drawing.extent(
+        16, 1, 17
+    )
 
 
 def test_bars(file):
@@ -77,12 +79,17 @@ def test_curve():
 
 
 def test_outcome():
-    info = {"reported": "test", "scores": {"test": {"accuracy": 80.0, "count": 10}, "zero_shot": {"accuracy": 30.0}}}
+    info = {
+        "reported": "test",
+        "scores": {"test": {"accuracy": 80.0, "count": 10}, "zero_shot": {"accuracy": 30.0}},
+    }
     page = drawing.outcome(info)
     assert "80 %" in page and "30 %" in page and "say little" in page
     info["scores"]["test"]["classes"] = [{"name": "dog", "count": 10}, {"name": EVIL, "count": 0}]
     page = drawing.outcome(info)
-    assert "Not tested: &lt;img" in page and "dog" not in page and "Give every class 4 pictures or more" in page
+    assert (
+        "Not tested: &lt;img" in page and "dog" not in page and "Give every class 4 pictures or more" in page
+    )
     info["scores"]["test"]["classes"][1]["count"] = 1
     assert "Not tested" not in drawing.outcome(info)
     assert "not known" in drawing.outcome({"scores": {}, "reported": None})
@@ -92,7 +99,9 @@ def test_checked(file):
     labels, said = np.array([0, 0, 1]), np.array([0, 1, 1])
     wrong = (Wrong(file, EVIL, "dog", 0.6),)
     names = [EVIL, "dog"]
-    page = plain(drawing.checked(Check(scores_of(labels, labels, names), scores_of(said, labels, names), wrong, False)))
+    page = plain(
+        drawing.checked(Check(scores_of(labels, labels, names), scores_of(said, labels, names), wrong, False))
+    )
     assert EVIL not in page and "67 %" in page and "60 % sure" in page and "better than it will be" in page
     assert "Not tested" not in page
     some = scores_of(labels[:2], labels[:2], names)  # of the second class there is no picture

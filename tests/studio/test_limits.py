@@ -37,7 +37,12 @@ def test_too_many_bytes_and_pixels():
 
 @pytest.mark.parametrize(
     ("given", "kept"),
-    [("  ripe_apple ", "ripe apple"), ("café\tau lait", "café au lait"), ("<b>x</b>", "<b>x</b>"), ("a\x00b", "a b")],
+    [
+        ("  ripe_apple ", "ripe apple"),
+        ("café\tau lait", "café au lait"),
+        ("<b>x</b>", "<b>x</b>"),
+        ("a\x00b", "a b"),
+    ],
 )
 def test_names(limits, given, kept):
     assert limits.check_name(given) == kept

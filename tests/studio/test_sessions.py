@@ -103,7 +103,9 @@ def test_sessions_are_apart(studio):
     assert a.key not in str(a.folder) and a.folder.parent == b.folder.parent == studio.sessions.root
     assert studio.sessions.of_token(a.token) is a
     assert studio.sessions.of_token("guess") is None
-    assert studio.sessions.root not in studio.uploads.parents  # nothing of them is where files are served from
+    assert (
+        studio.sessions.root not in studio.uploads.parents
+    )  # nothing of them is where files are served from
     assert studio.uploads not in studio.sessions.root.parents
 
 

@@ -87,7 +87,9 @@ def test_a_class_by_its_name_alone(studio, tiny, quiet):
     assert found.names == ("red cat", "blue sea", "green dog") and found.learned.shape == (3,)
     assert session.run is run
     two = run.probabilities([session.tried[0][1]])[0]
-    assert found.learned[0] / found.learned[1] == pytest.approx(two[0] / two[1], rel=1e-3)  # those are as they were
+    assert found.learned[0] / found.learned[1] == pytest.approx(
+        two[0] / two[1], rel=1e-3
+    )  # those are as they were
 
 
 def test_a_method_that_cannot_take_names_says_so(studio, tiny, quiet):
@@ -103,12 +105,20 @@ def test_a_method_that_cannot_take_names_says_so(studio, tiny, quiet):
     kept, left_out = teaching.keepable(session)
     assert kept.class_names == ("blue sea",) and left_out == ["green dog"]
     session.remove_class(session.classes[0].number)
-    assert teaching.keepable(session)[0].class_names == ("red cat", "blue sea")  # of what it knows nothing is in the list
+    assert teaching.keepable(session)[0].class_names == (
+        "red cat",
+        "blue sea",
+    )  # of what it knows nothing is in the list
 
 
 def test_a_context_for_each_class_stays_whole(studio, tiny, quiet):
     session = teach(studio.session("a"), ("red cat", "blue sea", "green dog"))
-    learn_all(session, studio.backbones, Choice("coop", tiny, {"context_tokens": 2, "class_specific": True}, TRAIN), quiet)
+    learn_all(
+        session,
+        studio.backbones,
+        Choice("coop", tiny, {"context_tokens": 2, "class_specific": True}, TRAIN),
+        quiet,
+    )
     session.remove_class(session.classes[0].number)
     with pytest.raises(OptionError, match="all the classes together .* press Learn again"):
         answering(session)
@@ -200,10 +210,16 @@ class TestTakingItAway:
     @pytest.mark.parametrize(
         ("key", "value"),
         [
-            ("method", "antigravity"), ("method", "os.path"), ("method", 7), ("class_names", 3), ("options", []),
-            ("backbone", {}), ("class_names", ["x" * 200, "y"]), ("templates", None),
+            ("method", "antigravity"),
+            ("method", "os.path"),
+            ("method", 7),
+            ("class_names", 3),
+            ("options", []),
+            ("backbone", {}),
+            ("class_names", ["x" * 200, "y"]),
+            ("templates", None),
         ],
-    )  # fmt: skip
+    )
     def test_a_run_that_was_tampered_with(self, studio, packed, tmp_path, key, value):
         files = {}
         with zipfile.ZipFile(packed) as archive:
@@ -229,7 +245,11 @@ class TestTakingItAway:
         session = studio.session("b")
         with pytest.raises(RunError):
             reopen(session, archive_of(tmp_path, files), studio.backbones)
-        assert {path.name for path in session.folder.parent.parent.iterdir()} == {"sessions", "uploads", "in-use"}
+        assert {path.name for path in session.folder.parent.parent.iterdir()} == {
+            "sessions",
+            "uploads",
+            "in-use",
+        }
 
     def test_what_is_no_archive(self, studio, tmp_path):
         (tmp_path / "x.zip").write_bytes(b"PK\x03\x04 and nothing")

@@ -28,7 +28,12 @@ def grid(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     """The content of a sweep.toml: six quick runs."""
     monkeypatch.setenv("VLPROMPT_CACHE", str(tmp_path / "cache"))
     return {
-        "methods": ["zeroshot", "coop"], "data": [str(place / "pictures")], "shots": [1], "seeds": [1, 2, 3],
-        "backbone": str(place / "backbone"), "device": "cpu", "train": {"epochs": 1, "batch": 4, "views": 1},
+        "methods": ["zeroshot", "coop"],
+        "data": [str(place / "pictures")],
+        "shots": [1],
+        "seeds": [1, 2, 3],
+        "backbone": str(place / "backbone"),
+        "device": "cpu",
+        "train": {"epochs": 1, "batch": 4, "views": 1},
         "out": str(tmp_path / "results.jsonl"),
-    }  # fmt: skip
+    }

@@ -34,7 +34,14 @@ def test_shards_hold_features_paths_and_errors(collection, place, tmp_path):
     from vlprompt.embedding import backbone_of
 
     dataset = open_dataset(place / "pictures")
-    known = {i.path: f for i, f in zip(dataset.items("test"), Encoder(dataset, backbone_of(loading)).features(dataset.items("test")).features[0].numpy(), strict=True)}
+    known = {
+        i.path: f
+        for i, f in zip(
+            dataset.items("test"),
+            Encoder(dataset, backbone_of(loading)).features(dataset.items("test")).features[0].numpy(),
+            strict=True,
+        )
+    }
     for row in rows[:3]:
         inside = row["path"].split("/pictures/")[1]
         np.testing.assert_allclose(row["feature"], known[inside], atol=1e-6)

@@ -34,8 +34,11 @@ def content(path):
 def start(toml, *more):
     return subprocess.Popen(
         [sys.executable, "-m", "vlprompt", "--quiet", "sweep", str(toml), *more],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for(condition, process, seconds=120):
@@ -52,7 +55,11 @@ def wait_for(condition, process, seconds=120):
 def test_a_sweep_that_was_killed_ends_with_the_same_results(grid, tmp_path, jobs):
     grid |= {"methods": ["coop", "lamm"], "seeds": [1, 2], "runs": str(tmp_path / "runs")}
     train = {"epochs": 20, "batch": 4, "views": 1}
-    whole = grid | {"out": str(tmp_path / "undisturbed.jsonl"), "runs": str(tmp_path / "others"), "train": train}
+    whole = grid | {
+        "out": str(tmp_path / "undisturbed.jsonl"),
+        "runs": str(tmp_path / "others"),
+        "train": train,
+    }
     assert sweep(whole).now == 4
     grid["train"] = train | {"save_seconds": 0}  # which does not make them other runs
     toml = write_toml(tmp_path / "sweep.toml", grid)
@@ -102,7 +109,6 @@ def test_a_line_that_a_crash_cut_off_is_no_run(grid):
         ledger.finish(cell, cell.about | {"accuracy": 2.0})
     with Ledger(path) as ledger:
         assert ledger.done[cell.key]["accuracy"] == 2.0
-
 
 
 @pytest.mark.slow

@@ -17,8 +17,17 @@ from vlprompt.run import Run
 @pytest.fixture(scope="module")
 def run(place, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "coop"
-    fit(place / "pictures", "coop", shots=2, backbone=place / "backbone", device="cpu", out=folder, cache=False,
-        train={"epochs": 2, "batch": 4, "views": 1}, options={"context_tokens": 2})  # fmt: skip
+    fit(
+        place / "pictures",
+        "coop",
+        shots=2,
+        backbone=place / "backbone",
+        device="cpu",
+        out=folder,
+        cache=False,
+        train={"epochs": 2, "batch": 4, "views": 1},
+        options={"context_tokens": 2},
+    )
     return folder
 
 
@@ -35,22 +44,34 @@ def test_shards_say_what_one_process_says(run, paths, tmp_path):
     pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     found = predict(run, paths, tmp_path / "out", top=2, shard=4, device="cpu")
     assert (found.shards, found.pictures, found.done, found.errors) == (3, 9, 9, 1)
-    rows = [row for i in range(3) for row in pq.read_table(tmp_path / "out" / f"part-0000{i}.parquet").to_pylist()]
+    rows = [
+        row for i in range(3) for row in pq.read_table(tmp_path / "out" / f"part-0000{i}.parquet").to_pylist()
+    ]
     expected = Run.load(run, device="cpu").predict(paths, top=2)
     assert [row["path"] for row in rows] == paths
     for row, other in zip(rows, expected, strict=True):
         assert (row["label"], row["error"]) == (other.label, other.error)
         assert [entry["class"] for entry in row["top"]] == [name for name, _ in other.top]
-        assert [entry["probability"] for entry in row["top"]] == pytest.approx([p for _, p in other.top], abs=1e-6)
+        assert [entry["probability"] for entry in row["top"]] == pytest.approx(
+            [p for _, p in other.top], abs=1e-6
+        )
     assert "broken.png" in rows[3]["error"] and rows[3]["top"] == []
 
 
 def test_texts_hold_the_same(run, paths, tmp_path):
     for kind in ("jsonl", "csv"):
         predict(run, paths, tmp_path / kind, top=2, kind=kind, shard=5, device="cpu")
-    objects = [json.loads(line) for i in range(2) for line in (tmp_path / "jsonl" / f"part-0000{i}.jsonl").read_text().splitlines()]
+    objects = [
+        json.loads(line)
+        for i in range(2)
+        for line in (tmp_path / "jsonl" / f"part-0000{i}.jsonl").read_text().splitlines()
+    ]
     assert [row["path"] for row in objects] == paths and objects[3]["error"]
-    lines = [line for i in range(2) for line in csv.DictReader((tmp_path / "csv" / f"part-0000{i}.csv").read_text().splitlines())]
+    lines = [
+        line
+        for i in range(2)
+        for line in csv.DictReader((tmp_path / "csv" / f"part-0000{i}.csv").read_text().splitlines())
+    ]
     told = [(r["path"], e["class"], f"{e['probability']:.6f}") for r in objects for e in r["top"]]
     assert [(line["path"], line["class"], line["probability"]) for line in lines if not line["error"]] == told
     assert [line["path"] for line in lines if line["error"]] == [paths[3]]
@@ -62,7 +83,15 @@ def test_what_is_there_is_not_done_again(run, paths, tmp_path):
     (out / "part-00001.csv").unlink()
     kept = (out / "part-00000.csv").stat().st_mtime_ns
     told = []
-    again = predict(run, paths, out, kind="csv", shard=4, device="cpu", on_shard=lambda shard, left: told.append((len(shard.pictures), left)))
+    again = predict(
+        run,
+        paths,
+        out,
+        kind="csv",
+        shard=4,
+        device="cpu",
+        on_shard=lambda shard, left: told.append((len(shard.pictures), left)),
+    )
     assert again.done == 4 and told == [(4, 0)] and (out / "part-00000.csv").stat().st_mtime_ns == kept
     assert not list(out.glob("*.tmp"))
     with pytest.raises(RunError, match="differs in top"):
@@ -91,7 +120,17 @@ def test_settings_that_cannot_be_used(run, paths, tmp_path, monkeypatch):
 def test_on_the_command_line(run, place, tmp_path, capsys):
     from vlprompt.cli.main import main
 
-    words = ["predict", str(run), str(place / "pictures" / "test"), "--device", "cpu", "--shard", "64", "--top", "2"]
+    words = [
+        "predict",
+        str(run),
+        str(place / "pictures" / "test"),
+        "--device",
+        "cpu",
+        "--shard",
+        "64",
+        "--top",
+        "2",
+    ]
     assert main([*words, "--csv"]) == 0
     alone = capsys.readouterr().out
     assert main([*words, "--csv", "--out", str(tmp_path / "found")]) == 0

@@ -30,8 +30,12 @@ def cluster(monkeypatch):
     from ray.cluster_utils import Cluster
 
     small = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
-    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 2000, "health_check_failure_threshold": 10,
-             "worker_niceness": 0}  # not behind everything else on a busy machine
+    quick = {
+        "health_check_initial_delay_ms": 0,
+        "health_check_period_ms": 2000,
+        "health_check_failure_threshold": 10,
+        "worker_niceness": 0,
+    }  # not behind everything else on a busy machine
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": quick, **small})
     try:
         yield made, [made.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
@@ -51,7 +55,9 @@ def test_a_lost_node_costs_time_and_no_result(grid, tmp_path, cluster):
     command = [sys.executable, "-m", "vlprompt", "sweep", str(toml), "--ray", head.address]
     log = tmp_path / "log.txt"
     with log.open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
     end = time.monotonic() + 300
     while len(records(grid["out"])) < 3:
         assert process.poll() is None, log.read_text()
@@ -63,13 +69,17 @@ def test_a_lost_node_costs_time_and_no_result(grid, tmp_path, cluster):
     found = records(grid["out"])
     assert not [record for record in found if "error" in record], log.read_text()
     assert len(found) == len({record["key"] for record in found}) == 12
-    assert {(r["method"], r["seed"]) for r in found} == {(m, s) for m in grid["methods"] for s in grid["seeds"]}
+    assert {(r["method"], r["seed"]) for r in found} == {
+        (m, s) for m in grid["methods"] for s in grid["seeds"]
+    }
     again = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert "0 done now, 12 before" in again.stdout, again.stderr
     assert len(records(grid["out"])) == 12
 
 
-@pytest.mark.skipif(find_spec("pyarrow") is None, reason="pyarrow is not installed (pip install 'vlprompt[embed-ray]')")
+@pytest.mark.skipif(
+    find_spec("pyarrow") is None, reason="pyarrow is not installed (pip install 'vlprompt[embed-ray]')"
+)
 @pytest.mark.parametrize("command", ["embed", "predict"])
 def test_shards_over_a_cluster_are_those_of_one_process(place, tmp_path, cluster, command):
     import pyarrow.parquet as pq
@@ -82,15 +92,36 @@ def test_shards_over_a_cluster_are_those_of_one_process(place, tmp_path, cluster
         words += ["-b", str(place / "backbone")]
     else:
         words.insert(1, str(tmp_path / "run"))
-        fit(place / "pictures", "coop", shots=2, backbone=place / "backbone", device="cpu", out=tmp_path / "run",
-            train={"epochs": 1, "batch": 4, "views": 1}, cache=False)  # fmt: skip
+        fit(
+            place / "pictures",
+            "coop",
+            shots=2,
+            backbone=place / "backbone",
+            device="cpu",
+            out=tmp_path / "run",
+            train={"epochs": 1, "batch": 4, "views": 1},
+            cache=False,
+        )
     words = [sys.executable, "-m", "vlprompt", *words]
     for out, more in (("alone", []), ("spread", ["--ray", head.address])):
-        done = subprocess.run([*words, "--out", str(tmp_path / out), *more], capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(
+            [*words, "--out", str(tmp_path / out), *more],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         assert done.returncode == 0 and "8 done now" in done.stdout, done.stderr
-    assert "0 done now" in subprocess.run([*words, "--out", str(tmp_path / "spread"), *more], capture_output=True, text=True, check=True).stdout
+    assert (
+        "0 done now"
+        in subprocess.run(
+            [*words, "--out", str(tmp_path / "spread"), *more], capture_output=True, text=True, check=True
+        ).stdout
+    )
     for i in range(3):
-        alone, spread = (pq.read_table(tmp_path / out / f"part-0000{i}.parquet").to_pylist() for out in ("alone", "spread"))
+        alone, spread = (
+            pq.read_table(tmp_path / out / f"part-0000{i}.parquet").to_pylist() for out in ("alone", "spread")
+        )
         assert [row["path"] for row in alone] == [row["path"] for row in spread]
         assert alone == spread
 

@@ -21,7 +21,9 @@ def test_a_sweep_does_every_run_once(grid):
     found = sweep(grid, tell=lambda event, job, record: told.append(event))
     assert (found.now, found.before, len(found.failed)) == (6, 0, 0)
     assert told.count("start") == told.count("done") == 6 and "progress" in told
-    assert {(r["method"], r["seed"]) for r in lines(grid)} == {(m, s) for m in grid["methods"] for s in (1, 2, 3)}
+    assert {(r["method"], r["seed"]) for r in lines(grid)} == {
+        (m, s) for m in grid["methods"] for s in (1, 2, 3)
+    }
     assert all(r["data"] == "pictures" and r["protocol"] == "few_shot" for r in found.records)
     again = sweep(grid | {"shots": [1, 2]})
     assert (again.now, again.before) == (6, 6)
@@ -48,12 +50,20 @@ def test_a_failed_run_is_recorded_and_does_not_stop_the_others(grid, place, tmp_
 
 def test_other_protocols_targets_and_settings_of_one_method(grid, place):
     more = grid | {
-        "methods": ["coop"], "seeds": [1], "data": ["small"], "protocols": ["base_to_new", "cross_dataset", "class_incremental"],
+        "methods": ["coop"],
+        "seeds": [1],
+        "data": ["small"],
+        "protocols": ["base_to_new", "cross_dataset", "class_incremental"],
         "method": {"coop": {"options": {"context_tokens": 3}, "train": {"lr": 0.01}}},
-        "dataset": {"small": {"path": grid["data"][0], "templates": ["a blurry {}."]},
-                    "other": {"path": grid["data"][0], "templates": ["a {}."]}},
-        "protocol": {"cross_dataset": {"targets": ["other"], "shots": [2]}, "class_incremental": {"sessions": 2}},
-    }  # fmt: skip
+        "dataset": {
+            "small": {"path": grid["data"][0], "templates": ["a blurry {}."]},
+            "other": {"path": grid["data"][0], "templates": ["a {}."]},
+        },
+        "protocol": {
+            "cross_dataset": {"targets": ["other"], "shots": [2]},
+            "class_incremental": {"sessions": 2},
+        },
+    }
     found = sweep(more)
     assert not found.failed
     by = {record["protocol"]: record for record in found.records}
@@ -61,7 +71,11 @@ def test_other_protocols_targets_and_settings_of_one_method(grid, place):
     assert {"source", "other", "average"} <= set(by["cross_dataset"])
     assert "session_2" in by["class_incremental"]
     cell = make_sweep(more).cells[0]
-    assert cell.options == {"context_tokens": 3} and cell.train["lr"] == 0.01 and cell.data.templates == ("a blurry {}.",)
+    assert (
+        cell.options == {"context_tokens": 3}
+        and cell.train["lr"] == 0.01
+        and cell.data.templates == ("a blurry {}.",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,20 +100,41 @@ def test_other_protocols_targets_and_settings_of_one_method(grid, place):
         ({"cache": 7}, "cache is 7: expected a folder, or false"),
         ({"templates": "no braces"}, "expected exactly one {}"),
         ({"dataset": {"x": {"classes": 7}}}, "dataset.x.classes is 7: expected text or a list of texts"),
-        ({"dataset": {"x": {"val_fraction": "x"}}}, "dataset.x.val_fraction is 'x': expected a number from 0 to 1"),
+        (
+            {"dataset": {"x": {"val_fraction": "x"}}},
+            "dataset.x.val_fraction is 'x': expected a number from 0 to 1",
+        ),
         ({"dataset": {"x": {"split_seed": 1.5}}}, "dataset.x.split_seed is 1.5: expected a whole number"),
         ({"dataset": {"zz": {"path": "photos"}}}, "[dataset.zz]: there is no such dataset in the grid"),
-        ({"protocols": ["class_incremental"], "protocol": {"class_incremental": {"sessions": "three"}}},
-         "protocol.class_incremental.sessions is 'three': expected a whole number from 2 on"),
-        ({"protocols": ["domain_generalization"], "protocol": {"domain_generalization": {"source": 1}}}, "source is 1: expected text"),
+        (
+            {"protocols": ["class_incremental"], "protocol": {"class_incremental": {"sessions": "three"}}},
+            "protocol.class_incremental.sessions is 'three': expected a whole number from 2 on",
+        ),
+        (
+            {"protocols": ["domain_generalization"], "protocol": {"domain_generalization": {"source": 1}}},
+            "source is 1: expected text",
+        ),
         ({"protocols": ["cross_dataset"]}, "has no other data set to be tested on"),
-        ({"protocols": ["cross_dataset"], "protocol": {"cross_dataset": {"targets": {"a": "b"}}}}, "expected a list of texts"),
-        ({"protocols": ["cross_dataset"], "protocol": {"cross_dataset": {"targets": ["b"], "target_templates": {"b": "none"}}}},
-         "expected exactly one {}"),
-        ({"protocols": ["cross_dataset"], "protocol": {"cross_dataset": {"targets": ["b"], "target_templates": {"c": "a {}"}}}},
-         'there is no target "c"'),
+        (
+            {"protocols": ["cross_dataset"], "protocol": {"cross_dataset": {"targets": {"a": "b"}}}},
+            "expected a list of texts",
+        ),
+        (
+            {
+                "protocols": ["cross_dataset"],
+                "protocol": {"cross_dataset": {"targets": ["b"], "target_templates": {"b": "none"}}},
+            },
+            "expected exactly one {}",
+        ),
+        (
+            {
+                "protocols": ["cross_dataset"],
+                "protocol": {"cross_dataset": {"targets": ["b"], "target_templates": {"c": "a {}"}}},
+            },
+            'there is no target "c"',
+        ),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_named_before_anything_runs(grid, change, said):
     with pytest.raises(OptionError) as error:
         make_sweep(grid | change)
@@ -111,7 +146,10 @@ def test_mistakes_are_named_before_anything_runs(grid, change, said):
     [
         ({"data": ["photos"]}, "photos: there is no such file or folder"),
         ({"data": ["dtd"], "root": "nowhere"}, "nowhere: there is no such file or folder"),
-        ({"protocols": ["cross_dataset"], "protocol": {"cross_dataset": {"targets": "pacs"}}}, "pacs: there is no such file"),
+        (
+            {"protocols": ["cross_dataset"], "protocol": {"cross_dataset": {"targets": "pacs"}}},
+            "pacs: there is no such file",
+        ),
         ({"device": "meta:x"}, "no device"),
         ({"precision": "fp16"}, "fp16 is not for CPUs"),
         ({"backbone": "embeded"}, 'did you mean "embedded"'),
@@ -127,7 +165,9 @@ def test_what_this_machine_lacks_is_named_before_anything_runs(grid, tmp_path, m
     with pytest.raises(OptionError) as error:
         sweep(grid | change)
     assert said in str(error.value)
-    assert main(["--quiet", "sweep", str(write_toml(tmp_path / "grid.toml", grid | change)), "--dry-run"]) == 2
+    assert (
+        main(["--quiet", "sweep", str(write_toml(tmp_path / "grid.toml", grid | change)), "--dry-run"]) == 2
+    )
     assert not Path(grid["out"]).exists()
 
 
@@ -140,12 +180,20 @@ def test_pictures_of_runs_that_are_done_need_not_be_there_any_more(grid, place, 
 
 
 def test_methods_that_cannot_take_part_are_left_out_of_the_grid(grid):
-    more = grid | {"methods": ["linear_probe", "zeroshot"], "protocols": ["few_shot", "base_to_new"], "seeds": [1]}
+    more = grid | {
+        "methods": ["linear_probe", "zeroshot"],
+        "protocols": ["few_shot", "base_to_new"],
+        "seeds": [1],
+    }
     made = make_sweep(more)
     assert [(cell.protocol, cell.method) for cell in made.cells] == [
-        ("few_shot", "linear_probe"), ("few_shot", "zeroshot"), ("base_to_new", "zeroshot")
-    ]  # fmt: skip
-    assert len(made.left_out) == 1 and made.left_out[0].startswith("linear_probe: not under base_to_new, because")
+        ("few_shot", "linear_probe"),
+        ("few_shot", "zeroshot"),
+        ("base_to_new", "zeroshot"),
+    ]
+    assert len(made.left_out) == 1 and made.left_out[0].startswith(
+        "linear_probe: not under base_to_new, because"
+    )
     with pytest.raises(OptionError, match="linear_probe: not under base_to_new"):
         make_sweep(more | {"methods": ["linear_probe"], "protocols": ["base_to_new"]})
 
@@ -156,13 +204,23 @@ def test_an_error_of_an_earlier_sweep_is_said_to_be_one(grid, tmp_path, capsys):
     from vlprompt.cli.main import main
 
     (tmp_path / "late").mkdir()
-    toml = str(write_toml(tmp_path / "grid.toml", grid | {"data": [str(tmp_path / "late")], "methods": ["zeroshot"], "seeds": [1]}))
+    toml = str(
+        write_toml(
+            tmp_path / "grid.toml",
+            grid | {"data": [str(tmp_path / "late")], "methods": ["zeroshot"], "seeds": [1]},
+        )
+    )
     said = []
     for _ in range(2):
         assert main(["--quiet", "sweep", toml]) == 1
         said.append(capsys.readouterr())
-    assert "in an earlier sweep" not in said[0].err and "1 failed (--retry-failed tries these again)" in said[0].out
-    assert "seed 1: failed in an earlier sweep: " in said[1].err and said[1].err.endswith("; --retry-failed tries again\n")
+    assert (
+        "in an earlier sweep" not in said[0].err
+        and "1 failed (--retry-failed tries these again)" in said[0].out
+    )
+    assert "seed 1: failed in an earlier sweep: " in said[1].err and said[1].err.endswith(
+        "; --retry-failed tries again\n"
+    )
 
 
 def test_two_data_sets_of_one_name_are_refused(grid, tmp_path):
@@ -184,7 +242,12 @@ def test_a_changed_recipe_makes_other_runs(grid, tmp_path):
 
     def keys(**held):
         recipe.write_text(json.dumps({"method": "coop", **held}))
-        return {cell.key for cell in make_sweep(grid | {"methods": ["coop"], "method": {"coop": {"recipe": str(recipe)}}}).cells}
+        return {
+            cell.key
+            for cell in make_sweep(
+                grid | {"methods": ["coop"], "method": {"coop": {"recipe": str(recipe)}}}
+            ).cells
+        }
 
     first = keys(train={"epochs": 1})
     assert keys(train={"epochs": 1}, title="the same under a title") == first
@@ -196,7 +259,9 @@ def test_pictures_are_encoded_once_for_all_runs(grid, monkeypatch):
 
     counts = []
     plain = Backbone.image_features
-    monkeypatch.setattr(Backbone, "image_features", lambda self, pixels: counts.append(len(pixels)) or plain(self, pixels))
+    monkeypatch.setattr(
+        Backbone, "image_features", lambda self, pixels: counts.append(len(pixels)) or plain(self, pixels)
+    )
     sweep(grid | {"methods": ["zeroshot", "coop", "coop+lamm"], "seeds": [1]})
     assert sum(counts) == 8 + 4 + 4  # test, validation, training
 

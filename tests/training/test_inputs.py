@@ -36,8 +36,9 @@ def test_pixels_equal_the_preprocessing_bit_for_bit(backbone):
 def test_features_are_those_of_the_named_view(backbone, dataset):
     items = dataset.items("train")
     inputs = Encoder(dataset, backbone).features(items, Views(3, seed=5))
-    crop = take_view(dataset.load(items[4]), backbone.preprocessing, 2, seed=5,
-                     identity=dataset.content_hash(items[4]))  # fmt: skip
+    crop = take_view(
+        dataset.load(items[4]), backbone.preprocessing, 2, seed=5, identity=dataset.content_hash(items[4])
+    )
     pixels = torch.from_numpy(backbone.preprocessing.normalize(np.asarray(crop)))[None]
     batch = inputs.batch(torch.tensor([4]), 2)
     torch.testing.assert_close(batch.features, backbone.image_features(pixels), atol=1e-5, rtol=0)

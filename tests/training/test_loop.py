@@ -23,7 +23,9 @@ def backbone():
 
 
 def random_inputs(backbone, count: int = 12) -> FeatureInputs:
-    features = torch.nn.functional.normalize(torch.randn(1, count, backbone.embed_dim, generator=generator(1, "x")), dim=-1)
+    features = torch.nn.functional.normalize(
+        torch.randn(1, count, backbone.embed_dim, generator=generator(1, "x")), dim=-1
+    )
     return FeatureInputs(torch.arange(count) % 3, list(range(count)), [], features)  # type: ignore[arg-type]
 
 
@@ -122,11 +124,15 @@ def test_the_best_epoch_is_kept(backbone):
 
 def test_adamw_learns_too(backbone):
     method = make(backbone)
-    trained = train(method, random_inputs(backbone), options(epochs=8, optimizer="adamw", lr=0.01, warmup_epochs=0))
+    trained = train(
+        method, random_inputs(backbone), options(epochs=8, optimizer="adamw", lr=0.01, warmup_epochs=0)
+    )
     assert trained.loss < 1.09
 
 
 def test_generators_are_told_apart_by_purpose():
-    draws = [torch.rand(3, generator=generator(1, *purpose)) for purpose in (("a",), ("b",), ("a", 1), ("a", 11))]
+    draws = [
+        torch.rand(3, generator=generator(1, *purpose)) for purpose in (("a",), ("b",), ("a", 1), ("a", 11))
+    ]
     assert len({tuple(d.tolist()) for d in draws}) == 4
     assert replace(TASK, shots=1) != TASK

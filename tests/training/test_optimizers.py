@@ -12,14 +12,24 @@ def gradients(step: int) -> list[torch.Tensor | None]:
     return [torch.randn(4, 3, generator=draw), torch.randn(5, generator=draw) if step else None, None]
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [
-    (lambda p: make_optimizer("sgd", p, lr=0.5, momentum=0.0, weight_decay=0.01),
-     lambda p: torch.optim.SGD(p, lr=0.5, momentum=0.0, weight_decay=0.01)),
-    (lambda p: make_optimizer("sgd", p, lr=0.5, momentum=0.9, weight_decay=0.01),
-     lambda p: torch.optim.SGD(p, lr=0.5, momentum=0.9, weight_decay=0.01)),
-    (lambda p: make_optimizer("adamw", p, lr=0.5, weight_decay=0.01),
-     lambda p: torch.optim.AdamW(p, lr=0.5, weight_decay=0.01)),
-], ids=["sgd", "sgd with momentum", "adamw"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (
+            lambda p: make_optimizer("sgd", p, lr=0.5, momentum=0.0, weight_decay=0.01),
+            lambda p: torch.optim.SGD(p, lr=0.5, momentum=0.0, weight_decay=0.01),
+        ),
+        (
+            lambda p: make_optimizer("sgd", p, lr=0.5, momentum=0.9, weight_decay=0.01),
+            lambda p: torch.optim.SGD(p, lr=0.5, momentum=0.9, weight_decay=0.01),
+        ),
+        (
+            lambda p: make_optimizer("adamw", p, lr=0.5, weight_decay=0.01),
+            lambda p: torch.optim.AdamW(p, lr=0.5, weight_decay=0.01),
+        ),
+    ],
+    ids=["sgd", "sgd with momentum", "adamw"],
+)
 def test_the_numbers_are_those_of_torch(ours, theirs):
     def trained(make):
         parameters = [torch.nn.Parameter(torch.ones(shape)) for shape in ((4, 3), (5,), (2,))]

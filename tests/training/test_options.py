@@ -11,9 +11,7 @@ def test_what_is_not_given_comes_from_the_recipe():
     assert (options.optimizer, options.weight_decay, options.warmup_epochs) == ("sgd", 5e-4, 1)
 
 
-@pytest.mark.parametrize(
-    ("views", "count"), [("epoch", 7), ("center", 0), ("3", 3), (3, 3), ("100", 7)]
-)
+@pytest.mark.parametrize(("views", "count"), [("epoch", 7), ("center", 0), ("3", 3), (3, 3), ("100", 7)])
 def test_views_are_counted(views, count):
     assert TrainOptions(views=views).resolved(Recipe(epochs=7), "features").view_count() == count
 

@@ -12,9 +12,12 @@ SCHEDULES = json.loads((Path(__file__).parent.parent / "parity" / "schedule.json
 def test_every_epoch_has_the_published_rate(case):
     found = [
         learning_rate(
-            epoch, lr=case["lr"], epochs=case["max_epoch"], warmup_epochs=case["warmup_epoch"],
+            epoch,
+            lr=case["lr"],
+            epochs=case["max_epoch"],
+            warmup_epochs=case["warmup_epoch"],
             warmup_lr=case["warmup_constant_lr"],
         )
         for epoch in range(case["max_epoch"])
-    ]  # fmt: skip
+    ]
     assert found == pytest.approx(case["lr_per_epoch"], rel=1e-9)

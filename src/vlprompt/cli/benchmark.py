@@ -23,7 +23,9 @@ def data_words(protocol: str, path: str | None, source: str | None, root: str | 
 
     word = path or source or ("imagenet" if root is not None and protocol in TRANSFER else None)
     if word is None:
-        raise OptionError(f"{protocol}: give the PATH of pictures, or a name of vlprompt data list and --root DIR")
+        raise OptionError(
+            f"{protocol}: give the PATH of pictures, or a name of vlprompt data list and --root DIR"
+        )
     if root is None:
         return [word]
     if word == ALL:
@@ -38,7 +40,9 @@ def target_words(repeated: Sequence[str] | None, listed: str | None) -> list[str
 
 def named_targets(words: Sequence[str], root: str | None) -> dict[str, str | Dataset] | list[str | Dataset]:
     """Paths, or a mapping from names where some are given as NAME=PATH; below a root, names of the catalog."""
-    pairs = [word.partition("=") if "=" in word and not Path(word).exists() else ("", "", word) for word in words]
+    pairs = [
+        word.partition("=") if "=" in word and not Path(word).exists() else ("", "", word) for word in words
+    ]
     opened = [(name, target(path, root)) for name, _, path in pairs]
     if not any(name for name, _ in opened):
         return [data for _, data in opened]

@@ -13,10 +13,19 @@ def show_list(as_json: bool) -> None:
 
     if as_json:
         rows = [
-            {"name": e.name, "title": e.title, "folder": e.folder, "classes": e.classes, "train": e.train, "val": e.val,
-             "test": e.test, "template": e.template, "parts": {p.path: p.source for p in e.all_parts}}
+            {
+                "name": e.name,
+                "title": e.title,
+                "folder": e.folder,
+                "classes": e.classes,
+                "train": e.train,
+                "val": e.val,
+                "test": e.test,
+                "template": e.template,
+                "parts": {p.path: p.source for p in e.all_parts},
+            }
             for e in ENTRIES
-        ]  # fmt: skip
+        ]
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
     from rich.markup import escape
@@ -29,7 +38,9 @@ def show_list(as_json: bool) -> None:
         table.add_column(column, justify="right")
     table.add_column("template")
     for e in ENTRIES:
-        counts = ("" if n is None else f"{n:,}".replace(",", " ") for n in (e.classes, e.train, e.val, e.test))
+        counts = (
+            "" if n is None else f"{n:,}".replace(",", " ") for n in (e.classes, e.train, e.val, e.test)
+        )
         table.add_row(e.name, f"{e.folder}/", *counts, escape(e.template))
     show(table)
     say("vlprompt data check NAME --root DIR says what there is of one, and where the rest comes from")
@@ -41,12 +52,25 @@ def show_check(name: str, root: str, as_json: bool) -> bool:
 
     report = check(name, root)
     if as_json:
-        print(json.dumps({
-            "name": report.entry.name, "place": str(report.place) if report.place else None, "usable": report.usable,
-            "complete": report.complete, "present": report.present,
-            "missing": {p.path: p.source for p in report.missing}, "absent": {p.path: p.source for p in report.absent},
-            "found": report.found, "expected": report.expected, "notes": report.notes, "problem": report.problem,
-        }, ensure_ascii=False, indent=1))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "name": report.entry.name,
+                    "place": str(report.place) if report.place else None,
+                    "usable": report.usable,
+                    "complete": report.complete,
+                    "present": report.present,
+                    "missing": {p.path: p.source for p in report.missing},
+                    "absent": {p.path: p.source for p in report.absent},
+                    "found": report.found,
+                    "expected": report.expected,
+                    "notes": report.notes,
+                    "problem": report.problem,
+                },
+                ensure_ascii=False,
+                indent=1,
+            )
+        )
     else:
         for line in report.lines():
             say(line)

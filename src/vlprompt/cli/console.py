@@ -49,7 +49,9 @@ def show(table: Table) -> None:
     """A table on stdout; in a file or a pipe as wide as it needs."""
     console = out()
     if not sys.stdout.isatty():
-        console.width = max(console.width, console.measure(table, options=console.options.update(max_width=400)).maximum)
+        console.width = max(
+            console.width, console.measure(table, options=console.options.update(max_width=400)).maximum
+        )
     console.print(table)
 
 

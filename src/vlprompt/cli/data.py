@@ -16,14 +16,16 @@ from vlprompt.errors import OptionError
 
 def data(
     path: shared.Data,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False, help="after check")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", show_default=False, help="after check")
+    ] = None,
     root: shared.Root = None,
     classes: shared.Classes = None,
     label_column: shared.LabelColumn = None,
     labels: shared.Labels = None,
     domain: shared.Domain = None,
     json_: shared.Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """What fit would read: classes and their names, pictures per split, notices.
 
     \b
@@ -39,7 +41,9 @@ def data(
             show_list(json_)
             return
         if name is None or root is None:
-            raise OptionError("data check: give the name of a data set (see vlprompt data list) and --root DIR")
+            raise OptionError(
+                "data check: give the name of a data set (see vlprompt data list) and --root DIR"
+            )
         if not show_check(name, root, json_):
             raise Stop(1)
         return
@@ -47,7 +51,9 @@ def data(
         raise OptionError(f"data takes one path, and {name} is a second one")
     from vlprompt.data.dataset import duplicate_notice, duplicates_across_splits
 
-    dataset = shared.open_data(path, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root)
+    dataset = shared.open_data(
+        path, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root
+    )
     counts = {split: dataset.counts(split) for split in dataset.splits}
     twice = duplicate_notice(duplicates_across_splits(dataset))
     notices = [*dataset.notices, *([twice] if twice else [])]

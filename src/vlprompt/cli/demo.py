@@ -12,12 +12,20 @@ from vlprompt.cli.console import note, say, show, switches
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="where everything goes")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="where everything goes")] = Path(
+        "demo"
+    ),
     backbone: shared.Backbone = "embedded",
-    workers: Annotated[int | None, typer.Option(
-        "--workers", min=1, show_default=False, help="processes of one thread; as many as there are cores if not given",
-    )] = None,
-) -> None:  # fmt: skip
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            show_default=False,
+            help="processes of one thread; as many as there are cores if not given",
+        ),
+    ] = None,
+) -> None:
     """Zero-shot, CoOp, CoCoOp, MaPLe and LAMM on emoji, offline, in minutes.
 
     Prints a table of accuracies and writes a report page, figures, records and

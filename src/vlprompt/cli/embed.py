@@ -14,8 +14,12 @@ from vlprompt.cli.shards import pictures, say_done, tell_shard
 
 def embed(
     images: shared.Images,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", show_default=False, help="where shards go")],
-    dtype: Annotated[str, typer.Option("--dtype", metavar="float16|float32", help="of the stored numbers")] = "float16",
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", show_default=False, help="where shards go")
+    ],
+    dtype: Annotated[
+        str, typer.Option("--dtype", metavar="float16|float32", help="of the stored numbers")
+    ] = "float16",
     shard: shared.ShardSize = 4096,
     overwrite: shared.OverwriteShards = False,
     ray: shared.Ray = None,
@@ -24,7 +28,7 @@ def embed(
     backbone: shared.Backbone = "embedded",
     device: shared.Device = "auto",
     precision: shared.Precision = "float32",
-) -> None:  # fmt: skip
+) -> None:
     """Image features of many pictures, as parquet files.
 
     Each file holds path, feature and error. Files that are there are not

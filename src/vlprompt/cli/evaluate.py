@@ -13,10 +13,14 @@ from vlprompt.cli.console import note, progress, show
 
 def evaluate(
     run: shared.RunFolder,
-    data: Annotated[str | None, typer.Argument(
-        metavar="[PATH]", show_default=False,
-        help="other pictures than those of the run (then their own classes count, where the method allows that)",
-    )] = None,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PATH]",
+            show_default=False,
+            help="other pictures than those of the run (then their own classes count, where the method allows that)",
+        ),
+    ] = None,
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="test, val or train")] = "test",
     json_: shared.Json = False,
     classes: shared.Classes = None,
@@ -26,7 +30,7 @@ def evaluate(
     backbone: shared.Moved = None,
     device: shared.Device = "auto",
     no_cache: shared.NoCache = False,
-) -> None:  # fmt: skip
+) -> None:
     """Accuracy, macro F1 and every class of a run, beside zero-shot.
 
     Without PATH: the scores that fit recorded on its test pictures.
@@ -57,7 +61,9 @@ def evaluate(
 
         if data is None:
             raise OptionError("to score training pictures, give their PATH")
-        dataset = shared.open_data(data, classes=classes, label_column=label_column, labels=labels, domain=domain)
+        dataset = shared.open_data(
+            data, classes=classes, label_column=label_column, labels=labels, domain=domain
+        )
         dataset.items(split)
         note("loading torch and the backbone")
         from vlprompt.data.cache import FeatureCache
@@ -70,10 +76,13 @@ def evaluate(
             )
         title = f"{dataset.name}, {split}"
     if json_:
-        print(json.dumps(
-            {"run": str(run), "data": title, "method": method, "scores": scores, "zero_shot": zero_shot},
-            ensure_ascii=False, indent=1,
-        ))  # fmt: skip
+        print(
+            json.dumps(
+                {"run": str(run), "data": title, "method": method, "scores": scores, "zero_shot": zero_shot},
+                ensure_ascii=False,
+                indent=1,
+            )
+        )
         return
     show(scores_table(title, method, scores, zero_shot))
     show(class_table(scores, zero_shot))

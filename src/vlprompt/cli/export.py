@@ -17,13 +17,24 @@ _HELP = {f.name: f.metadata["help"].replace("[", r"\[") for f in fields(ExportOp
 
 def export(
     run: shared.RunFolder,
-    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="to write: model.onnx or model.pt2")],
-    format_: Annotated[str, typer.Option("--format", metavar="auto|onnx|torch", help=_HELP["format"])] = "auto",
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", show_default=False, help="to write: model.onnx or model.pt2")
+    ],
+    format_: Annotated[
+        str, typer.Option("--format", metavar="auto|onnx|torch", help=_HELP["format"])
+    ] = "auto",
     pixels: Annotated[str, typer.Option("--pixels", metavar="uint8|float", help=_HELP["pixels"])] = "uint8",
-    backbone: Annotated[str | None, typer.Option(
-        "--backbone", "-b", metavar="PATH", show_default=False, help="where the backbone now lies, if it has moved",
-    )] = None,
-) -> None:  # fmt: skip
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone",
+            "-b",
+            metavar="PATH",
+            show_default=False,
+            help="where the backbone now lies, if it has moved",
+        ),
+    ] = None,
+) -> None:
     """A run as one file that needs no vlprompt: pictures in, probabilities out.
 
     The file says what its classes are and how pictures are scaled to its
@@ -43,6 +54,8 @@ def export(
     found = write(loaded, file, options)
     taken = found.about["input"]
     shape = ", ".join(map(str, taken["shape"]))
-    say(f"{found.path}: {found.size / 1e6:.1f} MB, pictures {taken['dtype']} [{shape}] -> probabilities "
+    say(
+        f"{found.path}: {found.size / 1e6:.1f} MB, pictures {taken['dtype']} [{shape}] -> probabilities "
         f"[batch, {len(found.about['class_names'])}]; differs from torch by at most {found.difference.probabilities:.1g} "
-        f"in probabilities, {found.difference.logits:.1g} in logits")  # fmt: skip
+        f"in probabilities, {found.difference.logits:.1g} in logits"
+    )

@@ -15,21 +15,35 @@ def fit(
     data: shared.Data,
     method: shared.Method = None,
     shots: shared.Shots = 16,
-    out: Annotated[Path | None, typer.Option(
-        "--out", "-o", metavar="FOLDER", show_default=False,
-        help="folder for the run; runs/DATA-METHOD-SHOTSshot-seedSEED if not given",
-    )] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            show_default=False,
+            help="folder for the run; runs/DATA-METHOD-SHOTSshot-seedSEED if not given",
+        ),
+    ] = None,
     recipe: shared.Recipe = None,
-    seed: Annotated[int, typer.Option("--seed", "-s", help="of the choice of pictures, their order, first values")] = 1,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a finished run of other settings")] = False,
-    calibrate: Annotated[bool | None, typer.Option(
-        "--calibrate/--no-calibrate", show_default=False,
-        help="make probabilities mean what they say: one temperature, fitted on the validation pictures; it changes no "
-        "answer, and may be given for a finished run too",
-    )] = None,
-    no_resume: Annotated[bool, typer.Option(
-        "--no-resume", help="begin again where an interrupted run could go on",
-    )] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", "-s", help="of the choice of pictures, their order, first values")
+    ] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="replace a finished run of other settings")
+    ] = False,
+    calibrate: Annotated[
+        bool | None,
+        typer.Option(
+            "--calibrate/--no-calibrate",
+            show_default=False,
+            help="make probabilities mean what they say: one temperature, fitted on the validation pictures; it changes no "
+            "answer, and may be given for a finished run too",
+        ),
+    ] = None,
+    no_resume: Annotated[
+        bool, typer.Option("--no-resume", help="begin again where an interrupted run could go on")
+    ] = False,
     template: shared.Template = None,
     classes: shared.Classes = None,
     label_column: shared.LabelColumn = None,
@@ -43,7 +57,7 @@ def fit(
     no_cache: shared.NoCache = False,
     train: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Learn the classes of your pictures from a few of each.
 
     The CLIP-like backbone stays as it is; what is learned are words of its
@@ -61,7 +75,9 @@ def fit(
 
     if shots < 0:
         raise OptionError(f"--shots is {shots}: expected 0 (all pictures) or more")
-    dataset = shared.open_data(data, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root)
+    dataset = shared.open_data(
+        data, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root
+    )
     note("loading torch and the backbone")
     from vlprompt.fitting import fit as learn
     from vlprompt.fitting import make_plan
@@ -71,11 +87,25 @@ def fit(
     folder = out or Path("runs") / f"{dataset.name}-{plan.method}-{shots or 'all'}shot-seed{seed}"
     with progress() as receive:
         run = learn(
-            dataset, plan.method, shots=shots, backbone=backbone, seed=seed, out=folder, options=plan.options,
-            train=plan.train, templates=list(plan.templates), device=device, precision=precision,
-            tokenizer=tokenizer, cache=not no_cache, calibrate=calibrate, resume=not no_resume, overwrite=overwrite,
-            on_record=receive, command=shared.typed_command(),
-        )  # fmt: skip
+            dataset,
+            plan.method,
+            shots=shots,
+            backbone=backbone,
+            seed=seed,
+            out=folder,
+            options=plan.options,
+            train=plan.train,
+            templates=list(plan.templates),
+            device=device,
+            precision=precision,
+            tokenizer=tokenizer,
+            cache=not no_cache,
+            calibrate=calibrate,
+            resume=not no_resume,
+            overwrite=overwrite,
+            on_record=receive,
+            command=shared.typed_command(),
+        )
     show(run_table(run.info))
     say(cost_line(run.info))
     say(f"run: {folder}")

@@ -71,11 +71,17 @@ def parameters(panels: Sequence[Panel]) -> Iterator[tuple[inspect.Parameter, str
             names.add(name)
             flags = [f"{flag(name)}/--no-{name.replace('_', '-')}"] if kind is bool else [flag(name)]
             declared = typer.Option(
-                *flags, help=help_text(row), show_default=False, rich_help_panel=panel.title,
+                *flags,
+                help=help_text(row),
+                show_default=False,
+                rich_help_panel=panel.title,
                 metavar=metavar(row),
-            )  # fmt: skip
+            )
             annotation: Any = Annotated[Optional[kind], declared]  # noqa: UP045 (a type made at run time)
-            yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation), panel.into
+            yield (
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation),
+                panel.into,
+            )
 
 
 def metavar(row: dict[str, Any]) -> str:
@@ -104,8 +110,9 @@ def help_text(row: dict[str, Any]) -> str:
     return f"{said} ({facts})" if facts else said
 
 
-def command(function: Callable[..., Any], panels: Sequence[Panel] = (), *, resumable: bool = False
-            ) -> Callable[..., None]:
+def command(
+    function: Callable[..., Any], panels: Sequence[Panel] = (), *, resumable: bool = False
+) -> Callable[..., None]:
     """The function as Typer is to see it: guarded, and with the flags of the panels.
 
     Given values arrive as dicts in the arguments that the panels name; what is not given is left out.
@@ -125,7 +132,9 @@ def command(function: Callable[..., Any], panels: Sequence[Panel] = (), *, resum
         with guarded(resumable=resumable):
             function(**values, **dicts)
 
-    shown = [p.replace(annotation=hints[p.name]) for p in own.parameters.values() if p.name not in _dicts(function)]
+    shown = [
+        p.replace(annotation=hints[p.name]) for p in own.parameters.values() if p.name not in _dicts(function)
+    ]
     every = [*shown, *(parameter for parameter, _ in extra)]
     call.__signature__ = own.replace(parameters=every, return_annotation=None)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in every}
@@ -162,7 +171,9 @@ def chosen_methods(argv: Sequence[str]) -> list[str]:
     return []
 
 
-def unknown_flag(word: str, panels: Sequence[Panel], fixed: Sequence[str], chosen: Sequence[str]) -> OptionError:
+def unknown_flag(
+    word: str, panels: Sequence[Panel], fixed: Sequence[str], chosen: Sequence[str]
+) -> OptionError:
     """The error for a flag that does not exist, with the nearest one, or the methods that have it."""
     from vlprompt import methods
 

@@ -17,15 +17,25 @@ def push(
     run: shared.RunFolder,
     repo_id: RepoId,
     private: Annotated[bool, typer.Option("--private", help="only its owner sees it")] = False,
-    revision: Annotated[str | None, typer.Option(
-        "--revision", metavar="BRANCH", show_default=False, help="branch to push to, made if need be",
-    )] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="add a commit to a repository that exists")] = False,
-    with_log: Annotated[bool, typer.Option("--with-log", help="send log.jsonl too, which names pictures")] = False,
-    license: Annotated[str | None, typer.Option(
-        "--license", metavar="NAME", show_default=False, help="for the model card, such as apache-2.0",
-    )] = None,
-) -> None:  # fmt: skip
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            "--revision", metavar="BRANCH", show_default=False, help="branch to push to, made if need be"
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="add a commit to a repository that exists")
+    ] = False,
+    with_log: Annotated[
+        bool, typer.Option("--with-log", help="send log.jsonl too, which names pictures")
+    ] = False,
+    license: Annotated[
+        str | None,
+        typer.Option(
+            "--license", metavar="NAME", show_default=False, help="for the model card, such as apache-2.0"
+        ),
+    ] = None,
+) -> None:
     """Sends a run to the Hugging Face hub.
 
     Sent are prompts.safetensors, run.json without local paths, and a model card; never pictures.
@@ -39,19 +49,31 @@ def push(
 
     _hub_is_still()
     note(f"sending {run} to {repo_id}")
-    url = send(run, repo_id, private=private, revision=revision, overwrite=overwrite, with_log=with_log,
-               license=license)  # fmt: skip
+    url = send(
+        run,
+        repo_id,
+        private=private,
+        revision=revision,
+        overwrite=overwrite,
+        with_log=with_log,
+        license=license,
+    )
     say(url)
 
 
 def pull(
     repo_id: RepoId,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", show_default=False, help="where the run is to lie")],
-    revision: Annotated[str | None, typer.Option(
-        "--revision", metavar="NAME", show_default=False, help="branch, tag or commit",
-    )] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run that the folder holds")] = False,
-) -> None:  # fmt: skip
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", show_default=False, help="where the run is to lie")
+    ],
+    revision: Annotated[
+        str | None,
+        typer.Option("--revision", metavar="NAME", show_default=False, help="branch, tag or commit"),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="replace the run that the folder holds")
+    ] = False,
+) -> None:
     """Fetches a run from the Hugging Face hub into a folder.
 
     Only prompts (safetensors) and records (JSON) are read; nothing of it is executed.

@@ -104,7 +104,10 @@ def _run(words: list[str]) -> int:
         word = getattr(error, "option_name", None)
         if word is not None and asked and "No such option" in error.format_message():
             function = {name: f for name, f, *_ in COMMANDS}[asked]
-            fail(str(unknown_flag(word, [*panels, *own_panels(asked)], flag_names(function), chosen)) + f" (see vlprompt {asked} --help)")
+            fail(
+                str(unknown_flag(word, [*panels, *own_panels(asked)], flag_names(function), chosen))
+                + f" (see vlprompt {asked} --help)"
+            )
         else:
             fail(usage_line(error, asked))
         return 2
@@ -149,11 +152,13 @@ def own_panels(name: str) -> Sequence[Panel]:
 def build(panels: Sequence[Panel]) -> typer.Typer:
     """All commands; panels: flags of those that learn."""
     app = typer.Typer(
-        name="vlprompt", no_args_is_help=True, pretty_exceptions_enable=False,
+        name="vlprompt",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         help="Teach CLIP-like models new classes from a few pictures by learning prompts.",
         epilog="First steps: vlprompt demo, then vlprompt fit YOUR_FOLDER.",
-    )  # fmt: skip
+    )
     app.callback()(_globals)
     for name, function, learns, resumable in COMMANDS:
         app.command(name)(command(function, panels if learns else own_panels(name), resumable=resumable))
@@ -161,11 +166,15 @@ def build(panels: Sequence[Panel]) -> typer.Typer:
 
 
 def _globals(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=lambda on: _version(on),
-                                          help="show the version")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=lambda on: _version(on), help="show the version"),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show the trace of an error")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress; results and errors only")] = False,
-) -> None:  # fmt: skip
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="no progress; results and errors only")
+    ] = False,
+) -> None:
     pass
 
 

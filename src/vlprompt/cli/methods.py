@@ -14,8 +14,12 @@ from vlprompt.cli.console import note, show
 def methods(
     backbone: shared.Backbone = "embedded",
     tokenizer: shared.Tokenizer = None,
-    classes: Annotated[int, typer.Option("--class-count", min=2, help="classes to count parameters for")] = 100,
-    recipes: Annotated[bool, typer.Option("--recipes", help="the published settings that --recipe knows")] = False,
+    classes: Annotated[
+        int, typer.Option("--class-count", min=2, help="classes to count parameters for")
+    ] = 100,
+    recipes: Annotated[
+        bool, typer.Option("--recipes", help="the published settings that --recipe knows")
+    ] = False,
     json_: shared.Json = False,
 ) -> None:
     """All methods: what they learn, what a step recomputes, published settings.
@@ -39,12 +43,20 @@ def methods(
     if json_:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
-    table = Table(title=f"Methods on {backbone}, {classes} classes", box=None, pad_edge=False, title_justify="left")
+    table = Table(
+        title=f"Methods on {backbone}, {classes} classes", box=None, pad_edge=False, title_justify="left"
+    )
     for column in ("name", "method", "paper", "learned numbers", "needs", "every step", "recipe"):
-        table.add_column(column, justify="right" if column == "learned numbers" else "left", no_wrap=column == "name")
+        table.add_column(
+            column, justify="right" if column == "learned numbers" else "left", no_wrap=column == "name"
+        )
     for row in rows:
-        learned = f"{row['parameters']:,}".replace(",", " ") if row["parameters"] is not None else row["error"]
-        table.add_row(row["name"], row["title"], row["paper"], learned, row["needs"], row["per_step"], row["recipe"])
+        learned = (
+            f"{row['parameters']:,}".replace(",", " ") if row["parameters"] is not None else row["error"]
+        )
+        table.add_row(
+            row["name"], row["title"], row["paper"], learned, row["needs"], row["per_step"], row["recipe"]
+        )
     show(table)
 
 
@@ -80,7 +92,9 @@ def _recipes(as_json: bool) -> None:
 
     held = {name: load_recipe(name) for name in recipe_names()}
     if as_json:
-        print(json.dumps({name: asdict(recipe) for name, recipe in held.items()}, ensure_ascii=False, indent=1))
+        print(
+            json.dumps({name: asdict(recipe) for name, recipe in held.items()}, ensure_ascii=False, indent=1)
+        )
         return
     table = Table(box=None, pad_edge=False)
     for column in ("recipe", "method", "what", "published in"):

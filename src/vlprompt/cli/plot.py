@@ -17,21 +17,47 @@ ENDINGS = (".png", ".svg", ".pdf")
 
 
 def plot(
-    files: Annotated[list[Path], typer.Argument(
-        metavar="FILE...", show_default=False, help="JSON lines that vlprompt protocol or sweep wrote",
-    )],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", show_default=False, help="JSON lines that vlprompt protocol or sweep wrote"
+        ),
+    ],
     kind: Annotated[str, typer.Option("--kind", "-k", help="shots, forgetting or base_new")] = "shots",
-    out: Annotated[Path | None, typer.Option(
-        "--out", "-o", metavar="FILE", show_default=False, help="a .png, .svg or .pdf; KIND.png if not given",
-    )] = None,
-    method: Annotated[str | None, typer.Option(
-        "--method", "-m", metavar="NAME,...", show_default=False, autocompletion=completing.method,
-        help="only these; zero-shot is always shown",
-    )] = None,
-    data: Annotated[str | None, typer.Option("--data", metavar="NAME,...", show_default=False, help="only these data sets")] = None,
-    backbone: Annotated[str | None, typer.Option("--backbone", "-b", metavar="NAME", show_default=False, help="only of this one")] = None,
-    shots: Annotated[int | None, typer.Option("--shots", show_default=False, help="only at so many, where one number is shown")] = None,
-) -> None:  # fmt: skip
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            show_default=False,
+            help="a .png, .svg or .pdf; KIND.png if not given",
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="NAME,...",
+            show_default=False,
+            autocompletion=completing.method,
+            help="only these; zero-shot is always shown",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="NAME,...", show_default=False, help="only these data sets"),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", "-b", metavar="NAME", show_default=False, help="only of this one"),
+    ] = None,
+    shots: Annotated[
+        int | None,
+        typer.Option("--shots", show_default=False, help="only at so many, where one number is shown"),
+    ] = None,
+) -> None:
     """What vlprompt protocol recorded, as a picture.
 
     shots: accuracy over the number of shots, method by method. forgetting: what
@@ -52,7 +78,9 @@ def plot(
     records = recorded(files, KINDS[wanted])
     for name, chosen in (("method", method), ("data", data), ("backbone", backbone), ("shots", shots)):
         if chosen is not None:
-            records = _only(records, name, [chosen] if name in ("backbone", "shots") else str(chosen).split(","))
+            records = _only(
+                records, name, [chosen] if name in ("backbone", "shots") else str(chosen).split(",")
+            )
 
     from vlprompt.results.curves import forgetting_curves, shot_curves
     from vlprompt.results.plane import base_new_plane

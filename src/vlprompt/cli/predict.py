@@ -29,18 +29,36 @@ def predict(
     images: shared.Images,
     top: Annotated[int, typer.Option("--top", min=1, help="classes per picture")] = 5,
     json_: Annotated[bool, typer.Option("--json", help="one JSON object a line on stdout")] = False,
-    csv_: Annotated[bool, typer.Option("--csv", help="CSV on stdout: path, rank, class, probability")] = False,
-    reject: Annotated[bool, typer.Option(
-        "--reject", help='say "unknown" of pictures that are likely of no known class: less probable than a threshold '
-        "that fit chose on the validation pictures, so that 95 in 100 of them got an answer",
-    )] = False,
-    coverage: Annotated[float | None, typer.Option(
-        "--coverage", metavar="X", show_default=False, help="the same with this share of known pictures answered (0 to 1)",
-    )] = None,
-    out: Annotated[Path | None, typer.Option(
-        "--out", "-o", metavar="FOLDER", show_default=False,
-        help="for large collections: files of many pictures, each written once; parquet, or with --json or --csv those",
-    )] = None,
+    csv_: Annotated[
+        bool, typer.Option("--csv", help="CSV on stdout: path, rank, class, probability")
+    ] = False,
+    reject: Annotated[
+        bool,
+        typer.Option(
+            "--reject",
+            help='say "unknown" of pictures that are likely of no known class: less probable than a threshold '
+            "that fit chose on the validation pictures, so that 95 in 100 of them got an answer",
+        ),
+    ] = False,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            "--coverage",
+            metavar="X",
+            show_default=False,
+            help="the same with this share of known pictures answered (0 to 1)",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            show_default=False,
+            help="for large collections: files of many pictures, each written once; parquet, or with --json or --csv those",
+        ),
+    ] = None,
     shard: shared.ShardSize = 4096,
     overwrite: shared.OverwriteShards = False,
     ray: shared.Ray = None,
@@ -48,7 +66,7 @@ def predict(
     gpus: shared.Gpus = 0,
     backbone: shared.Moved = None,
     device: shared.Device = "auto",
-) -> None:  # fmt: skip
+) -> None:
     """The most probable classes of each picture.
 
     A picture that cannot be read is named on stderr, and the others are done;
@@ -82,10 +100,24 @@ def predict(
 
         note(f"{len(paths)} pictures; loading torch and the backbone")
         kind = "jsonl" if json_ else "csv" if csv_ else "parquet"
-        say_done(write_all(
-            run, paths, out, top=top, kind=kind, reject=wanted, backbone=backbone, device=device, shard=shard, overwrite=overwrite,
-            ray=ray, cpus=cpus, gpus=gpus, on_shard=tell_shard,
-        ))  # fmt: skip
+        say_done(
+            write_all(
+                run,
+                paths,
+                out,
+                top=top,
+                kind=kind,
+                reject=wanted,
+                backbone=backbone,
+                device=device,
+                shard=shard,
+                overwrite=overwrite,
+                ray=ray,
+                cpus=cpus,
+                gpus=gpus,
+                on_shard=tell_shard,
+            )
+        )
         return
     note(f"{len(paths)} pictures; loading torch and the backbone")
     from vlprompt.run import Run
@@ -131,13 +163,19 @@ class _Writer:
 
         name, p = found.top[0]
         if self.top == 1 and found.rejected:
-            self.console.print(f"{escape(found.picture)}  [bold]{found.label}[/]  (nearest: {escape(name)} {100 * p:.1f} %)",
-                               soft_wrap=True)  # fmt: skip
+            self.console.print(
+                f"{escape(found.picture)}  [bold]{found.label}[/]  (nearest: {escape(name)} {100 * p:.1f} %)",
+                soft_wrap=True,
+            )
             return
         if self.top == 1:
-            self.console.print(f"{escape(found.picture)}  [bold]{escape(name)}[/]  {100 * p:.1f} %", soft_wrap=True)
+            self.console.print(
+                f"{escape(found.picture)}  [bold]{escape(name)}[/]  {100 * p:.1f} %", soft_wrap=True
+            )
             return
         said = f"  {found.label}; nearest:" if found.rejected else ""
         self.console.print(f"[bold]{escape(found.picture)}[/]{said}", soft_wrap=True)
         for name, p in found.top:
-            self.console.print(f"  {100 * p:5.1f} %  {'█' * round(24 * p):<24}  {escape(name)}", soft_wrap=True)
+            self.console.print(
+                f"  {100 * p:5.1f} %  {'█' * round(24 * p):<24}  {escape(name)}", soft_wrap=True
+            )

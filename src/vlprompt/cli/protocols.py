@@ -22,36 +22,67 @@ PROBE = "linear_probe"
 
 
 def protocol(
-    name: Annotated[str, typer.Argument(
-        metavar="PROTOCOL", show_default=False, help="few_shot, base_to_new, cross_dataset, "
-        "domain_generalization or class_incremental", autocompletion=completing.protocol,
-    )],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROTOCOL",
+            show_default=False,
+            help="few_shot, base_to_new, cross_dataset, domain_generalization or class_incremental",
+            autocompletion=completing.protocol,
+        ),
+    ],
     data: shared.OptionalData = None,
     method: shared.Method = None,
     shots: shared.Shots = 16,
     seeds: Annotated[str, typer.Option("--seeds", metavar="N,...", help="one training for each")] = "1,2,3",
-    out: Annotated[Path, typer.Option(
-        "--out", "-o", metavar="FILE", help="JSON lines that records are appended to",
-    )] = Path("results.jsonl"),
-    runs: Annotated[Path | None, typer.Option(
-        "--runs", metavar="FOLDER", show_default=False,
-        help="keep a run folder per method and seed in it; what is there already is not done again",
-    )] = None,
-    sessions: Annotated[int | None, typer.Option(
-        "--sessions", metavar="N", show_default=False, help="class_incremental: how many the classes arrive in",
-    )] = None,
-    source: Annotated[str | None, typer.Option(
-        "--source", metavar="NAME", show_default=False,
-        help="domain_generalization: the domain to train on; without PATH, what to train on",
-    )] = None,
-    target: Annotated[list[str] | None, typer.Option(
-        "--target", metavar="PATH", show_default=False,
-        help="cross_dataset, domain_generalization: data to test on, or NAME=PATH; may be given again",
-    )] = None,
-    targets: Annotated[str | None, typer.Option(
-        "--targets", metavar="NAME,...", show_default=False,
-        help="the same with commas between; imagenet and --root without any: those of the papers",
-    )] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="JSON lines that records are appended to")
+    ] = Path("results.jsonl"),
+    runs: Annotated[
+        Path | None,
+        typer.Option(
+            "--runs",
+            metavar="FOLDER",
+            show_default=False,
+            help="keep a run folder per method and seed in it; what is there already is not done again",
+        ),
+    ] = None,
+    sessions: Annotated[
+        int | None,
+        typer.Option(
+            "--sessions",
+            metavar="N",
+            show_default=False,
+            help="class_incremental: how many the classes arrive in",
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="NAME",
+            show_default=False,
+            help="domain_generalization: the domain to train on; without PATH, what to train on",
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            metavar="PATH",
+            show_default=False,
+            help="cross_dataset, domain_generalization: data to test on, or NAME=PATH; may be given again",
+        ),
+    ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            "--targets",
+            metavar="NAME,...",
+            show_default=False,
+            help="the same with commas between; imagenet and --root without any: those of the papers",
+        ),
+    ] = None,
     root: shared.Root = None,
     recipe: shared.Recipe = None,
     template: shared.Template = None,
@@ -64,12 +95,16 @@ def protocol(
     device: shared.Device = "auto",
     precision: shared.Precision = "float32",
     no_cache: shared.NoCache = False,
-    probe: Annotated[bool, typer.Option(
-        "--probe/--no-probe", help="few_shot, domain_generalization: also run linear_probe, for comparison",
-    )] = True,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe/--no-probe",
+            help="few_shot, domain_generalization: also run linear_probe, for comparison",
+        ),
+    ] = True,
     train: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Compare methods as papers do: several seeds, mean and standard deviation.
 
     few_shot trains on some pictures of every class and tests on all classes.
@@ -100,9 +135,13 @@ def protocol(
     words = data_words(name, data, source, root)
     aims = target_words(target, targets) or (usual_targets(name, root, words[0]) if root is not None else [])
     domain_source = source if data is not None else None
-    own = own_arguments(run_protocol, sessions=sessions, source=domain_source, targets=named_targets(aims, root))
+    own = own_arguments(
+        run_protocol, sessions=sessions, source=domain_source, targets=named_targets(aims, root)
+    )
     datasets = [
-        shared.open_data(word, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root)
+        shared.open_data(
+            word, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root
+        )
         for word in words
     ]
     note("loading torch and the backbone")
@@ -112,7 +151,9 @@ def protocol(
     from vlprompt.results.comparison import compare
     from vlprompt.results.records import append
 
-    plans = taking_part(name, [make_plan(m, own_options(m, options or {}), train, recipe, template) for m in chosen])
+    plans = taking_part(
+        name, [make_plan(m, own_options(m, options or {}), train, recipe, template) for m in chosen]
+    )
     if probe and probe_belongs(name, plans, shots):
         note(f"{PROBE} is added for comparison; --no-probe leaves it out")
         plans.append(make_plan(PROBE, own_options(PROBE, options or {}), templates=template))
@@ -123,11 +164,21 @@ def protocol(
         place = Path(dataset.name, plan.method) if len(datasets) > 1 else Path(plan.method)
         with progress() as receive:
             found = run_protocol(
-                dataset, plan.method, loaded, shots=shots, seeds=numbers, options=plan.options, train=plan.train,
-                templates=list(plan.templates), cache=cache, tokenizer=tokenizer, on_record=receive,
-                command=shared.typed_command(), out=None if runs is None else runs / name / place,
+                dataset,
+                plan.method,
+                loaded,
+                shots=shots,
+                seeds=numbers,
+                options=plan.options,
+                train=plan.train,
+                templates=list(plan.templates),
+                cache=cache,
+                tokenizer=tokenizer,
+                on_record=receive,
+                command=shared.typed_command(),
+                out=None if runs is None else runs / name / place,
                 **own,
-            )  # fmt: skip
+            )
             for record in found:
                 append(out, record)
                 records.append(record)
@@ -205,24 +256,42 @@ def seed_numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",") if part.strip()] or [1]
     except ValueError:
-        raise OptionError(f'--seeds is "{text}": expected whole numbers with commas between, such as 1,2,3') from None
+        raise OptionError(
+            f'--seeds is "{text}": expected whole numbers with commas between, such as 1,2,3'
+        ) from None
 
 
 def table(
-    files: Annotated[list[Path], typer.Argument(
-        metavar="FILE...", show_default=False, help="JSON lines that vlprompt protocol wrote",
-    )],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", show_default=False, help="JSON lines that vlprompt protocol wrote"),
+    ],
     format_: Annotated[str, typer.Option("--format", "-f", help="rich, md, csv or latex")] = "rich",
-    protocol_: Annotated[str | None, typer.Option("--protocol", show_default=False, help="only of this one")] = None,
-    paper: Annotated[str | None, typer.Option(
-        "--paper", "-p", metavar="NAME", show_default=False, autocompletion=completing.paper,
-        help="published figures beside ours: maple, lamm, ctp-tft, or of baselines promptsrc, proda, tip-adapter, dept, dpc",
-    )] = None,
-    over: Annotated[str | None, typer.Option(
-        "--over", metavar="METHOD", show_default=False, autocompletion=completing.method,
-        help="instead, what the other methods gain over this one, and whether papers report the same direction",
-    )] = None,
-) -> None:  # fmt: skip
+    protocol_: Annotated[
+        str | None, typer.Option("--protocol", show_default=False, help="only of this one")
+    ] = None,
+    paper: Annotated[
+        str | None,
+        typer.Option(
+            "--paper",
+            "-p",
+            metavar="NAME",
+            show_default=False,
+            autocompletion=completing.paper,
+            help="published figures beside ours: maple, lamm, ctp-tft, or of baselines promptsrc, proda, tip-adapter, dept, dpc",
+        ),
+    ] = None,
+    over: Annotated[
+        str | None,
+        typer.Option(
+            "--over",
+            metavar="METHOD",
+            show_default=False,
+            autocompletion=completing.method,
+            help="instead, what the other methods gain over this one, and whether papers report the same direction",
+        ),
+    ] = None,
+) -> None:
     """Mean and deviation over seeds of what vlprompt protocol recorded.
 
     Every data set, and their average where there are several; the harmonic mean

@@ -13,28 +13,52 @@ from vlprompt.errors import OptionError
 
 
 def report(
-    what: Annotated[list[Path], typer.Argument(
-        metavar="RUN|FILE...", show_default=False,
-        help="folder that fit wrote, or JSON lines that protocol or sweep wrote",
-    )],
-    out: Annotated[Path | None, typer.Option(
-        "--out", "-o", metavar="FILE", show_default=False,
-        help="report.html in the run's folder, or NAME-report.html beside the results, if not given",
-    )] = None,
-    data: Annotated[str | None, typer.Option(
-        "--data", metavar="PATH", show_default=False, help="where the run's pictures now lie, if they have moved",
-    )] = None,
-    quick: Annotated[bool, typer.Option(
-        "--quick", help="from the run folder alone: no backbone, no pictures, no linear probe",
-    )] = False,
-    paper: Annotated[str | None, typer.Option(
-        "--paper", "-p", metavar="NAME", show_default=False, autocompletion=completing.paper,
-        help="of results: published figures beside ours, as in vlprompt table",
-    )] = None,
+    what: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN|FILE...",
+            show_default=False,
+            help="folder that fit wrote, or JSON lines that protocol or sweep wrote",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            show_default=False,
+            help="report.html in the run's folder, or NAME-report.html beside the results, if not given",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            show_default=False,
+            help="where the run's pictures now lie, if they have moved",
+        ),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="from the run folder alone: no backbone, no pictures, no linear probe"),
+    ] = False,
+    paper: Annotated[
+        str | None,
+        typer.Option(
+            "--paper",
+            "-p",
+            metavar="NAME",
+            show_default=False,
+            autocompletion=completing.paper,
+            help="of results: published figures beside ours, as in vlprompt table",
+        ),
+    ] = None,
     backbone: shared.Moved = None,
     device: shared.Device = "auto",
     no_cache: shared.NoCache = False,
-) -> None:  # fmt: skip
+) -> None:
     """One self-contained HTML page, and its figures as PNG and SVG beside it.
 
     Of a run: accuracy beside zero-shot and a linear probe, what is taken for
@@ -61,8 +85,15 @@ def report(
     say(f"report: {write_overview(what, out, paper)}")
 
 
-def _run(folder: Path, out: Path | None, data: str | None, quick: bool, backbone: str | None, device: str,
-         no_cache: bool) -> None:
+def _run(
+    folder: Path,
+    out: Path | None,
+    data: str | None,
+    quick: bool,
+    backbone: str | None,
+    device: str,
+    no_cache: bool,
+) -> None:
     from vlprompt.results.records import read_run
     from vlprompt.results.report import figures_of, write_report
 
@@ -74,6 +105,8 @@ def _run(folder: Path, out: Path | None, data: str | None, quick: bool, backbone
 
         cache = FeatureCache(False if no_cache else None)
     with progress() as receive:
-        path = write_report(folder, out, data=data, backbone=backbone, device=device, quick=quick, cache=cache, emit=receive)
+        path = write_report(
+            folder, out, data=data, backbone=backbone, device=device, quick=quick, cache=cache, emit=receive
+        )
     note(f"figures: {figures_of(path)}")
     say(f"report: {path}")

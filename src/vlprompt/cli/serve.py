@@ -19,12 +19,18 @@ def serve(
     run: shared.RunFolder,
     backbone: shared.Moved = None,
     device: shared.Device = "auto",
-    precision: Annotated[str | None, typer.Option(
-        "--precision", rich_help_panel=shared.WHERE, metavar="float32|bf16|fp16", show_default=False,
-        help="of the frozen towers, if not that of the run",
-    )] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            rich_help_panel=shared.WHERE,
+            metavar="float32|bf16|fp16",
+            show_default=False,
+            help="of the frozen towers, if not that of the run",
+        ),
+    ] = None,
     options: dict[str, Any] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Answers HTTP requests: which class is on this picture?
 
     POST /predict takes a picture as a form's file, as the body itself, or as
@@ -40,5 +46,11 @@ def serve(
     note("loading torch and the backbone")
     from vlprompt.serving.server import serve as start
 
-    start(run, chosen, backbone=backbone, device=device, precision=precision,
-          on_ready=lambda where: note(f"{run} answers at {where}/predict; Ctrl-C stops it"))  # fmt: skip
+    start(
+        run,
+        chosen,
+        backbone=backbone,
+        device=device,
+        precision=precision,
+        on_ready=lambda where: note(f"{run} answers at {where}/predict; Ctrl-C stops it"),
+    )

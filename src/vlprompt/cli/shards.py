@@ -42,7 +42,9 @@ def pictures(words: Sequence[str], *, all_there: bool = True) -> list[str]:
             found[str(path)] = None
     for name in found:
         if not is_picture(name) and Path(name).is_file() and packed(Path(name)):
-            raise DataError(f"{name}: is an archive, which only fit and data read in place: unpack it and give the folder")
+            raise DataError(
+                f"{name}: is an archive, which only fit and data read in place: unpack it and give the folder"
+            )
     return list(found)
 
 
@@ -67,5 +69,7 @@ def say_done(found: Done) -> None:
     from vlprompt.training.progress import duration
 
     speed = f", {found.done / found.seconds:.0f} pictures/s" if found.done and found.seconds else ""
-    say(f"{found.folder}: {found.pictures} pictures in {found.shards} files; {found.done} done now, "
-        f"{found.errors} of them unreadable, {duration(found.seconds)}{speed}")  # fmt: skip
+    say(
+        f"{found.folder}: {found.pictures} pictures in {found.shards} files; {found.done} done now, "
+        f"{found.errors} of them unreadable, {duration(found.seconds)}{speed}"
+    )

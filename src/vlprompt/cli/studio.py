@@ -12,21 +12,43 @@ from vlprompt.cli.console import note, say
 
 
 def studio(
-    port: Annotated[int | None, typer.Option(
-        "--port", "-p", min=0, max=65535, show_default=False, help="of the page; 0: any; the first free one from 7860 on if not given",
-    )] = None,
-    backbone: Annotated[list[str] | None, typer.Option(
-        "--backbone", "-b", metavar="NAME", show_default=False, autocompletion=completing.backbone,
-        help="a backbone that the page offers, embedded if none is given; may be given again",
-    )] = None,
-    allow_folder: Annotated[list[Path] | None, typer.Option(
-        "--allow-folder", metavar="DIR", show_default=False,
-        help="a folder that the page may read pictures from; may be given again. Without it, pictures are dropped",
-    )] = None,
-    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="open the page in the browser")] = True,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            "-p",
+            min=0,
+            max=65535,
+            show_default=False,
+            help="of the page; 0: any; the first free one from 7860 on if not given",
+        ),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backbone",
+            "-b",
+            metavar="NAME",
+            show_default=False,
+            autocompletion=completing.backbone,
+            help="a backbone that the page offers, embedded if none is given; may be given again",
+        ),
+    ] = None,
+    allow_folder: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--allow-folder",
+            metavar="DIR",
+            show_default=False,
+            help="a folder that the page may read pictures from; may be given again. Without it, pictures are dropped",
+        ),
+    ] = None,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="open the page in the browser")
+    ] = True,
     device: shared.Device = "auto",
     precision: shared.Precision = "float32",
-) -> None:  # fmt: skip
+) -> None:
     """A page in the browser: make classes, drop pictures on them, learn, try.
 
     For this machine alone: nothing is loaded from elsewhere, nothing is sent

@@ -20,13 +20,46 @@ from vlprompt.errors import BackboneError
 
 # Entries of open_clip's model_cfg that leave the features alone, or that are read below.
 OPEN_CLIP_READ = {
-    "model_cfg": {"embed_dim", "quick_gelu", "vision_cfg", "text_cfg", "custom_text", "cast_dtype", "output_dict",
-                  "init_logit_scale", "nonscalar_logit_scale"},
-    "vision_cfg": {"image_size", "layers", "width", "head_width", "patch_size", "mlp_ratio", "patch_dropout",
-                   "norm_kwargs", "attn_pooler_queries", "attn_pooler_heads", "output_tokens"},
-    "text_cfg": {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs", "pad_id",
-                 "eos_id", "output_tokens", "hf_model_pretrained", "hf_proj_type", "hf_pooler_type"},
-}  # fmt: skip
+    "model_cfg": {
+        "embed_dim",
+        "quick_gelu",
+        "vision_cfg",
+        "text_cfg",
+        "custom_text",
+        "cast_dtype",
+        "output_dict",
+        "init_logit_scale",
+        "nonscalar_logit_scale",
+    },
+    "vision_cfg": {
+        "image_size",
+        "layers",
+        "width",
+        "head_width",
+        "patch_size",
+        "mlp_ratio",
+        "patch_dropout",
+        "norm_kwargs",
+        "attn_pooler_queries",
+        "attn_pooler_heads",
+        "output_tokens",
+    },
+    "text_cfg": {
+        "context_length",
+        "vocab_size",
+        "width",
+        "heads",
+        "layers",
+        "mlp_ratio",
+        "norm_kwargs",
+        "pad_id",
+        "eos_id",
+        "output_tokens",
+        "hf_model_pretrained",
+        "hf_proj_type",
+        "hf_pooler_type",
+    },
+}
 # Entries that must have the value that CLIP has.
 OPEN_CLIP_FIXED: dict[str, tuple[Any, ...]] = {
     "pos_embed_type": ("learnable",),
@@ -175,8 +208,14 @@ def _vit_names(layers: int) -> dict[str, tuple[str, ...]]:
 
 
 def _block_names(prefix: str, layers: int) -> dict[str, tuple[str, ...]]:
-    modules = {"ln_1": "ln_1.", "qkv": "attn.in_proj_", "out": "attn.out_proj.", "ln_2": "ln_2.",
-               "fc": "mlp.c_fc.", "proj": "mlp.c_proj."}  # fmt: skip
+    modules = {
+        "ln_1": "ln_1.",
+        "qkv": "attn.in_proj_",
+        "out": "attn.out_proj.",
+        "ln_2": "ln_2.",
+        "fc": "mlp.c_fc.",
+        "proj": "mlp.c_proj.",
+    }
     return {
         f"blocks.{i}.{ours}.{part}": (f"{prefix}.resblocks.{i}.{theirs}{part}",)
         for i in range(layers)

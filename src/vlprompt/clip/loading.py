@@ -103,13 +103,20 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "fp16" and device.type == "cpu":
         raise OptionError("fp16 is not for CPUs (slow, and it overflows): use bf16 or float32")
     if name == "bf16" and device.type == "cpu" and _without_bf16():
-        warnings.warn("bf16 is slow on this processor (no AVX-512): float32 is faster here", RuntimeWarning, stacklevel=3)
+        warnings.warn(
+            "bf16 is slow on this processor (no AVX-512): float32 is faster here",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     return dtype
 
 
 def _without_bf16() -> bool:
     """Whether products in bf16 would be emulated number by number: 35 times slower than float32 with AVX2."""
-    return torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2") and machine() in ("x86_64", "AMD64")
+    return torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2") and machine() in (
+        "x86_64",
+        "AMD64",
+    )
 
 
 def read_file(path: Path) -> Parts:

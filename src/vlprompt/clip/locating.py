@@ -22,7 +22,9 @@ NAMED = {
     "RN50x16": "timm/resnet50x16_clip.openai",
     "RN50x64": "timm/resnet50x64_clip.openai",
 }
-LIKE_NAMED = re.compile(r"(vit-?\w{1,2}|rn\d+\w*)/\S*", re.IGNORECASE)  # no id of the hub, but a misspelled name
+LIKE_NAMED = re.compile(
+    r"(vit-?\w{1,2}|rn\d+\w*)/\S*", re.IGNORECASE
+)  # no id of the hub, but a misspelled name
 SMALL_FILES = [
     "config.json",
     "open_clip_config.json",

@@ -78,11 +78,15 @@ class Block(nn.Module):
 
     def queries(self, x: Tensor) -> Tensor:
         width = x.shape[-1]
-        return F.linear(self.ln_1(x).to(self.qkv.weight.dtype), self.qkv.weight[:width], self.qkv.bias[:width])
+        return F.linear(
+            self.ln_1(x).to(self.qkv.weight.dtype), self.qkv.weight[:width], self.qkv.bias[:width]
+        )
 
     def keys_values(self, x: Tensor) -> Tensor:
         width = x.shape[-1]
-        return F.linear(self.ln_1(x).to(self.qkv.weight.dtype), self.qkv.weight[width:], self.qkv.bias[width:])
+        return F.linear(
+            self.ln_1(x).to(self.qkv.weight.dtype), self.qkv.weight[width:], self.qkv.bias[width:]
+        )
 
     def split_heads(self, x: Tensor) -> Tensor:
         """[..., L, width] -> [..., heads, L, width / heads]."""
@@ -128,7 +132,9 @@ class TextTower(nn.Module):
         super().__init__()
         self.sizes = sizes
         # the weight is always loaded: no time for initial values
-        self.token_embedding = nn.Embedding(sizes.vocabulary, sizes.width, _weight=torch.empty(sizes.vocabulary, sizes.width))
+        self.token_embedding = nn.Embedding(
+            sizes.vocabulary, sizes.width, _weight=torch.empty(sizes.vocabulary, sizes.width)
+        )
         self.positional_embedding = nn.Parameter(torch.zeros(sizes.context_length, sizes.width))
         self.blocks = block_list(sizes, activation, eps)
         self.ln_final = LayerNorm(sizes.width, eps=eps)

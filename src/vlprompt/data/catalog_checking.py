@@ -63,14 +63,26 @@ def check(name: str, root: str | os.PathLike[str]) -> Report:
     """A report on one data set below `root`. DataError only for a name that is not in the catalog."""
     entry = find(name)
     expected = {
-        key: count for key in ("classes", "train", "val", "test") if (count := getattr(entry, key)) is not None
-    }  # fmt: skip
+        key: count
+        for key in ("classes", "train", "val", "test")
+        if (count := getattr(entry, key)) is not None
+    }
     try:
         place = locate(entry, Path(root).expanduser())
     except DataError as error:  # a damaged archive
         return Report(entry, None, (), entry.all_parts, (), {}, expected, (), str(error))
     if place is None:
-        return Report(entry, None, (), needed(entry, True), needed(entry, False), {}, expected, (), f"there is none below {root}")
+        return Report(
+            entry,
+            None,
+            (),
+            needed(entry, True),
+            needed(entry, False),
+            {},
+            expected,
+            (),
+            f"there is none below {root}",
+        )
     found: dict[str, int] = {}
     notes: tuple[str, ...] = ()
     problem = None
@@ -84,11 +96,16 @@ def check(name: str, root: str | os.PathLike[str]) -> Report:
         found = counted(entry, place) if entry.reader == "imagenet" else {}
     there = {part: there_is(part, place) for part in entry.all_parts}
     return Report(
-        entry, place.path, tuple(path for path in there.values() if path is not None),
+        entry,
+        place.path,
+        tuple(path for path in there.values() if path is not None),
         tuple(part for part, path in there.items() if path is None and part.needed),
         tuple(part for part, path in there.items() if path is None and not part.needed),
-        found, expected, notes, problem,
-    )  # fmt: skip
+        found,
+        expected,
+        notes,
+        problem,
+    )
 
 
 def needed(entry: Entry, wanted: bool) -> tuple[Part, ...]:
@@ -101,7 +118,11 @@ def counted(entry: Entry, place: Place) -> dict[str, int]:
         rows = imagenet_rows(entry, open_source(place.path), place, Said())
     except DataError:
         return {}
-    return dict.fromkeys(entry.counts, 0) | {"classes": len({row.label for row in rows})} | Counter(row.split or "" for row in rows)
+    return (
+        dict.fromkeys(entry.counts, 0)
+        | {"classes": len({row.label for row in rows})}
+        | Counter(row.split or "" for row in rows)
+    )
 
 
 def there_is(part: Part, place: Place) -> str | None:

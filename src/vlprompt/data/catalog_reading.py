@@ -57,7 +57,9 @@ def open_catalog(name: str, root: str | os.PathLike[str]) -> Dataset:
     source = open_source(place.path)
     folders = tuple(place.inside + path for path in entry.pictures.paths)
     if not any(file.startswith(folders) and is_picture(file) for file in source.files):
-        raise DataError(f"{place.path}: no pictures in its {entry.pictures.path}; they come from {entry.pictures.source}")
+        raise DataError(
+            f"{place.path}: no pictures in its {entry.pictures.path}; they come from {entry.pictures.source}"
+        )
     said = Said()
     rows = READERS[entry.reader](entry, source, place, said)
     if not rows:
@@ -99,7 +101,11 @@ def _candidates(entry: Entry, root: Path) -> Iterator[Path]:
     # the folder itself, where it is this one for sure: pictures alone lie in an images/ folder of many
     own = [part for part in entry.all_parts if part is not entry.pictures]
     telling = entry.pictures.path not in ("images/", "jpg/")
-    if telling or root.name in names or any(part_of(part, root) for part in own if part.path not in ("classnames.txt", "images/val/")):
+    if (
+        telling
+        or root.name in names
+        or any(part_of(part, root) for part in own if part.path not in ("classnames.txt", "images/val/"))
+    ):
         yield root
 
 
@@ -126,7 +132,9 @@ def _path(part: Part, source: Source, place: Place) -> str | None:
     """The part's path inside the source; folders are those that hold some file."""
     for path in part.paths:
         name = place.inside + path
-        if name in source.files or (path.endswith("/") and any(file.startswith(name) for file in source.files)):
+        if name in source.files or (
+            path.endswith("/") and any(file.startswith(name) for file in source.files)
+        ):
             return name
     return None
 
@@ -139,7 +147,9 @@ def _split(entry: Entry, source: Source, place: Place, said: Said) -> list[Row]:
     assert entry.split is not None
     name = _path(entry.split, source, place)
     if name is None:
-        shallow = (n for n in sorted(source.files) if SPLIT_FILE.search(n) and "/" not in n[len(place.inside) :])
+        shallow = (
+            n for n in sorted(source.files) if SPLIT_FILE.search(n) and "/" not in n[len(place.inside) :]
+        )
         name = next((n for n in shallow if n.startswith(place.inside)), None)
         if name is not None:
             said.notices.append(f"the split is that of {name}, not that of the papers ({entry.split.path})")
@@ -151,7 +161,9 @@ def _split(entry: Entry, source: Source, place: Place, said: Said) -> list[Row]:
     if papers_split(name, Counter(row.split or "" for row in rows)):
         said.split = f"papers: {name}" if len(there) == len(rows) else f"incomplete: {name}"
     elif name.endswith(entry.split.path):
-        said.notices.append(f"{name} lists {len(rows)} pictures, that of the papers {sum(entry.counts.values())}: it is another one")
+        said.notices.append(
+            f"{name} lists {len(rows)} pictures, that of the papers {sum(entry.counts.values())}: it is another one"
+        )
     if len(there) < len(rows):
         example = next(row.path for row in rows if row.path not in source.files)
         said.notices.append(f"{len(rows) - len(there)} pictures of {name} are missing, for example {example}")
@@ -240,7 +252,9 @@ def imagenet_rows(entry: Entry, source: Source, place: Place, said: Said) -> lis
     """The same, also where one of them is missing."""
     names = _wordnet_names(entry, source, place, said)
     folder = _imagenet_folder(entry, source, place)
-    return _class_folders(source, f"{folder}train/", "train", names) + _class_folders(source, f"{folder}val/", "test", names)
+    return _class_folders(source, f"{folder}train/", "train", names) + _class_folders(
+        source, f"{folder}val/", "test", names
+    )
 
 
 def _imagenet_folder(entry: Entry, source: Source, place: Place) -> str:
@@ -254,8 +268,12 @@ def _test_folders(entry: Entry, source: Source, place: Place, said: Said) -> lis
     pictures = _needed(entry.pictures, source, place)
     by_number = {str(i): key for i, key in enumerate(names)}
     return [
-        replace(row, label=by_number.get(row.label, row.label), name=names[by_number.get(row.label, row.label)])
-        for row in _class_folders(source, pictures, "test", names | {i: names[key] for i, key in by_number.items()})
+        replace(
+            row, label=by_number.get(row.label, row.label), name=names[by_number.get(row.label, row.label)]
+        )
+        for row in _class_folders(
+            source, pictures, "test", names | {i: names[key] for i, key in by_number.items()}
+        )
     ]
 
 
@@ -296,7 +314,9 @@ def _wordnet_names(entry: Entry, source: Source, place: Place, said: Said) -> di
             found[key] = f"{words} ({key})"
         used.add(found[key])
     if repeated:
-        said.notices.append(f"{part.path} gives several classes the same name, which are told apart: {', '.join(sorted(repeated))}")
+        said.notices.append(
+            f"{part.path} gives several classes the same name, which are told apart: {', '.join(sorted(repeated))}"
+        )
     return found
 
 

@@ -73,14 +73,22 @@ def open_huggingface(held: Any, name: str = "data", path: Path = Path("datasets"
         image = found
         key = split or "all"
         tables[key] = part.cast_column(image, datasets.Image(decode=False))
-        labels = {c: list(map(str, kind.names)) for c, kind in part.features.items() if isinstance(kind, datasets.ClassLabel)}
-        texts = [c for c, kind in part.features.items() if isinstance(kind, (datasets.Value, datasets.ClassLabel))]
+        labels = {
+            c: list(map(str, kind.names))
+            for c, kind in part.features.items()
+            if isinstance(kind, datasets.ClassLabel)
+        }
+        texts = [
+            c for c, kind in part.features.items() if isinstance(kind, (datasets.Value, datasets.ClassLabel))
+        ]
         held_columns = {c: list(part[c]) for c in texts}
         for column, words in labels.items():
             names[column] = numbered(words)
         columns |= dict.fromkeys((*texts, *(("split",) if split else ())))
         for i in range(len(part)):
-            row = {"path": f"{key}/{i:06d}"} | {c: text_of(values[i], c in labels) for c, values in held_columns.items()}
+            row = {"path": f"{key}/{i:06d}"} | {
+                c: text_of(values[i], c in labels) for c, values in held_columns.items()
+            }
             rows.append(row | ({"split": SPLITS[split.lower()]} if split else {}))
     if image is None:
         raise DataError(f"{name}: none of its splits is train, validation or test ({', '.join(parts)})")

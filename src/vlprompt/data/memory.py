@@ -130,5 +130,7 @@ def _numbered(texts: Sequence[str], count: int) -> list[str]:
     if len(given) == count:
         return given
     listed = ", ".join(given[:5]) + (", ..." if len(given) > 5 else "")
-    raise DataError(f"label {given[-1]} has no name; {count} names are given for the labels {listed}: "
-                    "give a dict of label to name")  # fmt: skip
+    raise DataError(
+        f"label {given[-1]} has no name; {count} names are given for the labels {listed}: "
+        "give a dict of label to name"
+    )

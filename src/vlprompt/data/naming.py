@@ -91,7 +91,9 @@ def _check(names: Mapping[str, str]) -> None:
         try:
             name.encode()
         except UnicodeEncodeError:  # from file names and labels that are no Unicode
-            raise DataError(f"class {key!a} has a name that is no text; give it one with classes.txt or --classes") from None
+            raise DataError(
+                f"class {key!a} has a name that is no text; give it one with classes.txt or --classes"
+            ) from None
         other = seen.setdefault(name.casefold(), key)
         if other != key:
             raise DataError(
@@ -130,7 +132,9 @@ def read_names(data: bytes, name: str) -> tuple[str, ...]:
     if not lines:
         raise DataError(f"{name}: there are no class names in it")
     if lines[0][0] in "{[":
-        raise DataError(f"{name}: looks like JSON; write one name a line in label order, or lines of key, tab, name")
+        raise DataError(
+            f"{name}: looks like JSON; write one name a line in label order, or lines of key, tab, name"
+        )
     for delimiter in ("\t", ","):
         rows = _cells(lines, delimiter, name)
         numbered = [_KEY.fullmatch(row[0].strip()) is not None for row in rows]
@@ -140,7 +144,9 @@ def read_names(data: bytes, name: str) -> tuple[str, ...]:
         rows = rows[1:] if keyed and not numbered[0] else rows  # without its header
         pairs = {row[0].strip(): row[1].strip() for row in rows if len(row) == 2}
         if len(pairs) < len(rows):
-            raise DataError(f"{name}: expected a key and a name on every line, and no key twice; put names with commas in quotes")
+            raise DataError(
+                f"{name}: expected a key and a name on every line, and no key twice; put names with commas in quotes"
+            )
         return tuple(pairs[key] for key in sorted_keys(pairs))
     return tuple(lines)
 
@@ -153,7 +159,9 @@ def _lines(data: bytes, name: str) -> list[str]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{name}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+        raise DataError(
+            f"{name}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
     if "\0" in text:
         raise DataError(f"{name}: is not UTF-8 text (it holds zero bytes); save it as UTF-8")
     lines = [

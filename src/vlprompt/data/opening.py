@@ -59,14 +59,27 @@ def open_dataset(
     if domains is not None and not isinstance(domains, str):
         domains = list(domains)
     if is_huggingface(path):
-        return _from_huggingface(path, classes, label_column, domains, split_seed, val_fraction, test_fraction, least_classes)
-    origin = origin_of(path, classes=classes, label_column=label_column, labels=labels, domains=domains, root=root,
-                       split_seed=split_seed, val_fraction=val_fraction, test_fraction=test_fraction)  # fmt: skip
+        return _from_huggingface(
+            path, classes, label_column, domains, split_seed, val_fraction, test_fraction, least_classes
+        )
+    origin = origin_of(
+        path,
+        classes=classes,
+        label_column=label_column,
+        labels=labels,
+        domains=domains,
+        root=root,
+        split_seed=split_seed,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+    )
     if root is not None:
         from vlprompt.data.catalog_reading import open_catalog
 
         if any(given is not None for given in (classes, label_column, labels, domains)):
-            raise DataError(f"{path}: a data set of the catalog has its own classes, labels and splits; give its folder instead")
+            raise DataError(
+                f"{path}: a data set of the catalog has its own classes, labels and splits; give its folder instead"
+            )
         return replace(open_catalog(os.fspath(path), root), origin=origin)
     if isinstance(path, str) and (path == "demo" or path.startswith("demo:")) and not Path(path).exists():
         from vlprompt.data.demo import demo_path
@@ -96,23 +109,37 @@ def open_dataset(
     rows = find_rows(source, listed, labels, label_column, place, notices)
     dataset = assemble(
         name, source, rows, notices, classes, domains, split_seed, val_fraction, test_fraction, least_classes
-    )  # fmt: skip
+    )
     counts = {key: len(items) for key, items in dataset.splits.items()}
-    held = next((file for file in ([os.fspath(labels)] if labels is not None else source.files) if papers_split(file, counts)), None)
+    held = next(
+        (
+            file
+            for file in ([os.fspath(labels)] if labels is not None else source.files)
+            if papers_split(file, counts)
+        ),
+        None,
+    )
     if held is not None:
         dataset = replace(dataset, split_origin=f"papers: {held}")
     return replace(dataset, origin=origin)
 
 
-def _from_huggingface(held: Any, classes: Classes | None, label_column: str | None, domains: str | Iterable[str] | None,
-                      *drawing: Any) -> Dataset:
+def _from_huggingface(
+    held: Any,
+    classes: Classes | None,
+    label_column: str | None,
+    domains: str | Iterable[str] | None,
+    *drawing: Any,
+) -> Dataset:
     source, table = open_huggingface(held)
     notices: list[str] = []
     rows = find_rows(source, table, None, label_column, source.path, notices)
     return assemble("data", source, rows, notices, classes, domains, *drawing)
 
 
-def origin_of(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None, **given: Any) -> dict[str, Any]:
+def origin_of(
+    path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None, **given: Any
+) -> dict[str, Any]:
     """The arguments of `open_dataset` as JSON values, those left at their default left out; paths from the root."""
     usual = {"split_seed": 1, "val_fraction": VAL_FRACTION, "test_fraction": TEST_FRACTION}
     packaged = isinstance(path, str) and path.split(":")[0] == "demo" and not Path(path).exists()
@@ -144,7 +171,11 @@ def _source_and_list(place: Path) -> tuple[Source, Table | Path | None]:
         return open_saved(place)
     if place.is_dir() or is_archive(place):
         source = open_source(place)
-        if place.is_dir() and any(file.endswith(".parquet") for file in source.files) and not any(map(is_picture, source.files)):
+        if (
+            place.is_dir()
+            and any(file.endswith(".parquet") for file in source.files)
+            and not any(map(is_picture, source.files))
+        ):
             return open_parquet(place)
         return source, None
     if is_picture(place.name):

@@ -63,13 +63,17 @@ class Parquet(Source):
             raise DataError(f"{self.path}: there are no pictures in it")
         return Table(self.path.name, tuple(columns), rows, names)
 
-    def _rows_of(self, name: str, table: Path, measured: bool) -> tuple[list[dict[str, str]], dict[str, dict[str, str]]]:
+    def _rows_of(
+        self, name: str, table: Path, measured: bool
+    ) -> tuple[list[dict[str, str]], dict[str, dict[str, str]]]:
         pq = parquet()
         with pq.ParquetFile(table) as file:
             groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
             for group in groups:
                 if group.total_byte_size > LARGEST_GROUP:
-                    raise DataError(f"{table}: refused, because a row group of it unpacks to {group.total_byte_size >> 30} GB")
+                    raise DataError(
+                        f"{table}: refused, because a row group of it unpacks to {group.total_byte_size >> 30} GB"
+                    )
             starts = [0]
             for group in groups:
                 starts.append(starts[-1] + group.num_rows)
@@ -78,12 +82,18 @@ class Parquet(Source):
             image = image_column(file.schema_arrow, features)
             if image is None:
                 told = ", ".join(file.schema_arrow.names)
-                raise DataError(f"{table}: no column of pictures, that is bytes or a struct of bytes and path (columns: {told})")
+                raise DataError(
+                    f"{table}: no column of pictures, that is bytes or a struct of bytes and path (columns: {told})"
+                )
             self._images[name] = image
             sizes = self._sizes(file, image) if measured else [-1] * starts[-1]
             if measured and max(sizes, default=0) < 0:
                 check_paths(file.read([image]).column(0).to_pylist(), table)
-            kept = [field.name for field in file.schema_arrow if is_text_or_number(field.type) and field.name.lower() not in PATH_COLUMNS]
+            kept = [
+                field.name
+                for field in file.schema_arrow
+                if is_text_or_number(field.type) and field.name.lower() not in PATH_COLUMNS
+            ]
             held = {column: file.read([column]).column(0).to_pylist() for column in kept}
         split = split_of(name)
         if split is not None and not any(column.lower() in SPLIT_COLUMNS for column in kept):
@@ -93,7 +103,10 @@ class Parquet(Source):
         for i in range(starts[-1]):
             path = f"{name}/{i:06d}"
             self.files[path] = sizes[i]
-            found.append({"path": path} | {column: text_of(values[i], column in labels) for column, values in held.items()})
+            found.append(
+                {"path": path}
+                | {column: text_of(values[i], column in labels) for column, values in held.items()}
+            )
         return found, {column: numbered(words) for column, words in labels.items()}
 
     def _sizes(self, file: Any, image: str) -> list[int]:
@@ -104,7 +117,11 @@ class Parquet(Source):
         for group in range(file.num_row_groups):
             column = file.read_row_group(group, columns=[image]).column(0)
             for chunk in column.chunks:
-                data = pc.struct_field(chunk, "bytes") if hasattr(chunk.type, "get_field_index") and chunk.type.num_fields else chunk
+                data = (
+                    pc.struct_field(chunk, "bytes")
+                    if hasattr(chunk.type, "get_field_index") and chunk.type.num_fields
+                    else chunk
+                )
                 sizes += [-1 if size is None else size for size in pc.binary_length(data).to_pylist()]
         return sizes
 
@@ -188,7 +205,9 @@ def class_labels(features: dict[str, Any]) -> dict[str, list[str]]:
     return {
         str(column): list(map(str, about["names"]))
         for column, about in features.items()
-        if isinstance(about, dict) and about.get("_type") == "ClassLabel" and isinstance(about.get("names"), list)
+        if isinstance(about, dict)
+        and about.get("_type") == "ClassLabel"
+        and isinstance(about.get("names"), list)
     }
 
 
@@ -205,11 +224,20 @@ def image_column(schema: Any, features: dict[str, Any]) -> str | None:
         return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
     fitting = [
-        field.name for field in schema
+        field.name
+        for field in schema
         if holds_bytes(field.type)
-        or (pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0 and holds_bytes(field.type.field("bytes").type))
-    ]  # fmt: skip
-    noted = [name for name in fitting if isinstance(features.get(name), dict) and features[name].get("_type") == "Image"]
+        or (
+            pa.types.is_struct(field.type)
+            and field.type.get_field_index("bytes") >= 0
+            and holds_bytes(field.type.field("bytes").type)
+        )
+    ]
+    noted = [
+        name
+        for name in fitting
+        if isinstance(features.get(name), dict) and features[name].get("_type") == "Image"
+    ]
     usual = [name for name in fitting if name.lower() in PATH_COLUMNS]
     return next(iter((*noted, *usual, *fitting)), None)
 
@@ -218,7 +246,10 @@ def is_text_or_number(kind: Any) -> bool:
     import pyarrow as pa
 
     held = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return any(test(held) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean))
+    return any(
+        test(held)
+        for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean)
+    )
 
 
 def text_of(value: Any, is_label: bool) -> str:

@@ -135,7 +135,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Modes I, I;16 and F as L: 16 bits are divided by 257, floats in [0, 1] multiplied by 255."""
     values = np.asarray(image).astype(np.float64)
-    np.nan_to_num(values, copy=False, nan=0.0, posinf=255.0, neginf=0.0)  # in place: large pictures take gigabytes
+    np.nan_to_num(
+        values, copy=False, nan=0.0, posinf=255.0, neginf=0.0
+    )  # in place: large pictures take gigabytes
     if image.mode == "F" and values.size and values.max() <= 1.0:
         values *= 255.0
     elif image.mode.startswith("I;16") or (image.mode == "I" and values.size and values.max() > 255.0):

@@ -50,7 +50,9 @@ def hold_out(items: Iterable[Item], fraction: float, *, seed: int = 1) -> tuple[
     Every class keeps one. Both keep the order of the items. OptionError for an impossible fraction.
     """
     if not 0 <= fraction < 1:
-        raise OptionError(f"validation_fraction is {fraction}: expected a part of the pictures, from 0 to below 1")
+        raise OptionError(
+            f"validation_fraction is {fraction}: expected a part of the pictures, from 0 to below 1"
+        )
     groups: dict[int, list[Item]] = {}
     items = list(items)
     for item in items:

@@ -165,8 +165,18 @@ def _damaged(error: sqlite3.DatabaseError | UnicodeDecodeError) -> bool:
 
     Damaged names of tables reach SQLite's message, which Python then cannot decode.
     """
-    told = ("no such", "no column", "unsupported file format", "malformed", "not decode", "too big", "corrupt")
-    return type(error) in (sqlite3.DatabaseError, UnicodeDecodeError) or any(words in str(error) for words in told)
+    told = (
+        "no such",
+        "no column",
+        "unsupported file format",
+        "malformed",
+        "not decode",
+        "too big",
+        "corrupt",
+    )
+    return type(error) in (sqlite3.DatabaseError, UnicodeDecodeError) or any(
+        words in str(error) for words in told
+    )
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

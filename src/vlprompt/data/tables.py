@@ -18,10 +18,15 @@ LABEL_COLUMNS = ("label", "class", "category", "class_name", "label_name", "targ
 SPLIT_COLUMNS = ("split", "subset", "set", "partition")
 DOMAIN_COLUMNS = ("domain",)
 SPLITS = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
 SPLIT_FILE = re.compile(r"(^|/)split_[^/]*\.json$")
 _PICTURE = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|bmp|gif|tiff?|p[pgb]m|avif)$", re.IGNORECASE)
 
@@ -146,7 +151,9 @@ def _json_lines(text: str, name: str) -> Table:
         else:
             parsed = [json.loads(line) for line in text.split("\n") if line.strip()]
         if not all(isinstance(row, dict) for row in parsed):
-            raise DataError(f'{name}: every line must be an object such as {{"path": "a.jpg", "label": "cat"}}')
+            raise DataError(
+                f'{name}: every line must be an object such as {{"path": "a.jpg", "label": "cat"}}'
+            )
         columns = tuple(dict.fromkeys(str(key) for row in parsed for key in row))
         rows = [
             {str(key): "" if value is None else str(value).strip() for key, value in row.items()}

@@ -101,12 +101,15 @@ def _few_shot(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCach
     plan = make_plan(job.method, train=settings.BUDGET[job.method], recipe=settings.recipe(job.method))
     split = draw(dataset, shots=job.place.shots, seed=job.seed)
     folder = job.place.out / "runs" / f"{job.method}-seed{job.seed}"
-    run = learn(dataset, split, backbone, plan, out=folder, cache=cache, overwrite=True, command="vlprompt demo")
+    run = learn(
+        dataset, split, backbone, plan, out=folder, cache=cache, overwrite=True, command="vlprompt demo"
+    )
     record = base_record("few_shot", dataset, backbone, plan, job.place.shots, job.seed, run)
     record |= {
-        "accuracy": run.scores["test"]["accuracy"], "macro_f1": run.scores["test"]["macro_f1"],
+        "accuracy": run.scores["test"]["accuracy"],
+        "macro_f1": run.scores["test"]["macro_f1"],
         "zero_shot": run.scores["zero_shot"]["accuracy"],
-    }  # fmt: skip
+    }
     extra: dict[str, Any] = {"curve": curve(run.log), "info": run.info}
     if job.method == settings.SHOWN and job.seed == settings.SEEDS[job.method][0]:
         task = replace(run.method.task, templates=tuple(run.info["zero_shot_templates"]))
@@ -114,10 +117,12 @@ def _few_shot(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCach
         extra["predictions"] = [
             {"path": item.path, "true": item.label, "zero_shot": int(z), "learned": int(m)}
             for item, z, m in zip(
-                test.items, logits_of(ZeroShot(backbone, task), test).argmax(1),
-                logits_of(run.method, test).argmax(1), strict=True,
+                test.items,
+                logits_of(ZeroShot(backbone, task), test).argmax(1),
+                logits_of(run.method, test).argmax(1),
+                strict=True,
             )
-        ]  # fmt: skip
+        ]
     return {"record": record, **extra}
 
 
@@ -133,12 +138,18 @@ def _base_to_new(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureC
     encoder = Encoder(dataset, backbone, cache=cache)
     features = encoder.features(items)
     method = run.method.for_classes(names).eval()
-    own = features if method.needs == "features" else encoder.inputs(method.needs, features.items, known_good=True)
+    own = (
+        features
+        if method.needs == "features"
+        else encoder.inputs(method.needs, features.items, known_good=True)
+    )
     task = replace(run.method.task, class_names=names, templates=tuple(run.info["zero_shot_templates"]))
     record = base_record("base_to_new", dataset, backbone, plan, job.place.shots, job.seed, run)
-    return {"record": record | parts_of(logits_of(method, own), own.items, base) | {
-        "zero_shot": parts_of(logits_of(ZeroShot(backbone, task), features), features.items, base)
-    }}  # fmt: skip
+    return {
+        "record": record
+        | parts_of(logits_of(method, own), own.items, base)
+        | {"zero_shot": parts_of(logits_of(ZeroShot(backbone, task), features), features.items, base)}
+    }
 
 
 def curve(log: list[dict[str, Any]], points: int | None = None) -> list[dict[str, float]]:

@@ -31,7 +31,9 @@ def write_pages(out: Path, place: Place, done: Done, seconds: float, workers: in
     shown = next((found for _, found in done if "predictions" in found), None)
     figures = draw(out, done, lines, titles, order, shown)
     path = out / "report.html"
-    path.write_text(_page(place, dataset, lines, infos, titles, order, shown, figures, seconds, workers), encoding="utf-8")
+    path.write_text(
+        _page(place, dataset, lines, infos, titles, order, shown, figures, seconds, workers), encoding="utf-8"
+    )
     return path
 
 
@@ -39,19 +41,28 @@ def titles_of(done: Done) -> dict[str, str]:
     return {job.method: found["info"]["title"] for job, found in done if "info" in found}
 
 
-def draw(out: Path, done: Done, lines: Sequence[Line], titles: dict[str, str], order: Sequence[str],
-         shown: dict[str, Any] | None) -> dict[str, str]:
+def draw(
+    out: Path,
+    done: Done,
+    lines: Sequence[Line],
+    titles: dict[str, str],
+    order: Sequence[str],
+    shown: dict[str, Any] | None,
+) -> dict[str, str]:
     """The figures as PNG in the folder; as SVG for the page."""
     first = {
-        job.method: found["curve"] for job, found in done
+        job.method: found["curve"]
+        for job, found in done
         if job.kind == "few_shot" and job.seed == settings.SEEDS[job.method][0]
-    }  # fmt: skip
+    }
     curves = {titles[name]: first[name] for name in order if len(first.get(name, ())) > 1}
     made = {}
     learned = [line for line in lines if line.method != ZERO_SHOT]
     reference = lines[0].values["accuracy"].mean
     bars = plots.method_bars(
-        {line.title: line.values["accuracy"] for line in learned}, reference=reference, title="Accuracy on all classes"
+        {line.title: line.values["accuracy"] for line in learned},
+        reference=reference,
+        title="Accuracy on all classes",
     )
     made["bars"] = plots.to_svg(bars, "bars", "accuracy of every method beside zero-shot")
     plots.to_png(bars, out / "accuracy.png")
@@ -67,9 +78,18 @@ def draw(out: Path, done: Done, lines: Sequence[Line], titles: dict[str, str], o
     return made
 
 
-def _page(place: Place, dataset: Dataset, lines: Sequence[Line], infos: dict[str, dict[str, Any]],
-          titles: dict[str, str], order: Sequence[str], shown: dict[str, Any] | None, figures: dict[str, str],
-          seconds: float, workers: int) -> str:
+def _page(
+    place: Place,
+    dataset: Dataset,
+    lines: Sequence[Line],
+    infos: dict[str, dict[str, Any]],
+    titles: dict[str, str],
+    order: Sequence[str],
+    shown: dict[str, Any] | None,
+    figures: dict[str, str],
+    seconds: float,
+    workers: int,
+) -> str:
     header, body = columns(lines)
     accuracies = [line.values["accuracy"].mean for line in lines]
     best = max(range(1, len(lines)), key=accuracies.__getitem__)
@@ -78,41 +98,71 @@ def _page(place: Place, dataset: Dataset, lines: Sequence[Line], infos: dict[str
     info = infos[order[0]]
     heading = f"{count} kinds of emoji from {place.shots} pictures of each"
     body_html = pages.fill(
-        "demo.html", heading=heading, shots=place.shots, classes=count,
-        subtitle=f"vlprompt demo: {len(order)} methods of prompt learning on the backbone \"{place.backbone}\", "
+        "demo.html",
+        heading=heading,
+        shots=place.shots,
+        classes=count,
+        subtitle=f'vlprompt demo: {len(order)} methods of prompt learning on the backbone "{place.backbone}", '
         f"{len(dataset.items('test'))} test pictures of emoji that are in no training picture, drawn by "
         f"{len(dataset.domains)} vendors",
-        numbers=_numbers(lines, best, seconds, workers), table=pages.table(header, body, best=[best]),
+        numbers=_numbers(lines, best, seconds, workers),
+        table=pages.table(header, body, best=[best]),
         seeds=f"Mean ± standard deviation over three seeds for {_and([titles[n] for n in order if n in settings.QUICK])}; "
         f"one seed for {_and([titles[n] for n in order if n in settings.SLOW])}, which take longer. Seconds: both trainings "
         "of one seed, on one thread.",
-        bars=pages.figure(figures["bars"], "Bars: mean over seeds; whiskers: standard deviation where there are several."),
-        verdicts=pages.notes(verdicts(lines)), pictures_text=_pictures_text(title),
-        pictures=_pictures(dataset, shown), shown=title,
+        bars=pages.figure(
+            figures["bars"], "Bars: mean over seeds; whiskers: standard deviation where there are several."
+        ),
+        verdicts=pages.notes(verdicts(lines)),
+        pictures_text=_pictures_text(title),
+        pictures=_pictures(dataset, shown),
+        shown=title,
         curves=pages.figure(figures["curves"], "Seed 1. Every point is the mean of ten steps or more.")
-        if "curves" in figures else "",
-        confusion=pages.figure(figures["confusion"], f"{title}, seed 1, test pictures. Rows are true classes. Blue: right; "
-                               "orange: wrong; the stronger, the larger the share of the row.")
-        if "confusion" in figures else "",
-        every_class=classes(shown["info"]["scores"]["test"], shown["info"]["scores"]["zero_shot"]) if shown else "",
-        how=_how(), settings=_settings(infos, titles, order),
-        facts=pages.facts("Backbone, machine, versions", {
-            "backbone": f"{info['backbone']['source']}, fingerprint {info['backbone']['fingerprint'][:16]}",
-            "machine": f"{info['machine']['device']} {info['machine']['name']}, {workers} processes of one thread",
-            "time": f"{seconds:.0f} s in all", **info["versions"],
-        }),
-    )  # fmt: skip
+        if "curves" in figures
+        else "",
+        confusion=pages.figure(
+            figures["confusion"],
+            f"{title}, seed 1, test pictures. Rows are true classes. Blue: right; "
+            "orange: wrong; the stronger, the larger the share of the row.",
+        )
+        if "confusion" in figures
+        else "",
+        every_class=classes(shown["info"]["scores"]["test"], shown["info"]["scores"]["zero_shot"])
+        if shown
+        else "",
+        how=_how(),
+        settings=_settings(infos, titles, order),
+        facts=pages.facts(
+            "Backbone, machine, versions",
+            {
+                "backbone": f"{info['backbone']['source']}, fingerprint {info['backbone']['fingerprint'][:16]}",
+                "machine": f"{info['machine']['device']} {info['machine']['name']}, {workers} processes of one thread",
+                "time": f"{seconds:.0f} s in all",
+                **info["versions"],
+            },
+        ),
+    )
     return pages.page(f"vlprompt demo: {heading}", body_html)
 
 
 def _numbers(lines: Sequence[Line], best: int, seconds: float, workers: int) -> Html:
     before, after = lines[0].values["accuracy"].mean, lines[best].values["accuracy"].mean
-    return Html("\n".join((
-        pages.number(f"{before:.1f} %", "zero-shot, the class names alone"),
-        pages.number(f"{after:.1f} %", f"with {lines[best].title}", main=True,
-                     more=Html(f"<span class={'good' if after >= before else 'bad'}>({pages.signed(after - before)})</span>")),
-        pages.number(f"{seconds:.0f} s", f"for everything on this page, on {workers} cores"),
-    )))  # fmt: skip
+    return Html(
+        "\n".join(
+            (
+                pages.number(f"{before:.1f} %", "zero-shot, the class names alone"),
+                pages.number(
+                    f"{after:.1f} %",
+                    f"with {lines[best].title}",
+                    main=True,
+                    more=Html(
+                        f"<span class={'good' if after >= before else 'bad'}>({pages.signed(after - before)})</span>"
+                    ),
+                ),
+                pages.number(f"{seconds:.0f} s", f"for everything on this page, on {workers} cores"),
+            )
+        )
+    )
 
 
 def _and(names: Sequence[str]) -> str:
@@ -160,17 +210,19 @@ def _first(predictions: Sequence[dict[str, Any]], right: str, wrong: str, most: 
 
 
 def _how() -> Html:
-    return pages.notes([
-        "Pictures: emoji of Noto (Google), Fluent (Microsoft) and Twemoji (Twitter); what an emoji shows lies in one "
-        "split only, whoever drew it.",
-        "Learning rates were chosen on the validation pictures, from three for every method; the test pictures played no "
-        "part. Batch, epochs and views are the same for all methods of a kind; they keep the demo "
-        "within three minutes on two cores.",
-        "Features of the frozen image tower are computed once per picture and kept. MaPLe has prompts in the image "
-        "tower and so runs it in every step; CoCoOp has texts of its own for every picture. Both get one epoch here, "
-        "a fifth and a tenth of what their papers give them, and are far from finished: their rows say what a minute "
-        "buys, not what the methods can do.",
-    ])  # fmt: skip
+    return pages.notes(
+        [
+            "Pictures: emoji of Noto (Google), Fluent (Microsoft) and Twemoji (Twitter); what an emoji shows lies in one "
+            "split only, whoever drew it.",
+            "Learning rates were chosen on the validation pictures, from three for every method; the test pictures played no "
+            "part. Batch, epochs and views are the same for all methods of a kind; they keep the demo "
+            "within three minutes on two cores.",
+            "Features of the frozen image tower are computed once per picture and kept. MaPLe has prompts in the image "
+            "tower and so runs it in every step; CoCoOp has texts of its own for every picture. Both get one epoch here, "
+            "a fifth and a tenth of what their papers give them, and are far from finished: their rows say what a minute "
+            "buys, not what the methods can do.",
+        ]
+    )
 
 
 def usual(method: str) -> dict[str, Any]:
@@ -185,6 +237,29 @@ def _settings(infos: dict[str, dict[str, Any]], titles: dict[str, str], order: S
         train = info["train"]
         options = ", ".join(f"{k} = {v}" for k, v in info["options"].items() if v != usual(name).get(k))
         learned = f"{info['parameters']:,}".replace(",", " ")
-        rows.append([titles[name], options or "as usual", learned, train["optimizer"], f"{train['lr']:g}", train["epochs"],
-                     train["batch"], train["views"]])  # fmt: skip
-    return pages.table(["method", "options beside the usual", "learned numbers", "optimiser", "lr", "epochs", "batch", "views"], rows, words=2)
+        rows.append(
+            [
+                titles[name],
+                options or "as usual",
+                learned,
+                train["optimizer"],
+                f"{train['lr']:g}",
+                train["epochs"],
+                train["batch"],
+                train["views"],
+            ]
+        )
+    return pages.table(
+        [
+            "method",
+            "options beside the usual",
+            "learned numbers",
+            "optimiser",
+            "lr",
+            "epochs",
+            "batch",
+            "views",
+        ],
+        rows,
+        words=2,
+    )

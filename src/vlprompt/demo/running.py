@@ -24,9 +24,16 @@ from vlprompt.results.records import append
 MOST_WORKERS = 8
 
 
-def run_demo(out: str | Path = "demo", backbone: str = "embedded", *, quiet: bool = False,
-             methods: Sequence[str] = settings.METHODS, data: str = "demo", shots: int = settings.SHOTS,
-             workers: int | None = None) -> dict[str, Any]:
+def run_demo(
+    out: str | Path = "demo",
+    backbone: str = "embedded",
+    *,
+    quiet: bool = False,
+    methods: Sequence[str] = settings.METHODS,
+    data: str = "demo",
+    shots: int = settings.SHOTS,
+    workers: int | None = None,
+) -> dict[str, Any]:
     """Trains and scores everything, and writes into `out`: results.jsonl, curves.png, accuracy.png,
     confusion.png, report.html and a run folder for every method and seed.
 
@@ -50,9 +57,14 @@ def run_demo(out: str | Path = "demo", backbone: str = "embedded", *, quiet: boo
     seconds = time.perf_counter() - began
     page = write_pages(folder, place, done, seconds, number)
     return {
-        "records": [found["record"] for _, found in done], "titles": titles_of(done), "order": list(methods),
-        "shots": shots, "page": page, "seconds": seconds, "workers": number,
-    }  # fmt: skip
+        "records": [found["record"] for _, found in done],
+        "titles": titles_of(done),
+        "order": list(methods),
+        "shots": shots,
+        "page": page,
+        "seconds": seconds,
+        "workers": number,
+    }
 
 
 @contextmanager
@@ -68,11 +80,15 @@ def _cache(out: Path) -> Iterator[Path]:
 
 def jobs_of(place: Place, methods: Sequence[str], workers: int) -> list[list[Job]]:
     """Two rounds: pictures are encoded, each once; then everything is trained, the longest jobs first."""
-    encoding = [Job("encode", split, i, place, workers) for split in ("train", "test") for i in range(workers)]
+    encoding = [
+        Job("encode", split, i, place, workers) for split in ("train", "test") for i in range(workers)
+    ]
     training = [
         Job(kind, method, seed, place)
-        for kind in ("few_shot", "base_to_new") for method in methods for seed in settings.SEEDS[method]
-    ]  # fmt: skip
+        for kind in ("few_shot", "base_to_new")
+        for method in methods
+        for seed in settings.SEEDS[method]
+    ]
     return [encoding, sorted(training, key=lambda job: -job.cost)]
 
 
@@ -80,9 +96,13 @@ def _progress(rounds: list[list[Job]], workers: int, quiet: bool) -> Iterator[tu
     """Runs the jobs and yields the trainings as they end, with a bar on stderr."""
     console = Console(stderr=True, quiet=quiet)
     bar = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=32), TimeElapsedColumn(),
-        console=console, disable=quiet,
-    )  # fmt: skip
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=32),
+        TimeElapsedColumn(),
+        console=console,
+        disable=quiet,
+    )
     with bar, _pool(workers) as pool:
         for title, jobs in zip(("encoding pictures", "training"), rounds, strict=True):
             task = bar.add_task(title, total=sum(job.cost for job in jobs))
@@ -117,7 +137,9 @@ def _as_done(pool: ProcessPoolExecutor, jobs: Sequence[Job]) -> Iterator[tuple[J
             for future in done:
                 yield waiting.pop(future), future.result()
     except BrokenProcessPool as error:
-        raise TrainingError("a process of the demo was ended from outside: is there enough memory?") from error
+        raise TrainingError(
+            "a process of the demo was ended from outside: is there enough memory?"
+        ) from error
 
 
 def line(record: dict[str, Any]) -> str:

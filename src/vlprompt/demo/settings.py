@@ -26,5 +26,8 @@ def recipe(method: str) -> str:
 BUDGET: dict[str, dict[str, Any]] = {
     **{name: {"epochs": 25, "batch": 128, "views": "center", "warmup_epochs": 0} for name in QUICK},
     "cocoop": {"epochs": 1, "batch": 8, "views": "center", "warmup_epochs": 0},
-    **{name: {"epochs": 1, "batch": 8, "views": "center", "warmup_epochs": 0} for name in ("maple", "maple+lamm")},
+    **{
+        name: {"epochs": 1, "batch": 8, "views": "center", "warmup_epochs": 0}
+        for name in ("maple", "maple+lamm")
+    },
 }

@@ -37,7 +37,10 @@ def lines_of(records: Sequence[dict[str, Any]], titles: dict[str, str], order: S
             own["seconds"] = Cell(seconds.mean + row.values["seconds"].mean, 0.0, 1)
         seeds[row.method] = row.seeds
     names = [name for name in (ZERO_SHOT, *order) if name in found]
-    return [Line(name, titles.get(name, name), 1 if name == ZERO_SHOT else seeds[name], found[name]) for name in names]
+    return [
+        Line(name, titles.get(name, name), 1 if name == ZERO_SHOT else seeds[name], found[name])
+        for name in names
+    ]
 
 
 def verdicts(lines: Sequence[Line]) -> list[str]:
@@ -50,7 +53,9 @@ def verdicts(lines: Sequence[Line]) -> list[str]:
         ours, theirs = by_name[name], by_name[under]
         a, b = ours.values["accuracy"], theirs.values["accuracy"]
         many = f"mean of {ours.seeds} seeds" if ours.seeds > 1 else "one seed: a point or two mean little"
-        said.append(f"LAMM on {theirs.title}: {b.mean:.1f} becomes {a.mean:.1f} % ({a.mean - b.mean:+.1f}; {many})")
+        said.append(
+            f"LAMM on {theirs.title}: {b.mean:.1f} becomes {a.mean:.1f} % ({a.mean - b.mean:+.1f}; {many})"
+        )
     return said
 
 
@@ -72,22 +77,35 @@ def _text(line: Line, key: str) -> str:
     return f"{cell.mean:.1f}" if line.method == ZERO_SHOT else cell.text(digits=1)
 
 
-def demo_table(records: Sequence[dict[str, Any]], titles: dict[str, str], order: Sequence[str], shots: int,
-               seconds: float, workers: int) -> Table:
+def demo_table(
+    records: Sequence[dict[str, Any]],
+    titles: dict[str, str],
+    order: Sequence[str],
+    shots: int,
+    seconds: float,
+    workers: int,
+) -> Table:
     """What the demo prints at its end."""
     from rich import box
     from rich.table import Table
 
     table = Table(
-        title=f"{shots} pictures per class; per cent, mean ± deviation over seeds", box=box.SIMPLE_HEAD,
-        title_justify="left", pad_edge=False, caption_justify="left",
+        title=f"{shots} pictures per class; per cent, mean ± deviation over seeds",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        pad_edge=False,
+        caption_justify="left",
         caption=f"accuracy: trained and tested on all classes. base, new: trained on the first half of the "
         f"classes. seconds: both trainings of one seed, on one thread. {seconds:.0f} s in all on {workers} cores",
-    )  # fmt: skip
+    )
     header, body = columns(lines_of(records, titles, order))
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right", style="bold" if name == "accuracy" else None,
-                         no_wrap=True)  # fmt: skip
+        table.add_column(
+            name,
+            justify="left" if i == 0 else "right",
+            style="bold" if name == "accuracy" else None,
+            no_wrap=True,
+        )
     for row in body:
         table.add_row(*row)
     return table

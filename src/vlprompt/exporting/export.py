@@ -41,7 +41,9 @@ class Exported:
     difference: Difference
 
 
-def export(run: Run | str | Path, path: str | Path, options: ExportOptions | None = None, **values: Any) -> Exported:
+def export(
+    run: Run | str | Path, path: str | Path, options: ExportOptions | None = None, **values: Any
+) -> Exported:
     """Writes a run as one file: pictures in, logits and probabilities [batch, C] out, batch of any size.
 
     run: a Run in float32 on the CPU, or its folder. path: of the file, replaced at once if it is there.
@@ -62,18 +64,24 @@ def export(run: Run | str | Path, path: str | Path, options: ExportOptions | Non
         raise OptionError(f"{path}: is a folder; give the file to write, such as {path / 'model.onnx'}")
     held = run if isinstance(run, Run) else Run.load(run, device="cpu", precision="float32")
     if held.backbone.dtype != torch.float32 or held.backbone.device.type != "cpu":
-        raise OptionError('a run is exported in float32 on the CPU: load it with device="cpu", precision="float32"')
+        raise OptionError(
+            'a run is exported in float32 on the CPU: load it with device="cpu", precision="float32"'
+        )
     about = describe(held, opts.pixels)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         program = traced(held, opts.pixels)
         write, open_ = (
-            (formats.write_onnx, formats.open_onnx) if kind == "onnx" else (formats.write_torch, formats.open_torch)
+            (formats.write_onnx, formats.open_onnx)
+            if kind == "onnx"
+            else (formats.write_torch, formats.open_torch)
         )
         write(program, beside / path.name, about)
         difference = compare(held, open_(beside / path.name), opts.pixels)
-        files = sorted(beside.iterdir(), key=lambda file: file.name == path.name)  # the one that names others last
+        files = sorted(
+            beside.iterdir(), key=lambda file: file.name == path.name
+        )  # the one that names others last
         size = sum(file.stat().st_size for file in files)
         for file in files:
             os.replace(file, path.parent / file.name)
@@ -86,10 +94,18 @@ def traced(run: Run, pixels: str = "uint8") -> ExportedProgram:
     """The run's computation as a program of torch.export; the batch dimension is dynamic."""
     method, size = run.method, run.backbone.preprocessing.size
     uint8 = pixels == "uint8"
-    example = torch.zeros(EXAMPLE, size, size, 3, dtype=torch.uint8) if uint8 else torch.rand(EXAMPLE, 3, size, size)
+    example = (
+        torch.zeros(EXAMPLE, size, size, 3, dtype=torch.uint8)
+        if uint8
+        else torch.rand(EXAMPLE, 3, size, size)
+    )
     try:
         # where torch.export fails, it prints the whole graph first
-        with torch.no_grad(), redirect_stderr(io.StringIO()), program_of(method, pixels, run.temperature) as program:
+        with (
+            torch.no_grad(),
+            redirect_stderr(io.StringIO()),
+            program_of(method, pixels, run.temperature) as program,
+        ):
             return torch.export.export(
                 program.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
             )
@@ -97,4 +113,6 @@ def traced(run: Run, pixels: str = "uint8") -> ExportedProgram:
         raise
     except Exception as error:
         name = run.info.get("method", "")
-        raise ExportError(f'method "{name}" cannot be traced by torch.export: {formats.first_cause(error)}') from error
+        raise ExportError(
+            f'method "{name}" cannot be traced by torch.export: {formats.first_cause(error)}'
+        ) from error

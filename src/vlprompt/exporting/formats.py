@@ -41,14 +41,20 @@ def write_onnx(program: ExportedProgram, path: Path, about: dict[str, Any]) -> N
                 program, (), dynamo=True, verbose=False, input_names=["pictures"], output_names=OUTPUTS
             )
     except Exception as error:
-        raise ExportError(f"torch.onnx cannot write this program: {first_cause(error)} (try --format torch)") from error
+        raise ExportError(
+            f"torch.onnx cannot write this program: {first_cause(error)} (try --format torch)"
+        ) from error
     finally:
         for logger, level in zip(quiet, levels, strict=True):
             logger.setLevel(level)
     assert found is not None
     found.model.metadata_props.update(as_texts(about))
     found.model.producer_name, found.model.producer_version = "vlprompt", about["vlprompt"]
-    size = sum(value.const_value.nbytes for value in found.model.graph.initializers.values() if value.const_value is not None)
+    size = sum(
+        value.const_value.nbytes
+        for value in found.model.graph.initializers.values()
+        if value.const_value is not None
+    )
     found.save(path, external_data=size > LARGE)
 
 

@@ -17,20 +17,30 @@ def describe(run: Run, pixels: str) -> dict[str, Any]:
     size = preprocessing.size
     shape = ["batch", size, size, 3] if pixels == "uint8" else ["batch", 3, size, size]
     found = {
-        "format": FORMAT, "vlprompt": vlprompt.__version__, "method": run.info.get("method", ""),
-        "class_names": list(run.class_names), "templates": list(run.method.task.templates),
+        "format": FORMAT,
+        "vlprompt": vlprompt.__version__,
+        "method": run.info.get("method", ""),
+        "class_names": list(run.class_names),
+        "templates": list(run.method.task.templates),
         "backbone": {"source": backbone.name, "fingerprint": backbone.fingerprint},
         "input": {
-            "name": "pictures", "dtype": "uint8" if pixels == "uint8" else "float32", "shape": shape,
-            "colours": "RGB", "values": [0, 255] if pixels == "uint8" else [0, 1],
+            "name": "pictures",
+            "dtype": "uint8" if pixels == "uint8" else "float32",
+            "shape": shape,
+            "colours": "RGB",
+            "values": [0, 255] if pixels == "uint8" else [0, 1],
         },
         "preprocessing": {
-            "resize": preprocessing.resize, "shorter": preprocessing.shorter or size, "size": size,
-            "interpolation": preprocessing.interpolation, "crop": "centre" if preprocessing.resize == "shortest" else None,
+            "resize": preprocessing.resize,
+            "shorter": preprocessing.shorter or size,
+            "size": size,
+            "interpolation": preprocessing.interpolation,
+            "crop": "centre" if preprocessing.resize == "shortest" else None,
             "inside": {"mean": list(preprocessing.mean), "std": list(preprocessing.std)},
         },
-        "outputs": ["logits", "probabilities"], "temperature": run.temperature,
-    }  # fmt: skip
+        "outputs": ["logits", "probabilities"],
+        "temperature": run.temperature,
+    }
     labels = run.info.get("labels")
     if labels is not None and run.shown is None:
         found["labels"] = labels

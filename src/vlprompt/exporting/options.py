@@ -14,8 +14,13 @@ PIXELS = ("uint8", "float")
 class ExportOptions(OptionSet):
     """format: of the file. pixels: of the pictures that it takes."""
 
-    format: str = option("auto", "onnx, or torch for a program of torch.export; auto: torch for .pt2, else onnx",
-                         choices=FORMATS)  # fmt: skip
+    format: str = option(
+        "auto",
+        "onnx, or torch for a program of torch.export; auto: torch for .pt2, else onnx",
+        choices=FORMATS,
+    )
     pixels: str = option(
-        "uint8", "uint8: pictures [batch, size, size, 3], 0 to 255; float: [batch, 3, size, size], 0 to 1", choices=PIXELS
+        "uint8",
+        "uint8: pictures [batch, size, size, 3], 0 to 255; float: [batch, 3, size, size], 0 to 1",
+        choices=PIXELS,
     )

@@ -82,7 +82,9 @@ class Program(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, logits: nn.Module, preprocessing: Preprocessing, pixels: str, temperature: float = 1.0) -> None:
+    def __init__(
+        self, logits: nn.Module, preprocessing: Preprocessing, pixels: str, temperature: float = 1.0
+    ) -> None:
         super().__init__()
         self.logits, self.pixels, self.temperature = logits, pixels, temperature
         self.register_buffer("mean", torch.tensor(preprocessing.mean)[:, None, None])
@@ -118,4 +120,3 @@ def program_of(method: Method, pixels: str, temperature: float = 1.0) -> Iterato
     with interpreted(method, traced):
         traced.record(method, batch)
         yield Program(WholeMethod(method, traced), preprocessing, pixels, temperature)
-

@@ -73,7 +73,11 @@ class Traced:
         return self.known[self.at - 1]
 
     def image(self, pixels: Tensor, prompt: ImagePrompt | None = None) -> Tensor:
-        return self.backbone.image(pixels) if prompt is None else image_features(self.backbone.vit, prompt, pixels)
+        return (
+            self.backbone.image(pixels)
+            if prompt is None
+            else image_features(self.backbone.vit, prompt, pixels)
+        )
 
     def record(self, method: Method, batch: Batch) -> None:
         """Learns what the method asks for; it must have been called once before, so that it keeps what it keeps."""
@@ -94,4 +98,3 @@ def interpreted(method: Method, interpreter: Any) -> Iterator[None]:
     finally:
         for part, own in zip(parts, held, strict=True):
             part.interpreter = own
-

@@ -28,9 +28,21 @@ WRAPPER = "lamm"
 _NOT_METHODS = ("base", "mutual")
 _FILES = {"ctp": "mutual", "tft": "mutual", "ctp+tft": "mutual"}  # methods whose file has another name
 _ORDER = (
-    "zeroshot", "linear_probe", "tip_adapter", "tip_adapter_f", "coop", "cocoop", "proda", "vpt", "ivlp", "maple",
-    "ctp", "tft", "ctp+tft", "lamm",
-)  # fmt: skip
+    "zeroshot",
+    "linear_probe",
+    "tip_adapter",
+    "tip_adapter_f",
+    "coop",
+    "cocoop",
+    "proda",
+    "vpt",
+    "ivlp",
+    "maple",
+    "ctp",
+    "tft",
+    "ctp+tft",
+    "lamm",
+)
 _NO_LABELS = ("zeroshot", "linear_probe", "tip_adapter", "tip_adapter_f", WRAPPER)  # nothing for LAMM to wrap
 
 
@@ -50,7 +62,9 @@ def name_of(method: str | type[Method]) -> str:
     if isinstance(method, str):
         return method
     if not isinstance(method, type) or not hasattr(method, "for_classes"):
-        raise OptionError(f"method is {method!r}: expected a name, or a subclass of vlprompt.methods.base.Method")
+        raise OptionError(
+            f"method is {method!r}: expected a name, or a subclass of vlprompt.methods.base.Method"
+        )
     path = f"{method.__module__}.{method.__qualname__}"
     if "<locals>" in path:
         raise OptionError(
@@ -125,8 +139,13 @@ class MethodSpec:
             raise OptionError(f'method "{self.name}" has no option "{name}": {nearest(name, known)}')
         return sets
 
-    def build(self, backbone: Backbone, task: Task, options: dict[str, Any] | None = None,
-              generator: torch.Generator | None = None) -> Method:
+    def build(
+        self,
+        backbone: Backbone,
+        task: Task,
+        options: dict[str, Any] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Method:
         """The method on a backbone for a task; generator: source of random initial values."""
         sets = self.options(options)
         base = self.base(backbone, task, sets[0], generator)

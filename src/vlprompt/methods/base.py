@@ -70,7 +70,9 @@ class Method(nn.Module):
     learns: ClassVar[bool] = True
     trains: ClassVar[bool] = True  # takes steps in the training loop; if not, `prepare` learns all there is
     zero_shot_start: ClassVar[bool] = False  # logits equal zero-shot before training
-    says_template: ClassVar[bool] = False  # a data set's own template stands in for one that is not given, as in its paper
+    says_template: ClassVar[bool] = (
+        False  # a data set's own template stands in for one that is not given, as in its paper
+    )
     new_names: ClassVar[bool] = True  # `for_classes` takes names that it was not trained on
     independent_classes: ClassVar[bool] = True  # a logit does not depend on which other classes there are
     per_step: ClassVar[str] = "text tower over all classes"
@@ -79,8 +81,13 @@ class Method(nn.Module):
     published_label_position: int | None = None
     published_label_tokens: int | None = None
 
-    def __init__(self, backbone: Backbone, task: Task, options: OptionSet | None = None,
-                 generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: Task,
+        options: OptionSet | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         # not registered as a module: the backbone never becomes part of the method's state
         self.__dict__["backbone"] = backbone

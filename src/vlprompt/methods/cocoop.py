@@ -52,10 +52,15 @@ class CoCoOp(Method):
         context = self.context + shift[:, None]
         frozen = self._frozen
         start = frozen.prefix[:, :1].expand(context.shape[0], -1, -1)
-        return Prompts(TextPrompt(
-            torch.cat([start, context], dim=1), frozen.suffix, frozen.lengths,
-            label_start=frozen.label_start, label_counts=frozen.label_counts,
-        ))
+        return Prompts(
+            TextPrompt(
+                torch.cat([start, context], dim=1),
+                frozen.suffix,
+                frozen.lengths,
+                label_start=frozen.label_start,
+                label_counts=frozen.label_counts,
+            )
+        )
 
     def published_names(self) -> dict[str, str]:
         names = {"prompt_learner.ctx": "context"}

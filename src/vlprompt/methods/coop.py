@@ -23,7 +23,9 @@ from vlprompt.prompts.words import check_names, context_start, template_prompt
 
 @dataclass(frozen=True)
 class Options(OptionSet):
-    context_tokens: int = option(16, "learned tokens; without effect if context_init is given", low=1, high=64)
+    context_tokens: int = option(
+        16, "learned tokens; without effect if context_init is given", low=1, high=64
+    )
     context_init: str = option("", 'words whose embeddings start the context, such as "a photo of a"')
     class_specific: bool = option(False, "one context per class instead of one for all")
     name_position: str = option("end", "where the class name stands", choices=POSITIONS)

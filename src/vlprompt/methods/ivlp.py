@@ -74,8 +74,12 @@ class IVLP(Method):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         opts = self.options
-        self.words = TextTokens(self, opts.context_tokens, opts.context_init,
-                                min(opts.text_depth, self.backbone.text.sizes.layers))
+        self.words = TextTokens(
+            self,
+            opts.context_tokens,
+            opts.context_init,
+            min(opts.text_depth, self.backbone.text.sizes.layers),
+        )
         self.visual = None
         if opts.image_depth:
             self.visual = VisualTokens(self, opts.image_tokens, opts.image_depth)

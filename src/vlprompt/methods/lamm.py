@@ -36,7 +36,9 @@ from vlprompt.prompts.words import check_names, name_counts, name_embeddings
 class Options(OptionSet):
     reference: str = option("paper", "what the losses compare with", choices=("paper", "published_code"))
     label_tokens: int = option(
-        0, "learned tokens per class; 0: all of the name (published code: as many as the shortest name has)", low=0
+        0,
+        "learned tokens per class; 0: all of the name (published code: as many as the shortest name has)",
+        low=0,
     )
     random_labels: bool = option(False, "start label tokens from random vectors instead of the names")
     parameter_loss: bool = option(True, "keep label tokens near the names' embeddings")
@@ -47,7 +49,8 @@ class Options(OptionSet):
     logits_weight: float = option(0.05, "lambda_3", low=0)
     temperature: float = option(2.0, "T of the distillation", low=0.01)
     distillation: str = option(
-        "auto", "which side is the target; auto: the reference (published code: the learner)",
+        "auto",
+        "which side is the target; auto: the reference (published code: the learner)",
         choices=("auto", "from_reference", "from_learner"),
     )
 
@@ -61,8 +64,15 @@ class LAMM(Method):
     label_reference: Tensor
     kept: KeptClasses | None
 
-    def __init__(self, backbone: Backbone, task: Task, options: OptionSet | None = None,
-                 generator: torch.Generator | None = None, *, base: Method | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: Task,
+        options: OptionSet | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        base: Method | None = None,
+    ) -> None:
         super().__init__(backbone, task, options, generator)
         names = check_names(task.class_names)
         self.base = base if base is not None else ZeroShot(backbone, task, generator=generator)
@@ -158,7 +168,11 @@ class LAMM(Method):
         if not self._rows_are_alone():
             combine = None if self.training else getattr(self.base, "combine", None)
             # in training its loss may need its outputs of all classes
-            return self.base(batch, self.place) if combine is None else combine(batch, self._session_by_session(batch))
+            return (
+                self.base(batch, self.place)
+                if combine is None
+                else combine(batch, self._session_by_session(batch))
+            )
         new = self.base(batch, self._rows(self._latest()))
         with torch.no_grad():
             if self.per_image_text:
@@ -174,7 +188,9 @@ class LAMM(Method):
         sessions = [*self.kept.blocks(), self._latest()]
         if not self._bases:
             names = self.task.class_names
-            self._bases = [self.base.for_classes(names[session.start : session.stop]).eval() for session in sessions]
+            self._bases = [
+                self.base.for_classes(names[session.start : session.stop]).eval() for session in sessions
+            ]
         parts = []
         for base, session in zip(self._bases, sessions, strict=True):
             parts.append(base(batch, lambda text, session=session: self.place(text, session)))
@@ -232,7 +248,9 @@ class LAMM(Method):
         text = output.text
         if text.dim() == 3:  # text features per picture: each item's own
             own = text[torch.arange(len(labels)), labels]
-            against = reference[torch.arange(len(labels)), labels] if reference.dim() == 3 else reference[labels]
+            against = (
+                reference[torch.arange(len(labels)), labels] if reference.dim() == 3 else reference[labels]
+            )
         else:
             own, against = text[labels], reference[labels]
         return (1 - F.cosine_similarity(own, against, dim=-1)).mean()
@@ -242,8 +260,15 @@ class LAMM(Method):
         learner, reference = output.logits / t, output.extra["reference_logits"] / t
         if self._direction() == "from_learner":
             return t * t * -(learner.softmax(-1) * reference.log_softmax(-1)).sum(-1).mean()
-        return t * t * F.kl_div(
-            learner.log_softmax(-1), reference.detach().log_softmax(-1), reduction="batchmean", log_target=True
+        return (
+            t
+            * t
+            * F.kl_div(
+                learner.log_softmax(-1),
+                reference.detach().log_softmax(-1),
+                reduction="batchmean",
+                log_target=True,
+            )
         )
 
     def _direction(self) -> str:
@@ -255,7 +280,9 @@ class LAMM(Method):
         opts = self.options
         parameter = opts.parameter_weight or (1.0 if self._published else 1.0 / max(1, self.task.shots))
         return self.base.loss_weights() | {
-            "parameter": parameter, "feature": opts.feature_weight, "logits": opts.logits_weight,
+            "parameter": parameter,
+            "feature": opts.feature_weight,
+            "logits": opts.logits_weight,
         }
 
     # -- other classes ---------------------------------------------------------------------------
@@ -263,7 +290,9 @@ class LAMM(Method):
     def for_classes(self, names: Sequence[str]) -> Method:
         """Names that were learned keep their label tokens; others are read as they stand."""
         other = LAMM(
-            self.backbone, replace(self.task, class_names=tuple(names)), self.options,
+            self.backbone,
+            replace(self.task, class_names=tuple(names)),
+            self.options,
             base=self.base.for_classes(names),
         )
         known = {name: i for i, name in enumerate(self.task.class_names)}
@@ -334,7 +363,9 @@ class LAMM(Method):
         names = {part: f"{prefix}kept.{part}" for part in ("tokens", "mask", "sizes", "features")}
         if self.kept is None and all(name in state_dict for name in names.values()):
             held = {part: state_dict[name].to(self.backbone.device) for part, name in names.items()}
-            self._keep(KeptClasses(held["tokens"], held["mask"], held["sizes"].tolist(), held["features"].clone()))
+            self._keep(
+                KeptClasses(held["tokens"], held["mask"], held["sizes"].tolist(), held["features"].clone())
+            )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def published_names(self) -> dict[str, str]:

@@ -34,8 +34,12 @@ NEVER = -1e4  # logit of classes without a training picture
 
 @dataclass(frozen=True)
 class Options(OptionSet):
-    strength: float = option(0.0, "inverse weight of the penalty (scikit-learn's C); 0: the best on validation", low=0)
-    folds: int = option(3, "parts of the cross-validation where there are no validation pictures", low=2, high=20)
+    strength: float = option(
+        0.0, "inverse weight of the penalty (scikit-learn's C); 0: the best on validation", low=0
+    )
+    folds: int = option(
+        3, "parts of the cross-validation where there are no validation pictures", low=2, high=20
+    )
 
 
 class LinearProbe(Method):
@@ -50,7 +54,9 @@ class LinearProbe(Method):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         names = check_names(self.task.class_names)
-        self.weight = nn.Parameter(torch.zeros(len(names), self.backbone.embed_dim, device=self.backbone.device))
+        self.weight = nn.Parameter(
+            torch.zeros(len(names), self.backbone.embed_dim, device=self.backbone.device)
+        )
         self.bias = nn.Parameter(torch.zeros(len(names), device=self.backbone.device))
 
     def prompts(self, image_features: Tensor | None = None) -> Prompts:
@@ -72,7 +78,9 @@ class LinearProbe(Method):
         )
         found = solved(x, y, strength)
         # of two classes scikit-learn gives the difference
-        weight, bias = ((v if len(v) > 1 else np.concatenate([-v, v]) / 2) for v in (found.coef_, found.intercept_))
+        weight, bias = (
+            (v if len(v) > 1 else np.concatenate([-v, v]) / 2) for v in (found.coef_, found.intercept_)
+        )
         rows = torch.from_numpy(found.classes_).to(self.weight.device)
         self.weight.zero_()
         self.bias.fill_(NEVER)
@@ -84,10 +92,12 @@ class LinearProbe(Method):
         parts = [(x, y, val_x, val_y)] if len(val_y) else list(self._folds(x, y))
         if not parts:
             return WITHOUT_CHOICE
-        scores = np.array([
-            [score(solved(seen, labels, strength), held, truth) for seen, labels, held, truth in parts]
-            for strength in STRENGTHS
-        ]).sum(1)  # fmt: skip
+        scores = np.array(
+            [
+                [score(solved(seen, labels, strength), held, truth) for seen, labels, held, truth in parts]
+                for strength in STRENGTHS
+            ]
+        ).sum(1)
         return STRENGTHS[max(range(len(STRENGTHS)), key=lambda i: tuple(scores[i]))]
 
     def _folds(self, x: np.ndarray, y: np.ndarray) -> Iterator[Part]:

@@ -23,9 +23,12 @@ from vlprompt.prompts.tokens import ImagePrompt, Prompts
 class Options(OptionSet):
     context_tokens: int = option(2, "learned text tokens, and as many visual ones", low=1, high=64)
     context_init: str = option("a photo of a", "words that start the context if context_tokens is at most 4")
-    depth: int = option(9, "blocks of both towers that get tokens of their own; more than there are: all", low=1)
+    depth: int = option(
+        9, "blocks of both towers that get tokens of their own; more than there are: all", low=1
+    )
     init_always: bool = option(
-        False, "use context_init for more than 4 tokens too, over the name if need be (published LAMM on MaPLe)"
+        False,
+        "use context_init for more than 4 tokens too, over the name if need be (published LAMM on MaPLe)",
     )
 
 

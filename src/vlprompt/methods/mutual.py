@@ -35,12 +35,16 @@ class Options(OptionSet):
     context_tokens: int = option(4, "learned tokens; without effect if context_init is given", low=1, high=64)
     context_init: str = option("a photo of a", "words whose embeddings start the context")
     placement: str = option(
-        "context", "where CTP's shift enters: the context (a text pass per picture and class) or the text feature "
-        "(one pass per class)", choices=("context", "feature"),
-    )  # fmt: skip
+        "context",
+        "where CTP's shift enters: the context (a text pass per picture and class) or the text feature "
+        "(one pass per class)",
+        choices=("context", "feature"),
+    )
     heads: int = option(4, "heads of each attention", low=1, high=64)
     bottleneck: int = option(4, "the attentions are so many times narrower than the features", low=1)
-    contrastive_weight: float = option(0.1, "weight of the contrast over the batch; 0: cross entropy alone", low=0)
+    contrastive_weight: float = option(
+        0.1, "weight of the contrast over the batch; 0: cross entropy alone", low=0
+    )
 
 
 class CrossAttention(nn.Module):
@@ -66,7 +70,9 @@ class CrossAttention(nn.Module):
         q, k, v = self.query(queries * self.scale), self.key(tokens * self.scale), self.value(tokens)
         lead = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2])
         q, k, v = (self._split(part.expand(*lead, -1, -1)).flatten(0, -4) for part in (q, k, v))
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2)).unflatten(0, lead)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2)).unflatten(
+            0, lead
+        )
 
     def weights(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """How much each query looks at each token, mean over the heads: [..., Q, N], rows sum to 1."""
@@ -158,7 +164,9 @@ class CTPTFT(Method):
     def _compared(self, image: Tensor, text: Tensor) -> Output:
         """TFT, and the logits. image: [B, d]; text: [rows added by edit, 1 or B, C, d]."""
         pictures = text.shape[1]
-        seen = image.unflatten(0, (pictures, -1))  # [1, B, d] where all pictures share the text, else [B, 1, d]
+        seen = image.unflatten(
+            0, (pictures, -1)
+        )  # [1, B, d] where all pictures share the text, else [B, 1, d]
         if self.text_guided:
             seen = F.normalize(seen + self.tuner(seen, text), dim=-1)  # [rows added by edit, .., .., d]
         else:

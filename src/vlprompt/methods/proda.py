@@ -35,7 +35,12 @@ from vlprompt.training.seeds import generator
 
 @dataclass(frozen=True)
 class Options(OptionSet):
-    prompts: int = option(32, "prompts: a quarter has the name in front, a quarter in the middle, half at the end", low=1, high=1024)
+    prompts: int = option(
+        32,
+        "prompts: a quarter has the name in front, a quarter in the middle, half at the end",
+        low=1,
+        high=1024,
+    )
     context_tokens: int = option(16, "learned tokens of each", low=1, high=64)
     prompt_batch: int = option(4, "prompts of one step", low=1)
     orthogonality: float = option(0.1, "lambda: weight of keeping the contexts apart", low=0)
@@ -66,7 +71,9 @@ class ProDA(Method):
         front, middle = count // 4, count // 4
         self._places = ["front"] * front + ["middle"] * middle + ["end"] * (count - front - middle)
         self._placing = {place: Placing(frozen, n, place) for place in dict.fromkeys(self._places)}
-        ends = torch.tensor([[backbone.tokenizer.encode(".")[1], backbone.tokenizer.end_id]], device=backbone.device)
+        ends = torch.tensor(
+            [[backbone.tokenizer.encode(".")[1], backbone.tokenizer.end_id]], device=backbone.device
+        )
         self._bare = TextPrompt(frozen.prefix, backbone.text.embed(ends), (2,))
         self._mean: tuple[object, Tensor] | None = None
 
@@ -104,7 +111,9 @@ class ProDA(Method):
         classes, found = len(self.task.class_names), []
         for place, members in self._by_place(chosen):
             at_end = place == "end"  # then the context is a prefix that the classes share
-            text = self._placing[place].shared(self.context[members]) if at_end else self._rows(place, members)
+            text = (
+                self._placing[place].shared(self.context[members]) if at_end else self._rows(place, members)
+            )
             part = self.interpreter.text(text if edit is None else edit(text))
             if at_end:
                 found.append(part.unflatten(1, (-1, classes)).transpose(0, 1))
@@ -115,7 +124,9 @@ class ProDA(Method):
     def context_features(self) -> Tensor:
         """Text features of all contexts without a name, [P, d]."""
         start = self._bare.prefix.expand(len(self.context), -1, -1)
-        return self.interpreter.text(replace(self._bare, prefix=torch.cat([start, self.context], dim=1)))[:, 0]
+        return self.interpreter.text(replace(self._bare, prefix=torch.cat([start, self.context], dim=1)))[
+            :, 0
+        ]
 
     # -- outputs and losses ----------------------------------------------------------------------
 
@@ -123,8 +134,12 @@ class ProDA(Method):
         """text: mu_c, shorter than 1. In training `extra` holds the features of the step's prompts and contexts."""
         image = self.frozen_features(batch)
         if not self.training:
-            return self.output(image, self._mean_of_all() if edit is None else
-                               self.features(self.chosen(), edit).mean(dim=1).flatten(0, 1))  # fmt: skip
+            return self.output(
+                image,
+                self._mean_of_all()
+                if edit is None
+                else self.features(self.chosen(), edit).mean(dim=1).flatten(0, 1),
+            )
         each = self.features(self.chosen(), edit)
         self.drawn[1] += 1
         extra = {"prompts": each[0]}
@@ -150,8 +165,9 @@ class ProDA(Method):
             return super().loss(output, labels)
         each = output.extra["prompts"]
         divisor = {"prompts+1": len(each) + 1, "prompts": len(each), "prompts-1": max(1, len(each) - 1)}
-        bound = upper_bound_logits(output.image.detach(), each, labels, self.backbone.logit_scale,
-                                   divisor[self.options.divisor])  # fmt: skip
+        bound = upper_bound_logits(
+            output.image.detach(), each, labels, self.backbone.logit_scale, divisor[self.options.divisor]
+        )
         terms = {"bound": F.cross_entropy(bound, labels)}
         if "contexts" in output.extra:
             terms["orthogonality"] = orthogonality(output.extra["contexts"])

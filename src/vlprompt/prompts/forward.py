@@ -25,7 +25,9 @@ from vlprompt.prompts.known import KnownTexts
 from vlprompt.prompts.packing import Packing
 from vlprompt.prompts.tokens import ImagePrompt, TextPrompt
 
-States = list[tuple[Tensor, Tensor]]  # keys and values of the prefix per block, each [G, heads, P, width / heads]
+States = list[
+    tuple[Tensor, Tensor]
+]  # keys and values of the prefix per block, each [G, heads, P, width / heads]
 
 
 def prefix_states(tower: TextTower, prefix: Tensor, deep: Sequence[Tensor]) -> States:
@@ -68,7 +70,9 @@ def _attend_fused(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor],
     """Prefix and suffix side by side for every class, through the fused kernel."""
     groups, _, classes = q.shape[:3]
     keys, values = (
-        torch.cat([part[:, :, None].expand(-1, -1, classes, -1, -1), own], dim=-2).transpose(1, 2).flatten(0, 1)
+        torch.cat([part[:, :, None].expand(-1, -1, classes, -1, -1), own], dim=-2)
+        .transpose(1, 2)
+        .flatten(0, 1)
         for part, own in zip(state, (k, v), strict=True)
     )
     mask = hidden if hidden.dim() == 2 else hidden.repeat(groups, 1, 1)[:, None]
@@ -103,8 +107,14 @@ def causal_mask(length: int, prefix: int, device: torch.device) -> Tensor:
     return torch.ones(length, prefix + length, dtype=torch.bool, device=device).tril(prefix)
 
 
-def text_features(tower: TextTower, states: States | None, prefix: Tensor, deep: Sequence[Tensor], suffix: Tensor,
-                  lengths: Sequence[int]) -> Tensor:
+def text_features(
+    tower: TextTower,
+    states: States | None,
+    prefix: Tensor,
+    deep: Sequence[Tensor],
+    suffix: Tensor,
+    lengths: Sequence[int],
+) -> Tensor:
     """Text features [G, C, d] of suffixes [C, S, D] behind prefixes [G, P, D].
 
     states: of the prefixes, if they are known; if not, their tokens go through the blocks beside the others.
@@ -126,7 +136,9 @@ def text_features(tower: TextTower, states: States | None, prefix: Tensor, deep:
         attended = []
         if states is None:
             (q, k, v), *parts = parts
-            attended.append(F.scaled_dot_product_attention(q[:, :, 0], k[:, :, 0], v[:, :, 0], is_causal=True))
+            attended.append(
+                F.scaled_dot_product_attention(q[:, :, 0], k[:, :, 0], v[:, :, 0], is_causal=True)
+            )
             state = k[:, :, 0], v[:, :, 0]
         else:
             state = states[i]
@@ -191,11 +203,15 @@ class Fast:
         prefix = prompt.prefix, prompt.deep
         learns = any(t.requires_grad for t in (prompt.prefix, *prompt.deep))
         chunks = self._chunks(prompt)
-        if learns:  # beside the others only where it is fastest, so that what is scored and served has the same bits
+        if (
+            learns
+        ):  # beside the others only where it is fastest, so that what is scored and served has the same bits
             beside = torch.is_grad_enabled() and len(chunks) == 1
             states = None if beside else prefix_states(tower, *prefix)
         else:
-            states = self._keep("states", [prompt.prefix, *prompt.deep], lambda: prefix_states(tower, *prefix))
+            states = self._keep(
+                "states", [prompt.prefix, *prompt.deep], lambda: prefix_states(tower, *prefix)
+            )
         if len(chunks) == 1:
             return text_features(tower, states, *prefix, prompt.suffix, prompt.lengths)
         features = []
@@ -254,7 +270,9 @@ class Fast:
         parts = pixels.split(self._pictures(1.0))
         if len(parts) == 1:
             return image_features(tower, prompt, pixels)
-        return torch.cat([checkpoint(image_features, tower, prompt, part, use_reentrant=False) for part in parts])
+        return torch.cat(
+            [checkpoint(image_features, tower, prompt, part, use_reentrant=False) for part in parts]
+        )
 
     def _pictures(self, share: float) -> int:
         """How many pictures fit the budget at once."""

@@ -57,8 +57,12 @@ class Packing:
         self.lengths = [lengths[c] for c in self.order]
         self.tokens = prefix + sum(self.lengths)  # of a group
         starts = list(accumulate(self.lengths, initial=prefix))[:-1]
-        self.ends = torch.tensor([a + n - 1 for a, n in zip(starts, self.lengths, strict=True)], device=device)
-        self._token: list[Tensor] = []  # per set, [C, L]: the token that stands in each place, a real one in padding too
+        self.ends = torch.tensor(
+            [a + n - 1 for a, n in zip(starts, self.lengths, strict=True)], device=device
+        )
+        self._token: list[
+            Tensor
+        ] = []  # per set, [C, L]: the token that stands in each place, a real one in padding too
         self._real: list[Tensor] = []  # per set, [C, L]
         self._place: list[Tensor] = []  # per set, [tokens of the set]: the place of each token
         at = 0
@@ -98,7 +102,9 @@ class Packing:
         """Packed tokens [groups tokens, parts heads e] -> for each set, its parts [G, heads, C, L, e]."""
         if parts not in self._inward:
             self._inward[parts] = self._to_places(parts)
-        rows = take(packed.reshape(-1, packed.shape[-1] // (parts * self.heads)), *self._inward[parts], whole=True)
+        rows = take(
+            packed.reshape(-1, packed.shape[-1] // (parts * self.heads)), *self._inward[parts], whole=True
+        )
         sizes = [parts * self.groups * self.heads * t.numel() for t in self._token]
         return [
             piece.view(parts, self.groups, self.heads, *token.shape, -1).unbind(0)
@@ -110,7 +116,11 @@ class Packing:
         if self._outward is None:
             self._outward = self._to_tokens()
         size = attended[0].shape[-1]
-        rows = torch.cat([part.reshape(-1, size) for part in attended]) if len(attended) > 1 else attended[0].reshape(-1, size)
+        rows = (
+            torch.cat([part.reshape(-1, size) for part in attended])
+            if len(attended) > 1
+            else attended[0].reshape(-1, size)
+        )
         return take(rows, *self._outward).view(-1, self.heads * size)
 
     def _to_places(self, parts: int) -> tuple[Tensor, Tensor]:
@@ -118,9 +128,13 @@ class Packing:
         group, head, part = (torch.arange(n, device=self.device) for n in (self.groups, self.heads, parts))
         rows, back, offset = [], [], 0
         for token, place in zip(self._token, self._place, strict=True):
-            source = (group[:, None, None] * self.tokens + token) * parts + part[:, None, None, None]  # [parts, G, C, L]
+            source = (group[:, None, None] * self.tokens + token) * parts + part[
+                :, None, None, None
+            ]  # [parts, G, C, L]
             rows.append((source[:, :, None] * self.heads + head[:, None, None]).flatten())
-            block = (part[:, None] * self.groups + group[:, None, None, None]) * self.heads + head  # [G, 1, parts, heads]
+            block = (
+                part[:, None] * self.groups + group[:, None, None, None]
+            ) * self.heads + head  # [G, 1, parts, heads]
             back.append(offset + block * token.numel() + place[:, None, None])
             offset = offset + parts * self.groups * self.heads * token.numel()
         return torch.cat(rows), torch.cat(back, dim=1).flatten()

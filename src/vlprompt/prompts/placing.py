@@ -1,6 +1,6 @@
 """Where learned context and class name stand: the name at the end, in the middle or in front.
 
-    end: [SOS][v_1]..[v_n][name].[EOT]   middle: half of them on either side   front: [SOS][name][v_1]..[v_n].[EOT]
+end: [SOS][v_1]..[v_n][name].[EOT]   middle: half of them on either side   front: [SOS][name][v_1]..[v_n].[EOT]
 """
 
 from __future__ import annotations
@@ -60,8 +60,14 @@ class Placing:
 
     def _prompt(self, prefix: Tensor, suffix: Tensor, repeats: int, shared: int) -> TextPrompt:
         frozen = self.frozen
-        times = 1 if isinstance(repeats, torch.SymInt) else repeats  # an exported program's rows are not counted
+        times = (
+            1 if isinstance(repeats, torch.SymInt) else repeats
+        )  # an exported program's rows are not counted
         return replace(
-            frozen, prefix=prefix, suffix=suffix, lengths=tuple(n - shared for n in frozen.lengths) * times,
-            label_start=self.ahead - shared, label_counts=frozen.label_counts * times,
+            frozen,
+            prefix=prefix,
+            suffix=suffix,
+            lengths=tuple(n - shared for n in frozen.lengths) * times,
+            label_start=self.ahead - shared,
+            label_counts=frozen.label_counts * times,
         )

@@ -60,13 +60,16 @@ def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
 def name_embeddings(backbone: Backbone, names: Sequence[str], tokens: int) -> Tensor:
     """Embeddings of the first tokens of each name tokenised alone, [C, tokens, D]; shorter names end in zeros."""
     ids = [backbone.tokenizer.encode(spaced(name))[1:-1][:tokens] for name in names]
-    vectors = backbone.text.embed(pad_rows([[*row, *[0] * (tokens - len(row))] for row in ids], backbone.device))
+    vectors = backbone.text.embed(
+        pad_rows([[*row, *[0] * (tokens - len(row))] for row in ids], backbone.device)
+    )
     keep = torch.tensor([[j < len(row) for j in range(tokens)] for row in ids], device=backbone.device)
     return vectors * keep[..., None]
 
 
-def template_prompt(backbone: Backbone, names: Sequence[str], template: str, *,
-                    prefix_length: int | None = None) -> TextPrompt:
+def template_prompt(
+    backbone: Backbone, names: Sequence[str], template: str, *, prefix_length: int | None = None
+) -> TextPrompt:
     """The frozen prompts of a template: shared words in the prefix, names and tail in the suffix.
 
     prefix_length: cut the prefix there (in tokens, [SOS] included) instead of at the name.

@@ -57,14 +57,24 @@ def base_to_new(
         split = draw(dataset, shots=shots, seed=seed, which="base")
         order = kept_labels(dataset.items("train"), "base") + kept_labels(dataset.items("train"), "new")
         parts = class_parts(dataset, order, len(split.class_names))
-        run = learn(dataset, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest)
-        zero_shot = ZeroShot(backbone, replace(run.method.task, templates=tuple(run.info["zero_shot_templates"])))
-        values, reference = {"base": run.scores["test"]["accuracy"]}, {"base": run.scores["zero_shot"]["accuracy"]}
+        run = learn(
+            dataset, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
+        )
+        zero_shot = ZeroShot(
+            backbone, replace(run.method.task, templates=tuple(run.info["zero_shot_templates"]))
+        )
+        values, reference = (
+            {"base": run.scores["test"]["accuracy"]},
+            {"base": run.scores["zero_shot"]["accuracy"]},
+        )
         cache = rest.get("cache", True)
         encoder = Encoder(
-            dataset, backbone, cache=FeatureCache(None if cache else False) if isinstance(cache, bool) else cache,
-            budget=run.method.interpreter.budget, emit=rest.get("on_record") or (lambda record: None),
-        )  # fmt: skip
+            dataset,
+            backbone,
+            cache=FeatureCache(None if cache else False) if isinstance(cache, bool) else cache,
+            budget=run.method.interpreter.budget,
+            emit=rest.get("on_record") or (lambda record: None),
+        )
         for name in ("new", "all"):
             names, items = parts[name]
             held = HeldOut.read(encoder, run.method, items, f"{name} classes")
@@ -75,10 +85,14 @@ def base_to_new(
         yield base_record(NAME, dataset, backbone, plan, shots, seed, run) | values | {"zero_shot": reference}
 
 
-def class_parts(dataset: Dataset, order: list[int], base: int) -> dict[str, tuple[tuple[str, ...], list[Item]]]:
+def class_parts(
+    dataset: Dataset, order: list[int], base: int
+) -> dict[str, tuple[tuple[str, ...], list[Item]]]:
     """Names and test pictures of the new classes and of all, base classes first; labels renumbered."""
     if base == len(order):
-        raise DataError(f"{dataset.name}: no classes are left as new ones; base_to_new needs at least two classes")
+        raise DataError(
+            f"{dataset.name}: no classes are left as new ones; base_to_new needs at least two classes"
+        )
     found = {}
     for name, labels in (("new", order[base:]), ("all", order)):
         number = {label: i for i, label in enumerate(labels)}

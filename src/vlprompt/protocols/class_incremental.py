@@ -90,8 +90,16 @@ def class_incremental(
             split = session_split(dataset, whole, groups[:number])
             folder = None if out is None else Path(out) / f"seed{seed}" / f"session{number}"
             try:
-                run = learn(dataset, split, backbone, plan, out=folder, tokenizer=setup["tokenizer"],
-                            after=run, **rest)  # fmt: skip
+                run = learn(
+                    dataset,
+                    split,
+                    backbone,
+                    plan,
+                    out=folder,
+                    tokenizer=setup["tokenizer"],
+                    after=run,
+                    **rest,
+                )
             except OptionError as error:
                 if number == 1:
                     raise
@@ -100,17 +108,22 @@ def class_incremental(
             held = HeldOut.read(encoder, run.method, split.test, f"session {number}")
             sizes = [len(labels) for labels in groups[:number]]
             course.add(run.method, held.own, sizes)
-            zero_shot = ZeroShot(backbone, replace(run.method.task, templates=tuple(run.info["zero_shot_templates"])))
+            zero_shot = ZeroShot(
+                backbone, replace(run.method.task, templates=tuple(run.info["zero_shot_templates"]))
+            )
             reference.add(zero_shot, held.features, sizes)
             seconds[0] += run.info["timings"]["train_s"]
             seconds[1] += run.info["timings"]["total_s"]
         assert run is not None
         yield base_record(NAME, dataset, backbone, plan, shots, seed, run, own={"sessions": sessions}) | {
-            "seconds": round(seconds[0], 3), "total_seconds": round(seconds[1], 3),
+            "seconds": round(seconds[0], 3),
+            "total_seconds": round(seconds[1], 3),
             "folder": None if out is None else str(Path(out) / f"seed{seed}"),
-            **course.values(), "matrix": course.matrix, "zero_shot": reference.values(),
+            **course.values(),
+            "matrix": course.matrix,
+            "zero_shot": reference.values(),
             "classes": [[dataset.class_names[label] for label in labels] for labels in groups],
-        }  # fmt: skip
+        }
 
 
 def session_labels(dataset: Dataset, sessions: int | Sequence[Sequence[str]]) -> list[list[int]]:
@@ -118,7 +131,9 @@ def session_labels(dataset: Dataset, sessions: int | Sequence[Sequence[str]]) ->
     if isinstance(sessions, int):
         count = len(dataset.class_names)
         if not 2 <= sessions <= count - 1:
-            raise OptionError(f"sessions is {sessions}: expected 2 to {max(2, count - 1)} for {count} classes")
+            raise OptionError(
+                f"sessions is {sessions}: expected 2 to {max(2, count - 1)} for {count} classes"
+            )
         return [part.tolist() for part in np.array_split(np.arange(count), sessions)]
     index = {name: label for label, name in enumerate(dataset.class_names)}
     for name in (name for names in sessions for name in names):
@@ -146,9 +161,12 @@ def session_split(dataset: Dataset, whole: Split, groups: Sequence[Sequence[int]
         lacking = "training" if not train else "test"
         raise DataError(f"{dataset.name}: no {lacking} pictures in the session of {', '.join(names[:5])}")
     return replace(
-        whole, class_names=tuple(dataset.class_names[label] for label in order), train=train,
-        val=some(whole.val, new), test=test,
-    )  # fmt: skip
+        whole,
+        class_names=tuple(dataset.class_names[label] for label in order),
+        train=train,
+        val=some(whole.val, new),
+        test=test,
+    )
 
 
 @dataclass
@@ -196,10 +214,13 @@ class Course:
         """Named values after the last session, as the head of this file defines them."""
         found = {f"session_{i}": value for i, value in enumerate(self.accuracy, start=1)}
         return found | {
-            "average": sum(self.accuracy) / len(self.accuracy), "final": self.accuracy[-1],
-            "forgetting": forgetting(self.matrix), "backward_transfer": backward_transfer(self.matrix),
-            "own_forgetting": forgetting(self.own), "text_change": self.text_change,
-        }  # fmt: skip
+            "average": sum(self.accuracy) / len(self.accuracy),
+            "final": self.accuracy[-1],
+            "forgetting": forgetting(self.matrix),
+            "backward_transfer": backward_transfer(self.matrix),
+            "own_forgetting": forgetting(self.own),
+            "text_change": self.text_change,
+        }
 
 
 def forgetting(matrix: Sequence[Sequence[float]]) -> float:

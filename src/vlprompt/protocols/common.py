@@ -25,8 +25,9 @@ _SETUP = {"classes": None, "device": "auto", "precision": "float32", "tokenizer"
 _REST = ("cache", "resume", "overwrite", "on_record", "command")
 
 
-def plan_and_rest(method: str | type[Method] | None, more: dict[str, Any]
-                  ) -> tuple[Plan, dict[str, Any], dict[str, Any]]:
+def plan_and_rest(
+    method: str | type[Method] | None, more: dict[str, Any]
+) -> tuple[Plan, dict[str, Any], dict[str, Any]]:
     """Keyword arguments of `fit` as a plan, how to open data and backbone, and what `learn` takes."""
     for name in more:
         if name not in (*_PLAN, *_SETUP, *_REST):
@@ -36,7 +37,11 @@ def plan_and_rest(method: str | type[Method] | None, more: dict[str, Any]
     return plan, setup, {k: v for k, v in more.items() if k in _REST}
 
 
-NEW_NAMES = ("base_to_new", "cross_dataset", "class_incremental")  # protocols that bring classes after the training
+NEW_NAMES = (
+    "base_to_new",
+    "cross_dataset",
+    "class_incremental",
+)  # protocols that bring classes after the training
 
 
 def obstacle(protocol: str, plan: Plan) -> str | None:
@@ -48,8 +53,9 @@ def obstacle(protocol: str, plan: Plan) -> str | None:
     return f"{plan.method}: not under {protocol}, because it knows only the classes it was trained on and takes no {kind} classes"
 
 
-def open_both(data: str | Path | Dataset, backbone: str | Path | Backbone, setup: dict[str, Any]
-              ) -> tuple[Dataset, Backbone]:
+def open_both(
+    data: str | Path | Dataset, backbone: str | Path | Backbone, setup: dict[str, Any]
+) -> tuple[Dataset, Backbone]:
     dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup["classes"])
     if not isinstance(backbone, Backbone):
         from vlprompt.clip.loading import load_backbone
@@ -69,9 +75,12 @@ def encoder_for(dataset: Dataset, backbone: Backbone, method: Method, rest: dict
     """Reads further test pictures for a method, with the cache and records that `learn` was given."""
     cache = rest.get("cache", True)
     return Encoder(
-        dataset, backbone, cache=FeatureCache(None if cache else False) if isinstance(cache, bool) else cache,
-        budget=method.interpreter.budget, emit=rest.get("on_record") or (lambda record: None),
-    )  # fmt: skip
+        dataset,
+        backbone,
+        cache=FeatureCache(None if cache else False) if isinstance(cache, bool) else cache,
+        budget=method.interpreter.budget,
+        emit=rest.get("on_record") or (lambda record: None),
+    )
 
 
 def run_folder(out: str | Path | None, seed: int) -> Path | None:
@@ -80,45 +89,83 @@ def run_folder(out: str | Path | None, seed: int) -> Path | None:
 
 # what every record holds, so that nothing else can have these names
 RECORD = (
-    "protocol", "data", "method", "backbone", "shots", "seed", "seconds", "total_seconds", "folder", "split", "target_splits",
+    "protocol",
+    "data",
+    "method",
+    "backbone",
+    "shots",
+    "seed",
+    "seconds",
+    "total_seconds",
+    "folder",
+    "split",
+    "target_splits",
     "settings",
-)  # fmt: skip
+)
 
 
-def base_record(protocol: str, dataset: Dataset, backbone: Backbone, plan: Plan, shots: int, seed: int,
-                run: Run, targets: Mapping[str, Dataset] | None = None, own: Mapping[str, Any] | None = None
-                ) -> dict[str, Any]:
+def base_record(
+    protocol: str,
+    dataset: Dataset,
+    backbone: Backbone,
+    plan: Plan,
+    shots: int,
+    seed: int,
+    run: Run,
+    targets: Mapping[str, Dataset] | None = None,
+    own: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """What the values of a record belong to. seconds: of training; total_seconds: encoding and scoring too.
 
     split, target_splits: whose splits these are, see `Dataset.split_kind`. settings: see `settings_of`. own: the
     protocol's arguments that the values depend on, None for those that were not given.
     """
-    held = {} if targets is None else {"target_splits": {name: target.split_kind for name, target in targets.items()}}
+    held = (
+        {}
+        if targets is None
+        else {"target_splits": {name: target.split_kind for name, target in targets.items()}}
+    )
     return {
-        "protocol": protocol, "data": dataset.name, "method": plan.method, "backbone": backbone.name,
-        "shots": shots, "seed": seed, "seconds": run.info["timings"]["train_s"],
-        "total_seconds": run.info["timings"]["total_s"], "folder": str(run.folder) if run.folder else None,
-        "split": dataset.split_kind, **held, "settings": settings_of(plan, run, own or {}),
-    }  # fmt: skip
+        "protocol": protocol,
+        "data": dataset.name,
+        "method": plan.method,
+        "backbone": backbone.name,
+        "shots": shots,
+        "seed": seed,
+        "seconds": run.info["timings"]["train_s"],
+        "total_seconds": run.info["timings"]["total_s"],
+        "folder": str(run.folder) if run.folder else None,
+        "split": dataset.split_kind,
+        **held,
+        "settings": settings_of(plan, run, own or {}),
+    }
 
 
 def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What differs from the method's own defaults: its options, train, and setup, which zero-shot depends on too."""
     method = run.learned
-    usual = {key: value for part in methods.load(plan.method).options({}) for key, value in asdict(part).items()}
+    usual = {
+        key: value for part in methods.load(plan.method).options({}) for key, value in asdict(part).items()
+    }
     options = {key: value for key, value in run.info["options"].items() if value != usual.get(key)}
-    given, default = (train.resolved(recipe_of(method), method.needs) for train in (plan.train, TrainOptions()))
+    given, default = (
+        train.resolved(recipe_of(method), method.needs) for train in (plan.train, TrainOptions())
+    )
     train: dict[str, Any] = {}
     if method.learns and method.trains:
         known = default.decisive()
-        train = {key: value for key, value in given.decisive().items() if value != known[key] and key != "memory"}
+        train = {
+            key: value for key, value in given.decisive().items() if value != known[key] and key != "memory"
+        }
     elif method.learns and given.view_count() != default.view_count():  # all that the loop's options do to it
         train = {"views": given.view_count()}
     precision = run.info["backbone"]["precision"]
     setup = {
-        "precision": None if precision == "float32" else precision, "tokenizer": run.info["backbone"]["tokenizer"],
-        "templates": list(plan.templates) or None, **own,
-    }  # fmt: skip
+        "precision": None if precision == "float32" else precision,
+        "tokenizer": run.info["backbone"]["tokenizer"],
+        "templates": list(plan.templates) or None,
+        **own,
+    }
     setup = {key: value for key, value in setup.items() if value is not None}
     return {name: part for name, part in (("options", options), ("train", train), ("setup", setup)) if part}
 
@@ -133,7 +180,11 @@ def summary(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
             if isinstance(value, dict):
                 flat |= {f"{key}.{inner}": v for inner, v in value.items()}
         for key, value in flat.items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and key not in ("seed", "shots"):
+            if (
+                isinstance(value, (int, float))
+                and not isinstance(value, bool)
+                and key not in ("seed", "shots")
+            ):
                 columns.setdefault(key, []).append(float(value))
     found = {}
     for key, values in columns.items():

@@ -70,20 +70,35 @@ def cross_dataset(
             raise OptionError(f'target_templates: there is no target "{name}": {nearest(name, opened)}')
     for seed in seeds:
         split = draw(source, shots=shots, seed=seed)
-        run = learn(source, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest)
+        run = learn(
+            source, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
+        )
         values = {"source": run.scores["test"]["accuracy"]}
         reference = {"source": run.scores["zero_shot"]["accuracy"]}
         for name, target in opened.items():
             bound = other(run.method, target.class_names, plan.method)
             held = HeldOut.read(encoder_for(target, backbone, bound, rest), bound, target.items("test"), name)
-            texts = spoken.get(name) or ("" if plan.templates else target.templates) or run.info["zero_shot_templates"]
+            texts = (
+                spoken.get(name)
+                or ("" if plan.templates else target.templates)
+                or run.info["zero_shot_templates"]
+            )
             task = Task(target.class_names, (texts,) if isinstance(texts, str) else tuple(texts))
             values[name] = evaluate(bound, held.own).accuracy
             reference[name] = evaluate(ZeroShot(backbone, task), held.features).accuracy
         for found in (values, reference):
             found["average"] = sum(found[name] for name in opened) / len(opened)
-        about = base_record(NAME, source, backbone, plan, shots, seed, run, opened,
-                            {"targets": sorted(opened), "target_templates": spoken or None})  # fmt: skip
+        about = base_record(
+            NAME,
+            source,
+            backbone,
+            plan,
+            shots,
+            seed,
+            run,
+            opened,
+            {"targets": sorted(opened), "target_templates": spoken or None},
+        )
         yield about | values | {"zero_shot": reference}
 
 

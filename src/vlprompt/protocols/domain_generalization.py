@@ -65,7 +65,9 @@ def domain_generalization(
     test_needed(trained)
     for seed in seeds:
         split = draw(trained, shots=shots, seed=seed)
-        run = learn(trained, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest)
+        run = learn(
+            trained, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
+        )
         templates = tuple(run.info["zero_shot_templates"])
         zero_shot = ZeroShot(backbone, replace(run.method.task, templates=templates))
         own = trained.name.rpartition(":")[2] if not targets else "source"
@@ -80,13 +82,23 @@ def domain_generalization(
             reference[name] = accuracy_among(zero_shot, held.features, columns)
         for found in (values, reference):
             found["average"] = sum(found[name] for name in tested) / len(tested)
-        about = base_record(NAME, trained, backbone, plan, shots, seed, run, tested,
-                            {"targets": sorted(tested), "source": source if targets else None})  # fmt: skip
+        about = base_record(
+            NAME,
+            trained,
+            backbone,
+            plan,
+            shots,
+            seed,
+            run,
+            tested,
+            {"targets": sorted(tested), "source": source if targets else None},
+        )
         yield about | values | {"zero_shot": reference}
 
 
-def domains_of(whole: Dataset, source: str | None, targets: Mapping[str, Data] | Sequence[Data]
-               ) -> tuple[Dataset, dict[str, Dataset]]:
+def domains_of(
+    whole: Dataset, source: str | None, targets: Mapping[str, Data] | Sequence[Data]
+) -> tuple[Dataset, dict[str, Dataset]]:
     """What is trained on, and what is tested beside it, by name."""
     if targets:
         trained = whole if source is None else whole.only_domains(source)

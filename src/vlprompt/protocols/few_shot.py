@@ -41,9 +41,14 @@ def few_shot(
     test_needed(dataset)
     for seed in seeds:
         run = learn(
-            dataset, draw(dataset, shots=shots, seed=seed), backbone, plan, out=run_folder(out, seed),
-            tokenizer=setup["tokenizer"], **rest,
-        )  # fmt: skip
+            dataset,
+            draw(dataset, shots=shots, seed=seed),
+            backbone,
+            plan,
+            out=run_folder(out, seed),
+            tokenizer=setup["tokenizer"],
+            **rest,
+        )
         yield base_record(NAME, dataset, backbone, plan, shots, seed, run) | {
             "accuracy": run.scores["test"]["accuracy"],
             "macro_f1": run.scores["test"]["macro_f1"],

@@ -40,7 +40,9 @@ def looks(method: CTPTFT, pictures: list[Picture], names: list[str]) -> list[Loo
     crops = [backbone.preprocessing.crop(open_picture(picture)) for picture in pictures]
     if not crops:
         return []
-    pixels = to_pixels(np.stack([np.asarray(crop) for crop in crops]), backbone.preprocessing, backbone.device)
+    pixels = to_pixels(
+        np.stack([np.asarray(crop) for crop in crops]), backbone.preprocessing, backbone.device
+    )
     patches = live_batch(backbone, "patches", pixels).patches
     assert patches is not None
     weights = method.looked_at(patches).float().cpu().numpy()  # [B, C, N]

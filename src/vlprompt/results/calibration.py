@@ -83,19 +83,29 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
     for i in range(bins):
         inside = place == i
         if inside.any():
-            found.append(Bin(i / bins, (i + 1) / bins, int(inside.sum()), float(confidence[inside].mean()),
-                             float(correct[inside].mean())))  # fmt: skip
+            found.append(
+                Bin(
+                    i / bins,
+                    (i + 1) / bins,
+                    int(inside.sum()),
+                    float(confidence[inside].mean()),
+                    float(correct[inside].mean()),
+                )
+            )
     return found
 
 
 def ece(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
     """Expected calibration error in per cent: how far confidence and accuracy of a bin lie apart, on average."""
     total = max(1, len(confidence))
-    return 100 * sum(b.count / total * abs(b.confidence - b.accuracy) for b in reliability(confidence, correct, bins))
+    return 100 * sum(
+        b.count / total * abs(b.confidence - b.accuracy) for b in reliability(confidence, correct, bins)
+    )
 
 
-def calibration_record(val: tuple[np.ndarray, np.ndarray] | None, scored: dict[str, tuple[np.ndarray, np.ndarray]]
-                       ) -> dict[str, Any] | None:
+def calibration_record(
+    val: tuple[np.ndarray, np.ndarray] | None, scored: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, Any] | None:
     """What run.json holds about calibration; None without validation pictures.
 
     val, scored by split: (logits [N, C], labels [N]). Pairs are (before, after).
@@ -108,9 +118,13 @@ def calibration_record(val: tuple[np.ndarray, np.ndarray] | None, scored: dict[s
         correct = logits.argmax(1) == labels
         errors[split] = [round(ece(confidences(logits, at), correct), 3) for at in (1.0, t)]
     return {
-        "temperature": round(t, 6), "applied": False, "fitted_on": "val", "count": len(val[1]),
-        "nll": [round(nll(*val), 6), round(nll(*val, t), 6)], "ece": errors,
-    }  # fmt: skip
+        "temperature": round(t, 6),
+        "applied": False,
+        "fitted_on": "val",
+        "count": len(val[1]),
+        "nll": [round(nll(*val), 6), round(nll(*val, t), 6)],
+        "ece": errors,
+    }
 
 
 def calibration_line(record: dict[str, Any]) -> str:

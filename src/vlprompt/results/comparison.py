@@ -26,9 +26,17 @@ from vlprompt.results.gathering import (
     told_apart,
 )
 
-AVERAGED = ("few_shot", "base_to_new", "class_incremental")  # the others have averages of their own in every record
+AVERAGED = (
+    "few_shot",
+    "base_to_new",
+    "class_incremental",
+)  # the others have averages of their own in every record
 TRANSFER = ("cross_dataset", "domain_generalization")
-OTHER_SPLITS = {"given": "the data set's own", "drawn": "drawn at random", "incomplete": "theirs with pictures missing"}
+OTHER_SPLITS = {
+    "given": "the data set's own",
+    "drawn": "drawn at random",
+    "incomplete": "theirs with pictures missing",
+}
 READINGS = ("ctp", "tft")  # methods that were written after an abstract alone
 
 
@@ -44,7 +52,9 @@ class Line:
     published: Mapping[str, float] = field(default_factory=dict)
     rough: bool = False  # measured in a plot
     mean_of: int = 0  # data sets averaged; 0: none
-    splits: tuple[str, ...] = ()  # whose splits its records are of, see `Dataset.split_kind`; () where none says
+    splits: tuple[
+        str, ...
+    ] = ()  # whose splits its records are of, see `Dataset.split_kind`; () where none says
 
     @property
     def other_split(self) -> bool:
@@ -84,16 +94,25 @@ def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> l
     gathered, splits = gather(kept), splits_of(kept)
     found = []
     for protocol, backbone in dict.fromkeys((key.protocol, key.backbone) for key in gathered):
-        rows = {key: seeds for key, seeds in gathered.items() if (key.protocol, key.backbone) == (protocol, backbone)}
+        rows = {
+            key: seeds
+            for key, seeds in gathered.items()
+            if (key.protocol, key.backbone) == (protocol, backbone)
+        }
         lines = [
             Line(k.data, k.shots, k.method, len(seeds), _cells(k.method, seeds), splits=splits.get(k, ()))
             for k, seeds in rows.items()
-        ]  # fmt: skip
+        ]
         notes: list[str] = []
         if protocol in AVERAGED:
             means, notes = _averages(rows)
             for mean in means:
-                own = {kind for line in lines if (line.shots, line.method) == (mean.shots, mean.method) for kind in line.splits}
+                own = {
+                    kind
+                    for line in lines
+                    if (line.shots, line.method) == (mean.shots, mean.method)
+                    for kind in line.splits
+                }
                 lines.append(replace(mean, splits=tuple(sorted(own))))
         lines = _ordered(lines)
         if paper is not None:
@@ -102,11 +121,21 @@ def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> l
             notes = [*_paper_notes(protocol, backbone, paper, lines), *notes]
         if protocol == "few_shot" and not any(plain_name(line.method) == "linear_probe" for line in lines):
             notes = [*notes, "the linear probe was not run beside these (method linear_probe)"]
-        notes = [*notes, *mixed(r for r in kept if (r["protocol"], r.get("backbone", "")) == (protocol, backbone))]
-        readings = [m for m in dict.fromkeys(plain_name(line.method) for line in lines) if set(m.split("+")) & set(READINGS)]
+        notes = [
+            *notes,
+            *mixed(r for r in kept if (r["protocol"], r.get("backbone", "")) == (protocol, backbone)),
+        ]
+        readings = [
+            m
+            for m in dict.fromkeys(plain_name(line.method) for line in lines)
+            if set(m.split("+")) & set(READINGS)
+        ]
         if readings:
-            notes = [*notes, f"{', '.join(readings)}: our reading of the abstract; no equations or code are public, so "
-                     "no difference from the paper is a reproduction or a failure of one"]  # fmt: skip
+            notes = [
+                *notes,
+                f"{', '.join(readings)}: our reading of the abstract; no equations or code are public, so "
+                "no difference from the paper is a reproduction or a failure of one",
+            ]
         found.append(Sheet(protocol, backbone, tuple(lines), tuple(notes)))
     return found
 
@@ -142,10 +171,20 @@ def _averages(rows: Mapping[Key, Seeds]) -> tuple[list[Line], list[str]]:
             missing = [name for name in data if name not in held]
             seeds = {} if missing else average([held[name] for name in data])
             if seeds:
-                lines.append(Line(f"average of {len(data)}", shots, method, len(seeds), _cells(method, seeds),
-                                  mean_of=len(data)))  # fmt: skip
+                lines.append(
+                    Line(
+                        f"average of {len(data)}",
+                        shots,
+                        method,
+                        len(seeds),
+                        _cells(method, seeds),
+                        mean_of=len(data),
+                    )
+                )
             else:
-                why = f"not run on {', '.join(missing)}" if missing else "its data sets have no seed in common"
+                why = (
+                    f"not run on {', '.join(missing)}" if missing else "its data sets have no seed in common"
+                )
                 notes.append(f"{method} at {shots} shots has no average: {why}")
     return lines, notes
 
@@ -159,7 +198,11 @@ def _ordered(lines: Sequence[Line]) -> list[Line]:
 
     def place(line: Line) -> tuple[int, ...]:
         data_name = published.catalog_name(line.data)
-        where = published.ELEVEN.index(data_name) if data_name in published.ELEVEN else len(published.ELEVEN) + data.index(line.data)
+        where = (
+            published.ELEVEN.index(data_name)
+            if data_name in published.ELEVEN
+            else len(published.ELEVEN) + data.index(line.data)
+        )
         name = plain_name(line.method)
         which = known.index(name) if name in known else len(known)
         return (line.mean_of > 0, where, line.shots, which)
@@ -171,7 +214,9 @@ def _beside(line: Line, known: Sequence[published.Figure], protocol: str, lines:
     """The line with the published figures of the same method, data set and shots, if there are any."""
     method = plain_name(line.method).replace(ZERO_SHOT, "zeroshot")
     if line.mean_of:
-        data = list(dict.fromkeys(other.data for other in lines if other.shots == line.shots and not other.mean_of))
+        data = list(
+            dict.fromkeys(other.data for other in lines if other.shots == line.shots and not other.mean_of)
+        )
         values = published.mean_figure(known, method, data, line.shots)
         rough = bool(values) and any(f.kind == "plot" for f in known if f.method == method)
         return replace(line, published={k: v for k, v in values.items() if k in line.values}, rough=rough)
@@ -179,7 +224,9 @@ def _beside(line: Line, known: Sequence[published.Figure], protocol: str, lines:
     if figure is None:
         return line
     values = _transferred(figure, line) if protocol in TRANSFER else figure.values
-    return replace(line, published={k: v for k, v in values.items() if k in line.values}, rough=figure.kind == "plot")
+    return replace(
+        line, published={k: v for k, v in values.items() if k in line.values}, rough=figure.kind == "plot"
+    )
 
 
 def _transferred(figure: published.Figure, line: Line) -> dict[str, float]:
@@ -199,7 +246,9 @@ def same_backbone(ours: str, theirs: str) -> bool:
     plain = re.sub(r"[^a-z0-9]", "", ours.lower())
     names = {"ViT-B/16": ("vitb16", "clipvitbasepatch16"), "RN50": ("rn50", "resnet50clipopenai")}[theirs]
     foreign = ("laion", "datacomp", "dfn", "metaclip", "siglip", "eva")
-    return plain.endswith((*names, *(f"{name}pt" for name in names))) and not any(word in plain for word in foreign)
+    return plain.endswith((*names, *(f"{name}pt" for name in names))) and not any(
+        word in plain for word in foreign
+    )
 
 
 def _paper_notes(protocol: str, backbone: str, paper: str, lines: Sequence[Line]) -> list[str]:
@@ -219,12 +268,20 @@ def _paper_notes(protocol: str, backbone: str, paper: str, lines: Sequence[Line]
         notes.append("≈: measured in a plot, to a few tenths of a point")
     theirs = used[0].backbone
     if not same_backbone(backbone, theirs):
-        notes.append(f"not comparable: published figures were made with CLIP {theirs}, ours with {backbone or 'another'}")
+        notes.append(
+            f"not comparable: published figures were made with CLIP {theirs}, ours with {backbone or 'another'}"
+        )
     beside = [line for line in lines if line.published]
     own = "published figures hold for the papers' own splits (split_zhou_*.json, seeds 1 to 3)"
     if any(line.other_split for line in beside):
-        kinds = sorted({OTHER_SPLITS.get(kind, kind) for line in beside for kind in line.splits if kind != "papers"})
-        notes.append(f"†: not on the papers' split but on one that is {' or '.join(kinds)}: no difference is taken; {own}")
+        kinds = sorted(
+            {OTHER_SPLITS.get(kind, kind) for line in beside for kind in line.splits if kind != "papers"}
+        )
+        notes.append(
+            f"†: not on the papers' split but on one that is {' or '.join(kinds)}: no difference is taken; {own}"
+        )
     if any(not line.splits for line in beside):
-        notes.append(f"{own}; some records do not say which split they are of: on another one the difference means nothing")
+        notes.append(
+            f"{own}; some records do not say which split they are of: on another one the difference means nothing"
+        )
     return notes

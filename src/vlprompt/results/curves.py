@@ -57,7 +57,11 @@ def shot_curves(records: Iterable[Mapping[str, Any]]) -> Figure:
             axes.minorticks_off()
             dress(axes, data, "training pictures per class", "accuracy, per cent")
             ends = [(one.method, one.x[-1], one.y[-1]) for one in lines]
-            ends += [(one.method, shots[-1], one.cells[-1].mean) for one in series if plain_name(one.method) == ZERO_SHOT]
+            ends += [
+                (one.method, shots[-1], one.cells[-1].mean)
+                for one in series
+                if plain_name(one.method) == ZERO_SHOT
+            ]
             _name_ends(axes, ends)
     return figure
 
@@ -88,8 +92,12 @@ def forgetting_curves(records: Iterable[Mapping[str, Any]]) -> Figure:
                         series.append(Series(method, places, tuple(held[key] for key in steps)))
                 _lines(axes, series)
                 axes.xaxis.get_major_locator().set_params(integer=True)
-                dress(axes, f"{data}: {title}" if data else title, "session" if prefix == "session_" else "",
-                       "accuracy, per cent")  # fmt: skip
+                dress(
+                    axes,
+                    f"{data}: {title}" if data else title,
+                    "session" if prefix == "session_" else "",
+                    "accuracy, per cent",
+                )
                 _name_ends(axes, [(one.method, one.x[-1], one.y[-1]) for one in series])
     return figure
 
@@ -116,11 +124,28 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[str, float, float]]) -> None:
     right = max(x for _, x, _ in ends)
     for (method, x, y), place in zip(ordered, places, strict=True):
         shown = f"{method} {y:.1f}"
-        axes.annotate(shown, (x, y), xytext=(1.04, (place - low) / (high - low)), textcoords="axes fraction",
-                      fontsize=LABEL, color=look_of(method)["color"], va="center", annotation_clip=False,
-                      arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3, "relpos": (0, 0.5)},
-                      fontweight="bold" if "lamm" in method else "normal")  # fmt: skip
-    axes.set_xlim(right=right * 1.06 if axes.get_xscale() == "log" else right + 0.02 * (right - axes.get_xlim()[0]))
+        axes.annotate(
+            shown,
+            (x, y),
+            xytext=(1.04, (place - low) / (high - low)),
+            textcoords="axes fraction",
+            fontsize=LABEL,
+            color=look_of(method)["color"],
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": FAINT,
+                "linewidth": 0.7,
+                "shrinkA": 0,
+                "shrinkB": 3,
+                "relpos": (0, 0.5),
+            },
+            fontweight="bold" if "lamm" in method else "normal",
+        )
+    axes.set_xlim(
+        right=right * 1.06 if axes.get_xscale() == "log" else right + 0.02 * (right - axes.get_xlim()[0])
+    )
 
 
 def _apart(values: Sequence[float], step: float, low: float, high: float) -> list[float]:

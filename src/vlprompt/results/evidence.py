@@ -72,9 +72,16 @@ class Evidence:
         return thumbnail(found) if found is not None else None
 
 
-def gather_evidence(folder: Path, *, data: str | Dataset | None = None, backbone: str | Backbone | None = None,
-                    device: str = "auto", quick: bool = False, cache: FeatureCache | None = None,
-                    emit: Callable[[dict[str, Any]], None] | None = None) -> Evidence:
+def gather_evidence(
+    folder: Path,
+    *,
+    data: str | Dataset | None = None,
+    backbone: str | Backbone | None = None,
+    device: str = "auto",
+    quick: bool = False,
+    cache: FeatureCache | None = None,
+    emit: Callable[[dict[str, Any]], None] | None = None,
+) -> Evidence:
     """Reads a run folder and whatever else is there.
 
     data: where the pictures now lie, if not where fit found them. backbone: the same. quick: read the folder only.
@@ -121,7 +128,9 @@ def _open_dataset(found: Evidence, data: str | Dataset | None) -> None:
     held = dataset.source.files
     gone = sum(said.path not in held for said in found.said)
     if found.said and gone == len(found.said):
-        found.missing["dataset"] = f"none of the scored pictures are in {dataset.name} any more; --data says where they are"
+        found.missing["dataset"] = (
+            f"none of the scored pictures are in {dataset.name} any more; --data says where they are"
+        )
         return
     if gone:
         found.missing["pictures"] = f"{gone} of the {len(found.said)} scored pictures are no longer there"
@@ -137,7 +146,9 @@ def _load_run(found: Evidence, folder: Path, backbone: str | Backbone | None, de
         found.missing["run"] = str(error)
 
 
-def _fit_probe(found: Evidence, cache: FeatureCache | None, emit: Callable[[dict[str, Any]], None] | None) -> None:
+def _fit_probe(
+    found: Evidence, cache: FeatureCache | None, emit: Callable[[dict[str, Any]], None] | None
+) -> None:
     """Scores of a linear probe on the same training pictures, in per cent as in run.json."""
     reason = _no_probe(found)
     if reason is not None:
@@ -153,8 +164,14 @@ def _fit_probe(found: Evidence, cache: FeatureCache | None, emit: Callable[[dict
         if list(split.class_names) != list(info["class_names"]):
             found.missing["probe"] = "the run's classes are not those of the pictures"
             return
-        probe = learn(dataset, split, run.backbone, Plan("linear_probe"), cache=cache if cache is not None else False,
-                      on_record=emit)  # fmt: skip
+        probe = learn(
+            dataset,
+            split,
+            run.backbone,
+            Plan("linear_probe"),
+            cache=cache if cache is not None else False,
+            on_record=emit,
+        )
     except VlpromptError as error:
         found.missing["probe"] = str(error)
         return

@@ -16,8 +16,13 @@ from vlprompt.errors import OptionError
 from vlprompt.results import published
 from vlprompt.results.gathering import ZERO_SHOT, Cell, Key, Seeds, average, cells, gather, plain_name
 
-METRICS = {"few_shot": ("accuracy",), "base_to_new": ("base", "new", "harmonic_mean"), "cross_dataset": ("source", "average"),
-           "domain_generalization": ("average",), "class_incremental": ("average", "final", "forgetting")}  # fmt: skip
+METRICS = {
+    "few_shot": ("accuracy",),
+    "base_to_new": ("base", "new", "harmonic_mean"),
+    "cross_dataset": ("source", "average"),
+    "domain_generalization": ("average",),
+    "class_incremental": ("average", "final", "forgetting"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,17 @@ def gains(records: Iterable[Mapping[str, Any]], over: str, paper: str | None = N
     names = {key.method for key in gathered}
     several = sorted(name for name in names if plain_name(name) == base)
     if base == plain_name(base) and len(several) > 1:
-        raise OptionError(f"over {over}: its runs have several settings; give one of {', '.join(map(repr, several))}")
+        raise OptionError(
+            f"over {over}: its runs have several settings; give one of {', '.join(map(repr, several))}"
+        )
     plain_over = plain_name(base).replace(ZERO_SHOT, "zeroshot")
     found = []
     for protocol, backbone, shots in dict.fromkeys((k.protocol, k.backbone, k.shots) for k in gathered):
-        here = {k: s for k, s in gathered.items() if (k.protocol, k.backbone, k.shots) == (protocol, backbone, shots)}
+        here = {
+            k: s
+            for k, s in gathered.items()
+            if (k.protocol, k.backbone, k.shots) == (protocol, backbone, shots)
+        }
         known = published.figures(protocol, paper)
         for method in dict.fromkeys(key.method for key in here):
             if method == base or plain_name(method) == ZERO_SHOT:
@@ -73,7 +84,9 @@ def gains(records: Iterable[Mapping[str, Any]], over: str, paper: str | None = N
             for metric in METRICS.get(protocol, ()):
                 if metric in ours:
                     theirs = _published(known, protocol, plain_name(method), plain_over, metric, shots, paper)
-                    found.append(Gained(protocol, data, backbone, shots, method, over, metric, ours[metric], *theirs))
+                    found.append(
+                        Gained(protocol, data, backbone, shots, method, over, metric, ours[metric], *theirs)
+                    )
     return found
 
 
@@ -88,20 +101,35 @@ def _differences(rows: Mapping[Key, Seeds], method: str, base: str) -> tuple[str
     first, second = (average([by_data[name][which] for name in shared]) for which in (method, base))
     pairs = {
         seed: {key: values[key] - second[seed][key] for key in values if key in second[seed]}
-        for seed, values in first.items() if seed in second
-    }  # fmt: skip
+        for seed, values in first.items()
+        if seed in second
+    }
     if not pairs:
         return "", {}
     renamed = {seed: {f"d {key}": value for key, value in values.items()} for seed, values in pairs.items()}
-    found = {key.removeprefix("d "): cell for key, cell in cells(renamed).items()}  # no harmonic mean of differences
+    found = {
+        key.removeprefix("d "): cell for key, cell in cells(renamed).items()
+    }  # no harmonic mean of differences
     return (shared[0] if len(shared) == 1 else f"average of {len(shared)}"), found
 
 
-def _published(known: list[published.Figure], protocol: str, method: str, over: str, metric: str, shots: int,
-               paper: str | None) -> tuple[float | None, str, bool]:
+def _published(
+    known: list[published.Figure],
+    protocol: str,
+    method: str,
+    over: str,
+    metric: str,
+    shots: int,
+    paper: str | None,
+) -> tuple[float | None, str, bool]:
     """(difference, paper, measured in a plot), on average over the eleven data sets (transfer: as the paper averages)."""
     for stated in published.stated_gains(protocol):
-        if (stated.method, stated.over, stated.metric, stated.shots) == (method, over, metric, shots) and paper in (None, stated.paper):
+        if (stated.method, stated.over, stated.metric, stated.shots) == (
+            method,
+            over,
+            metric,
+            shots,
+        ) and paper in (None, stated.paper):
             return stated.gain, stated.paper, False
     place = "imagenet" if protocol in ("cross_dataset", "domain_generalization") else published.AVERAGE
     for source in published.PAPERS:
@@ -117,7 +145,11 @@ def cells_of(rows: Iterable[Gained]) -> tuple[list[str], list[list[str]]]:
     from vlprompt.results.sheets import heading
 
     held = list(rows)
-    facts = [name for name in ("protocol", "backbone", "shots", "data") if len({getattr(row, name) for row in held}) > 1]
+    facts = [
+        name
+        for name in ("protocol", "backbone", "shots", "data")
+        if len({getattr(row, name) for row in held}) > 1
+    ]
     body = []
     for row in held:
         ours = f"{row.ours.mean:+.2f}" + (f" ± {row.ours.std:.2f}" if row.ours.n > 1 else "")
@@ -150,18 +182,50 @@ def gains_latex(rows: Iterable[Gained]) -> str:
     held = list(rows)
     header, body = cells_of(held)
     above = "".join(f"% {text}\n" for text in [caption(held), *notes(held)])
-    return above + tabular("l" * len(header), header, [" & ".join(map(latex_text, line)) + r" \\" for line in body])
+    return above + tabular(
+        "l" * len(header), header, [" & ".join(map(latex_text, line)) + r" \\" for line in body]
+    )
 
 
 def gains_csv(rows: Iterable[Gained]) -> str:
     """Full precision; every fact in a column of its own."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["protocol", "data", "backbone", "shots", "method", "over", "value", "mean", "std", "seeds", "published",
-                     "paper", "same_direction"])  # fmt: skip
+    writer.writerow(
+        [
+            "protocol",
+            "data",
+            "backbone",
+            "shots",
+            "method",
+            "over",
+            "value",
+            "mean",
+            "std",
+            "seeds",
+            "published",
+            "paper",
+            "same_direction",
+        ]
+    )
     for row in rows:
-        writer.writerow([row.protocol, row.data, row.backbone, row.shots, row.method, row.over, row.metric, row.ours.mean,
-                         row.ours.std, row.ours.n, row.published, row.paper, row.agrees])  # fmt: skip
+        writer.writerow(
+            [
+                row.protocol,
+                row.data,
+                row.backbone,
+                row.shots,
+                row.method,
+                row.over,
+                row.metric,
+                row.ours.mean,
+                row.ours.std,
+                row.ours.n,
+                row.published,
+                row.paper,
+                row.agrees,
+            ]
+        )
     return text.getvalue().rstrip("\n")
 
 
@@ -170,8 +234,10 @@ def notes(rows: Iterable[Gained]) -> list[str]:
     held = list(rows)
     said = []
     if any(row.published is not None for row in held):
-        said.append("published: on average over the papers' data sets with CLIP's published weights, whatever data and backbone ours "
-                    "are of; unclear: ours is less than one deviation over seeds")  # fmt: skip
+        said.append(
+            "published: on average over the papers' data sets with CLIP's published weights, whatever data and backbone ours "
+            "are of; unclear: ours is less than one deviation over seeds"
+        )
     if any(row.rough for row in held):
         said.append("≈: measured in a plot")
     if any(set(plain_name(row.method).split("+")) & {"ctp", "tft"} for row in held):

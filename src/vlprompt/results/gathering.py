@@ -76,19 +76,27 @@ def place_of(record: Mapping[str, Any]) -> tuple[str, str, str, int]:
     return (record["protocol"], record.get("data", ""), record.get("backbone", ""), record.get("shots", 0))
 
 
-def _settings(record: Mapping[str, Any], parts: Sequence[str] = ("options", "train", "setup")) -> dict[str, str] | None:
+def _settings(
+    record: Mapping[str, Any], parts: Sequence[str] = ("options", "train", "setup")
+) -> dict[str, str] | None:
     """What a record says of its settings, as text by name; None if it says nothing."""
     held = record.get("settings")
     if not isinstance(held, dict):
         return None
-    flat = {key: value for part in parts if isinstance(held.get(part), dict) for key, value in held[part].items()}
+    flat = {
+        key: value for part in parts if isinstance(held.get(part), dict) for key, value in held[part].items()
+    }
     return {key: _text(flat[key]) for key in sorted(flat)}
 
 
 def _text(value: Any) -> str:
     """Short enough for a table; of what had to be cut, a hash tells one from another."""
-    text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… {hashlib.sha256(text.encode()).hexdigest()[:4]}"
+    text = (
+        f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+    )
+    return (
+        text if len(text) <= LONGEST else f"{text[:LONGEST]}… {hashlib.sha256(text.encode()).hexdigest()[:4]}"
+    )
 
 
 def differing(settings: Iterable[Mapping[str, str]]) -> list[str]:
@@ -110,8 +118,9 @@ def mixed(records: Iterable[Mapping[str, Any]]) -> list[str]:
             groups.setdefault(record["method"], []).append(own)
     return [
         f"{method}: runs at other shots or on other data have other settings ({', '.join(keys).replace('_', ' ')})"
-        for method, held in groups.items() if (keys := [key for key in differing(held) if key not in _OF_DATA])
-    ]  # fmt: skip
+        for method, held in groups.items()
+        if (keys := [key for key in differing(held) if key not in _OF_DATA])
+    ]
 
 
 def plain_name(method: str) -> str:
@@ -137,15 +146,17 @@ def gather(records: Iterable[Mapping[str, Any]]) -> dict[Key, Seeds]:
             methods.setdefault(record["method"], {})[seed] = _numbers(record)
     return {
         Key(protocol, data, backbone, shots, method): seeds
-        for (protocol, data, backbone, shots), methods in groups.items() for method, seeds in methods.items()
-    }  # fmt: skip
+        for (protocol, data, backbone, shots), methods in groups.items()
+        for method, seeds in methods.items()
+    }
 
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
     return {
-        key: float(value) for key, value in record.items()
+        key: float(value)
+        for key, value in record.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool) and key not in _HIDDEN
-    }  # fmt: skip
+    }
 
 
 def cells(seeds: Seeds) -> dict[str, Cell]:

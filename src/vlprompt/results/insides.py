@@ -48,14 +48,33 @@ def moved_part(method: Method, vocabulary: Vocabulary) -> Html:
     for one in found[:MOVED]:
         token = one.token if one.token.lower() != one.name.lower() else ""
         arrived = {near.word for near in one.after} - {near.word for near in one.before}
-        rows.append([one.name, token, _words(one.before), _words(one.after, arrived),
-                     (f"{one.distance:.2f}", f"{one.distance:.5f}"), (f"{100 * one.share:.0f} %", f"{one.share:.5f}")])  # fmt: skip
+        rows.append(
+            [
+                one.name,
+                token,
+                _words(one.before),
+                _words(one.after, arrived),
+                (f"{one.distance:.2f}", f"{one.distance:.5f}"),
+                (f"{100 * one.share:.0f} %", f"{one.share:.5f}"),
+            ]
+        )
     median = sorted(one.share for one in found)[len(found) // 2]
-    text = (f"LAMM learns the class names themselves. Half of the {len(found)} names moved by less than {100 * median:.0f} % "
-            "of their own length; these moved most.")  # fmt: skip
-    header = ["name", "its token", "nearest other words before", "after (new ones marked)", "moved by", "of its length"]
-    return Html(f"<h3>Class names that moved</h3><p>{html(text)}</p><div class=scroll>"
-                f"{pages.table(header, rows, words=4)}</div>")  # fmt: skip
+    text = (
+        f"LAMM learns the class names themselves. Half of the {len(found)} names moved by less than {100 * median:.0f} % "
+        "of their own length; these moved most."
+    )
+    header = [
+        "name",
+        "its token",
+        "nearest other words before",
+        "after (new ones marked)",
+        "moved by",
+        "of its length",
+    ]
+    return Html(
+        f"<h3>Class names that moved</h3><p>{html(text)}</p><div class=scroll>"
+        f"{pages.table(header, rows, words=4)}</div>"
+    )
 
 
 def words_part(method: Method, vocabulary: Vocabulary) -> Html:
@@ -73,12 +92,16 @@ def words_part(method: Method, vocabulary: Vocabulary) -> Html:
             rows.append([label, _words(near), f"{near[0].distance:.2f}" if near else ""])
     left = "" if len(prompts) <= PROMPTS else f" The first {PROMPTS} of {len(prompts)} contexts are shown."
     text = f"The vocabulary's words (and endings of words) nearest to each learned vector, with their distance (Euclidean).{left}"
-    caution = (f"Do not read a sentence into them. Words lie about {gap:.2f} from their own nearest neighbour; a vector much "
-               "farther away than that means no word at all, and whoever trains again gets other words.")  # fmt: skip
+    caution = (
+        f"Do not read a sentence into them. Words lie about {gap:.2f} from their own nearest neighbour; a vector much "
+        "farther away than that means no word at all, and whoever trains again gets other words."
+    )
     table = pages.table(["token", "nearest words", "nearest at"], rows, words=2)
-    return Html(f"<h3>Context tokens</h3><p>{html(text)}</p><p class=caution>{html(caution)}</p>"
-                f"<details{' open' if len(rows) <= 8 else ''}><summary>{len(rows)} tokens</summary>"
-                f"<div class=scroll>{table}</div></details>")  # fmt: skip
+    return Html(
+        f"<h3>Context tokens</h3><p>{html(text)}</p><p class=caution>{html(caution)}</p>"
+        f"<details{' open' if len(rows) <= 8 else ''}><summary>{len(rows)} tokens</summary>"
+        f"<div class=scroll>{table}</div></details>"
+    )
 
 
 def looks_part(evidence: Evidence, method: Method) -> Html:
@@ -89,24 +112,34 @@ def looks_part(evidence: Evidence, method: Method) -> Html:
     if own is None:
         base = getattr(method, "base", method)
         if getattr(base, "text_guided", False):
-            return Html("<h3>Attention</h3><p>TFT looks from the picture's feature at the class names, not at places in the "
-                        "picture, so there is no map of it.</p>")  # fmt: skip
+            return Html(
+                "<h3>Attention</h3><p>TFT looks from the picture's feature at the class names, not at places in the "
+                "picture, so there is no map of it.</p>"
+            )
         return Html("")
     chosen = _to_look_at(evidence)
     held = [(said, picture) for said in chosen if (picture := evidence.picture(said.path)) is not None]
     if not held:
         why = evidence.missing.get("dataset") or evidence.missing.get("said") or "there are no pictures"
         return Html(f"<h3>Attention</h3><p class=missing>No heat maps: {html(why)}.</p>")
-    named = [(said, picture, name) for said, picture in held for name in dict.fromkeys((said.true, said.predicted))]
+    named = [
+        (said, picture, name) for said, picture in held for name in dict.fromkeys((said.true, said.predicted))
+    ]
     found = looks(own, [picture for _, picture, _ in named], [name for *_, name in named])
     cards: dict[str, list[str]] = {}
     for (said, _, _), look in zip(named, found, strict=True):
-        images = cards.setdefault(said.path, [_image(data_url(look.crop.resize((144, 144))), said.true, "the picture")])
+        images = cards.setdefault(
+            said.path, [_image(data_url(look.crop.resize((144, 144))), said.true, "the picture")]
+        )
         images.append(_image(data_url(heat(look.crop, look.weights)), f"heat map for {look.name}", look.name))
-    boxes = "".join(f'<div class=look title="{html(path)}">{"".join(images)}</div>' for path, images in cards.items())
-    text = ("How much the prompt of a class looks at each patch; bright is much. Wrong answers first, with the maps of the "
-            "true and of the said class. Patches of a transformer have seen the whole picture, so a bright one need not "
-            "lie on what decided.")  # fmt: skip
+    boxes = "".join(
+        f'<div class=look title="{html(path)}">{"".join(images)}</div>' for path, images in cards.items()
+    )
+    text = (
+        "How much the prompt of a class looks at each patch; bright is much. Wrong answers first, with the maps of the "
+        "true and of the said class. Patches of a transformer have seen the whole picture, so a bright one need not "
+        "lie on what decided."
+    )
     return Html(f"<h3>Where the prompts look</h3><p>{html(text)}</p><div class=looks>{boxes}</div>")
 
 

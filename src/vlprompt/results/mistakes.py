@@ -50,8 +50,10 @@ def pairs_part(evidence: Evidence) -> Html:
         beside = image(evidence, example, other) if example is not None and shown else ""
         beside = f"<i>a real<br>{html(other)}</i>{beside}" if beside else ""
         share = f"{len(rows)} of {counts[true]}"
-        cards.append(f"<div class=pair><p><b>{html(true)}</b> taken for <b>{html(other)}</b><span>{share}</span></p>"
-                     f"<div>{shown}{beside}</div></div>")  # fmt: skip
+        cards.append(
+            f"<div class=pair><p><b>{html(true)}</b> taken for <b>{html(other)}</b><span>{share}</span></p>"
+            f"<div>{shown}{beside}</div></div>"
+        )
     return Html(f"<div class=pairs>{''.join(cards)}</div>")
 
 
@@ -75,8 +77,10 @@ def _cards(evidence: Evidence, rows: Sequence[Said]) -> str:
             kind = "good" if s.zero_shot == s.true else "bad"
             before = f"<br>zero-shot: <span class={kind}>{html(s.zero_shot)}</span>"
         said = f"<span class=bad>{html(s.predicted)}</span> {100 * evidence.sure(s):.0f} %"
-        cards.append(f'<div class=picture title="{html(s.path)}">{image(evidence, s, s.true)}'
-                     f"<div><b>{html(s.true)}</b>said: {said}{before}</div></div>")  # fmt: skip
+        cards.append(
+            f'<div class=picture title="{html(s.path)}">{image(evidence, s, s.true)}'
+            f"<div><b>{html(s.true)}</b>said: {said}{before}</div></div>"
+        )
     return f"<div class=pictures>{''.join(cards)}</div>"
 
 
@@ -89,9 +93,13 @@ def image(evidence: Evidence, said: Said, text: str) -> str:
 def missing_note(evidence: Evidence) -> Html:
     """Why there are no pictures, or not all of them."""
     if evidence.dataset is None and evidence.said:
-        return Html(f"<p class=missing>Without pictures: {html(evidence.missing.get('dataset', 'they are not there'))}.</p>")
+        return Html(
+            f"<p class=missing>Without pictures: {html(evidence.missing.get('dataset', 'they are not there'))}.</p>"
+        )
     if "pictures" in evidence.missing:
         return Html(f"<p class=missing>{html(evidence.missing['pictures'])}.</p>")
     if "said" in evidence.missing and evidence.reported:
-        return Html(f"<p class=missing>Single pictures cannot be shown: {html(evidence.missing['said'])}.</p>")
+        return Html(
+            f"<p class=missing>Single pictures cannot be shown: {html(evidence.missing['said'])}.</p>"
+        )
     return pages.notes([])

@@ -39,7 +39,9 @@ def label_tokens_of(method: Method) -> LAMM | None:
 
 
 @torch.no_grad()
-def movement(method: LAMM, vocabulary: Vocabulary | None = None, *, words_for: int = 12, nearest: int = 3) -> list[Moved]:
+def movement(
+    method: LAMM, vocabulary: Vocabulary | None = None, *, words_for: int = 12, nearest: int = 3
+) -> list[Moved]:
     """Every class, the one that moved most first. words_for: of so many the nearest words are looked up."""
     backbone, names = method.backbone, method.task.class_names
     tokens, mask = method.labels()
@@ -56,7 +58,18 @@ def movement(method: LAMM, vocabulary: Vocabulary | None = None, *, words_for: i
         before: Sequence[Near] = ()
         after: Sequence[Near] = ()
         if vocabulary is not None and place < words_for:
-            before, after = vocabulary.nearest(torch.stack([start[i, j], tokens[i, j]]), nearest, without=text)
-        found.append(Moved(names[i], float(whole[i]), float(whole[i] / length[i]), text, float(per_token[i, j]),
-                           tuple(before), tuple(after)))  # fmt: skip
+            before, after = vocabulary.nearest(
+                torch.stack([start[i, j], tokens[i, j]]), nearest, without=text
+            )
+        found.append(
+            Moved(
+                names[i],
+                float(whole[i]),
+                float(whole[i] / length[i]),
+                text,
+                float(per_token[i, j]),
+                tuple(before),
+                tuple(after),
+            )
+        )
     return found

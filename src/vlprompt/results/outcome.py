@@ -36,9 +36,11 @@ class Outcome:
         return scores_of(logits.argmax(1), labels, self.names)
 
     def records(self) -> dict[str, Any]:
-        """"calibration" and "rejection" of run.json; both None without validation pictures."""
+        """ "calibration" and "rejection" of run.json; both None without validation pictures."""
         val = self._parts.get("val")
-        scored = {split: (logits, labels) for split, (_, labels, logits) in self._parts.items() if len(labels)}
+        scored = {
+            split: (logits, labels) for split, (_, labels, logits) in self._parts.items() if len(labels)
+        }
         found = calibration_record((val[2], val[1]) if val is not None else None, scored)
         rejection = None
         if found is not None and val is not None:
@@ -51,5 +53,7 @@ class Outcome:
         rows: list[Said] = []
         for split, (paths, labels, logits) in self._parts.items():
             reference = self._reference if split == reported else None
-            rows += said_of(split, paths, labels, self.names, logits, temperature=self._temperature, zero_shot=reference)
+            rows += said_of(
+                split, paths, labels, self.names, logits, temperature=self._temperature, zero_shot=reference
+            )
         return rows

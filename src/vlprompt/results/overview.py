@@ -20,12 +20,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLES = {
-    "few_shot": "Few shots", "base_to_new": "From base to new classes", "cross_dataset": "Other data sets",
-    "domain_generalization": "Other domains", "class_incremental": "Classes that arrive later",
-}  # fmt: skip
+    "few_shot": "Few shots",
+    "base_to_new": "From base to new classes",
+    "cross_dataset": "Other data sets",
+    "domain_generalization": "Other domains",
+    "class_incremental": "Classes that arrive later",
+}
 MAIN = {"few_shot": "accuracy", "base_to_new": "harmonic_mean", "class_incremental": "final"}  # else: average
-WHAT = {"accuracy": "accuracy", "harmonic_mean": "harmonic mean of base and new", "final": "on all classes at the end",
-        "average": "on average"}  # fmt: skip
+WHAT = {
+    "accuracy": "accuracy",
+    "harmonic_mean": "harmonic mean of base and new",
+    "final": "on all classes at the end",
+    "average": "on average",
+}
 
 
 def write_overview(files: Sequence[Path], out: Path | None = None, paper: str | None = None) -> Path:
@@ -50,8 +57,10 @@ def figures(records: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     from vlprompt.results.plane import base_new_plane
 
     kinds: dict[str, Callable[..., Figure]] = {
-        "few_shot": shot_curves, "class_incremental": forgetting_curves, "base_to_new": base_new_plane,
-    }  # fmt: skip
+        "few_shot": shot_curves,
+        "class_incremental": forgetting_curves,
+        "base_to_new": base_new_plane,
+    }
     found = {}
     for protocol, make in kinds.items():
         own = [record for record in records if record["protocol"] == protocol]
@@ -64,8 +73,12 @@ def figures(records: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     return found
 
 
-def overview(records: Sequence[Mapping[str, Any]], drawn: Mapping[str, Figure], names: Sequence[str],
-             paper: str | None = None) -> str:
+def overview(
+    records: Sequence[Mapping[str, Any]],
+    drawn: Mapping[str, Figure],
+    names: Sequence[str],
+    paper: str | None = None,
+) -> str:
     """The whole page as HTML."""
     from vlprompt.results import plots
 
@@ -73,9 +86,15 @@ def overview(records: Sequence[Mapping[str, Any]], drawn: Mapping[str, Figure], 
     data = list(dict.fromkeys(str(record.get("data", "")) for record in records))
     methods = list(dict.fromkeys(str(record["method"]) for record in records))
     heading = f"{len(methods)} methods on {data[0] if len(data) == 1 else f'{len(data)} data sets'}"
-    heading = heading if len(methods) > 1 else f"{methods[0]} on {data[0] if len(data) == 1 else f'{len(data)} data sets'}"
+    heading = (
+        heading
+        if len(methods) > 1
+        else f"{methods[0]} on {data[0] if len(data) == 1 else f'{len(data)} data sets'}"
+    )
     seeds = sorted({record.get("seed", 0) for record in records})
-    subtitle = f"{len(records)} runs; seeds {', '.join(map(str, seeds))}; mean ± deviation over seeds, per cent"
+    subtitle = (
+        f"{len(records)} runs; seeds {', '.join(map(str, seeds))}; mean ± deviation over seeds, per cent"
+    )
     sections = []
     for number, sheet in enumerate(sheets):
         svg = ""
@@ -84,13 +103,24 @@ def overview(records: Sequence[Mapping[str, Any]], drawn: Mapping[str, Figure], 
             svg = pages.figure(plots.to_svg(drawn[sheet.protocol], sheet.protocol, title), "")
         sections.append(_section(sheet, svg))
     seconds = sum(float(record.get("total_seconds") or record.get("seconds") or 0) for record in records)
-    about = pages.facts("Records", {
-        "files": ", ".join(names), "data": ", ".join(data), "methods": ", ".join(methods),
-        "backbones": ", ".join(dict.fromkeys(str(record.get("backbone", "")) for record in records)),
-        "time of all runs": f"{seconds:.0f} s",
-    })  # fmt: skip
-    body = pages.fill("results.html", heading=heading, subtitle=subtitle, numbers=_numbers(sheets),
-                      sections=Html("".join(sections)), settings=about)  # fmt: skip
+    about = pages.facts(
+        "Records",
+        {
+            "files": ", ".join(names),
+            "data": ", ".join(data),
+            "methods": ", ".join(methods),
+            "backbones": ", ".join(dict.fromkeys(str(record.get("backbone", "")) for record in records)),
+            "time of all runs": f"{seconds:.0f} s",
+        },
+    )
+    body = pages.fill(
+        "results.html",
+        heading=heading,
+        subtitle=subtitle,
+        numbers=_numbers(sheets),
+        sections=Html("".join(sections)),
+        settings=about,
+    )
     return pages.page(heading, body)
 
 
@@ -98,13 +128,17 @@ def _section(sheet: Sheet, svg: str) -> Html:
     header, words, rows = table_of(sheet)
     lines = []
     for row in rows:
-        shown = (Html(f"<b>{html(n)}</b>") if best else n for n, best in zip(row.numbers, row.best, strict=True))
+        shown = (
+            Html(f"<b>{html(n)}</b>") if best else n for n, best in zip(row.numbers, row.best, strict=True)
+        )
         cells = [(cell, _number(text)) for cell, text in zip(shown, row.numbers, strict=True)]
         lines.append([*row.words, *cells])
     table = pages.table(header, lines, words=words, sortable=True)
     title = TITLES.get(sheet.protocol, sheet.protocol)
-    return Html(f"<h2>{html(title)}</h2><p class=soft>{html(sheet.caption)}. The best of each column and data set is bold.</p>"
-                f"<div class='scroll tall'>{table}</div>{svg}{pages.notes(sheet.notes)}")  # fmt: skip
+    return Html(
+        f"<h2>{html(title)}</h2><p class=soft>{html(sheet.caption)}. The best of each column and data set is bold.</p>"
+        f"<div class='scroll tall'>{table}</div>{svg}{pages.notes(sheet.notes)}"
+    )
 
 
 def _number(text: str) -> str:
@@ -120,13 +154,26 @@ def _numbers(sheets: Sequence[Sheet]) -> Html:
         lines = [line for line in sheet.lines if line.mean_of] or list(sheet.lines)
         most = max(line.shots for line in lines)
         lines = [line for line in lines if line.shots == most and line.data == lines[0].data]
-        key = next((k for k in (MAIN.get(sheet.protocol, "average"), "average", "accuracy")
-                    if any(k in line.values for line in lines)), None)  # fmt: skip
+        key = next(
+            (
+                k
+                for k in (MAIN.get(sheet.protocol, "average"), "average", "accuracy")
+                if any(k in line.values for line in lines)
+            ),
+            None,
+        )
         held = [line for line in lines if key in line.values and plain_name(line.method) != ZERO_SHOT]
         if key is None or not held or key in LOWER_IS_BETTER:
             continue
         best = max(held, key=lambda line: line.values[key].mean)
-        before = next((line.values[key].mean for line in lines if plain_name(line.method) == ZERO_SHOT and key in line.values), None)
+        before = next(
+            (
+                line.values[key].mean
+                for line in lines
+                if plain_name(line.method) == ZERO_SHOT and key in line.values
+            ),
+            None,
+        )
         value = best.values[key].mean
         more: Any = ""
         if before is not None:

@@ -33,17 +33,31 @@ def page(title: str, body: Html) -> str:
     """A whole page, style and script included."""
     style, script = ((FOLDER / name).read_text(encoding="utf-8").strip() for name in ("style.css", "sort.js"))
     return fill(
-        "page.html", title=title, body=body, style=Html(style), script=Html(script), version=vlprompt.__version__
+        "page.html",
+        title=title,
+        body=body,
+        style=Html(style),
+        script=Html(script),
+        version=vlprompt.__version__,
     )
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, words: int = 1, caption: str = "",
-          sortable: bool = False, best: Sequence[int] = ()) -> Html:
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    words: int = 1,
+    caption: str = "",
+    sortable: bool = False,
+    best: Sequence[int] = (),
+) -> Html:
     """words: leading columns of text, the others are numbers on the right. best: rows to stand out.
 
     A cell may be a pair (shown, value to sort by).
     """
-    heads = "".join(f"<th{'' if i < words else ' class=n'}>{html(name)}</th>" for i, name in enumerate(header))
+    heads = "".join(
+        f"<th{'' if i < words else ' class=n'}>{html(name)}</th>" for i, name in enumerate(header)
+    )
     lines = []
     for r, row in enumerate(rows):
         cells = []
@@ -55,7 +69,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, words: int = 
         lines.append(f"<tr{' class=best' if r in best else ''}>{''.join(cells)}</tr>")
     above = f"<caption>{html(caption)}</caption>" if caption else ""
     kind = " class=sortable" if sortable else ""
-    return Html(f"<table{kind}>{above}<thead><tr>{heads}</tr></thead><tbody>\n" + "\n".join(lines) + "\n</tbody></table>")
+    return Html(
+        f"<table{kind}>{above}<thead><tr>{heads}</tr></thead><tbody>\n"
+        + "\n".join(lines)
+        + "\n</tbody></table>"
+    )
 
 
 def facts(title: str, values: Mapping[str, Any]) -> Html:
@@ -93,7 +111,7 @@ def figure(svg: str, caption: str) -> Html:
     limits = f"max-width:{LARGEST * POINT * width:.0f}px;min-width:{math.ceil(SMALLEST / letters * width)}px"
     sized = svg.replace("<svg", f'<svg style="{limits}"', 1)
     below = f"<figcaption>{html(caption)}</figcaption>" if caption else ""
-    return Html(f'<figure><div class=scroll>{sized}</div>{below}</figure>')
+    return Html(f"<figure><div class=scroll>{sized}</div>{below}</figure>")
 
 
 def notes(items: Sequence[Any]) -> Html:

@@ -21,14 +21,37 @@ if TYPE_CHECKING:
 GREY = "#6E6E6E"
 # Okabe and Ito, darkened where a line on white would be faint
 COLOURS = {
-    ZERO_SHOT: GREY, "linear_probe": INK, "tip_adapter": "#8A6D3B", "tip_adapter_f": "#5B4520", "coop": "#0072B2",
-    "cocoop": "#2F93CC", "proda": "#B8860B", "vpt": "#7A4FA3", "ivlp": "#A05195", "maple": "#D55E00",
-    "ctp+tft": "#B8588F", "ctp": "#D98CB8", "tft": "#7D2C5C", "lamm": "#009E73",
-}  # fmt: skip
+    ZERO_SHOT: GREY,
+    "linear_probe": INK,
+    "tip_adapter": "#8A6D3B",
+    "tip_adapter_f": "#5B4520",
+    "coop": "#0072B2",
+    "cocoop": "#2F93CC",
+    "proda": "#B8860B",
+    "vpt": "#7A4FA3",
+    "ivlp": "#A05195",
+    "maple": "#D55E00",
+    "ctp+tft": "#B8588F",
+    "ctp": "#D98CB8",
+    "tft": "#7D2C5C",
+    "lamm": "#009E73",
+}
 MARKS = {
-    ZERO_SHOT: "*", "linear_probe": "x", "tip_adapter": "1", "tip_adapter_f": "2", "coop": "o", "cocoop": "s", "proda": "p",
-    "vpt": "<", "ivlp": ">", "maple": "^", "ctp+tft": "D", "ctp": "v", "tft": "H", "lamm": "P",
-}  # fmt: skip
+    ZERO_SHOT: "*",
+    "linear_probe": "x",
+    "tip_adapter": "1",
+    "tip_adapter_f": "2",
+    "coop": "o",
+    "cocoop": "s",
+    "proda": "p",
+    "vpt": "<",
+    "ivlp": ">",
+    "maple": "^",
+    "ctp+tft": "D",
+    "ctp": "v",
+    "tft": "H",
+    "lamm": "P",
+}
 LABEL = 8  # points
 
 
@@ -41,10 +64,14 @@ def panels_of(gathered: Mapping[Key, Seeds], protocol: str) -> dict[str, dict[st
         raise DataError(f"no results of {protocol} to draw")
     backbones = {key.backbone for key in gathered}
     if len(backbones) > 1:
-        raise DataError(f"results of several backbones ({', '.join(sorted(backbones))}): choose one with --backbone")
+        raise DataError(
+            f"results of several backbones ({', '.join(sorted(backbones))}): choose one with --backbone"
+        )
     counts = {key.shots for key in gathered}
     if protocol != "few_shot" and len(counts) > 1:
-        raise DataError(f"results at several shots ({', '.join(map(str, sorted(counts)))}): choose one with --shots")
+        raise DataError(
+            f"results at several shots ({', '.join(map(str, sorted(counts)))}): choose one with --shots"
+        )
     by_data: dict[str, dict[str, dict[int, Seeds]]] = {}
     for key, seeds in gathered.items():
         by_data.setdefault(key.data, {}).setdefault(key.method, {})[key.shots] = seeds
@@ -92,9 +119,13 @@ def look_of(method: str) -> dict[str, Any]:
     wrapped = base != name or name == "lamm"
     colour = COLOURS.get(base) or f"C{sum(map(ord, base)) % 10}"
     return {
-        "color": colour, "marker": MARKS.get(base, "X"), "linestyle": "-" if wrapped else "--", "markersize": 5,
-        "markerfacecolor": colour if wrapped or MARKS.get(base, "X") in "x12*" else "white", "linewidth": 1.6 if wrapped else 1.3,
-    }  # fmt: skip
+        "color": colour,
+        "marker": MARKS.get(base, "X"),
+        "linestyle": "-" if wrapped else "--",
+        "markersize": 5,
+        "markerfacecolor": colour if wrapped or MARKS.get(base, "X") in "x12*" else "white",
+        "linewidth": 1.6 if wrapped else 1.3,
+    }
 
 
 def dress(axes: Axes, title: str, x: str, y: str) -> None:

@@ -33,9 +33,19 @@ def base_new_plane(records: Iterable[Mapping[str, Any]]) -> Figure:
                 base, new = held["base"], held["new"]
                 look = look_of(method)
                 filled = look["color"] if look["markerfacecolor"] != "white" else "white"
-                axes.errorbar(base.mean, new.mean, xerr=base.std or None, yerr=new.std or None, fmt=look["marker"],
-                              color=look["color"], markerfacecolor=filled, markersize=11 if plain_name(method) == ZERO_SHOT else 7,
-                              elinewidth=0.9, capsize=0, zorder=3)  # fmt: skip
+                axes.errorbar(
+                    base.mean,
+                    new.mean,
+                    xerr=base.std or None,
+                    yerr=new.std or None,
+                    fmt=look["marker"],
+                    color=look["color"],
+                    markerfacecolor=filled,
+                    markersize=11 if plain_name(method) == ZERO_SHOT else 7,
+                    elinewidth=0.9,
+                    capsize=0,
+                    zorder=3,
+                )
             axes.margins(0.16)
             _harmonic_lines(axes)
             dress(axes, data, "base classes, per cent", "new classes, per cent")
@@ -58,8 +68,16 @@ def _harmonic_lines(axes: Axes) -> None:
             axes.plot(base[inside], new[inside], color=FAINT, linewidth=1, zorder=0)
             last = np.flatnonzero(inside)[-1]
             if last == len(base) - 1:  # leaves at the right
-                axes.annotate(f"HM {mean:g}", (right, new[last]), xytext=(3, 0), textcoords="offset points", fontsize=7,
-                              color=GREY, va="center", annotation_clip=False)  # fmt: skip
+                axes.annotate(
+                    f"HM {mean:g}",
+                    (right, new[last]),
+                    xytext=(3, 0),
+                    textcoords="offset points",
+                    fontsize=7,
+                    color=GREY,
+                    va="center",
+                    annotation_clip=False,
+                )
             elif base[last] > left + 0.12 * (right - left):
                 axes.text(base[last], low, f"HM {mean:g} ", fontsize=7, color=GREY, ha="right", va="bottom")
     axes.grid(visible=False)
@@ -81,8 +99,17 @@ def _name_points(axes: Axes, points: Mapping[str, tuple[Cell, Cell]]) -> None:
         best = clashes.index(min(clashes))
         taken.append(boxes[best])
         ha, va, dx, dy = _SIDES[best]
-        axes.text(across + dx, up + dy, method, transform=axes.transAxes, ha=ha, va=va, fontsize=LABEL + 0.5,
-                  color=look_of(method)["color"], fontweight="bold" if "lamm" in method else "normal")  # fmt: skip
+        axes.text(
+            across + dx,
+            up + dy,
+            method,
+            transform=axes.transAxes,
+            ha=ha,
+            va=va,
+            fontsize=LABEL + 0.5,
+            color=look_of(method)["color"],
+            fontweight="bold" if "lamm" in method else "normal",
+        )
 
 
 def _box(x: float, y: float, wide: float, side: tuple[str, str, float, float]) -> Box:
@@ -94,11 +121,19 @@ def _box(x: float, y: float, wide: float, side: tuple[str, str, float, float]) -
 
 
 _SIDES = (
-    ("left", "center", 0.03, 0.0), ("left", "bottom", 0.02, 0.012), ("left", "top", 0.02, -0.012),
-    ("right", "center", -0.03, 0.0), ("right", "bottom", -0.02, 0.012), ("right", "top", -0.02, -0.012),
-    ("center", "bottom", 0.0, 0.03), ("center", "top", 0.0, -0.03), ("left", "bottom", 0.03, 0.06),
-    ("left", "top", 0.03, -0.06), ("right", "bottom", -0.03, 0.06), ("right", "top", -0.03, -0.06),
-)  # fmt: skip
+    ("left", "center", 0.03, 0.0),
+    ("left", "bottom", 0.02, 0.012),
+    ("left", "top", 0.02, -0.012),
+    ("right", "center", -0.03, 0.0),
+    ("right", "bottom", -0.02, 0.012),
+    ("right", "top", -0.02, -0.012),
+    ("center", "bottom", 0.0, 0.03),
+    ("center", "top", 0.0, -0.03),
+    ("left", "bottom", 0.03, 0.06),
+    ("left", "top", 0.03, -0.06),
+    ("right", "bottom", -0.03, 0.06),
+    ("right", "top", -0.03, -0.06),
+)
 
 
 def _overlap(a: Box, b: Box) -> float:

@@ -25,9 +25,11 @@ SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#3FA0D8", "#6E
 INK, FAINT, PAPER = "#1b1f24", "#d5d9de", "#ffffff"
 # What a figure's colours become in a page: CSS variables of assets/pages/style.css.
 VARIABLES = {
-    INK: "var(--ink)", FAINT: "var(--line)", PAPER: "var(--paper)",
+    INK: "var(--ink)",
+    FAINT: "var(--line)",
+    PAPER: "var(--paper)",
     **{colour: f"var(--series-{i})" for i, colour in enumerate(SERIES, start=1)},
-}  # fmt: skip
+}
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MOST_CLASSES = 50  # of a confusion matrix; beyond, those with most mistakes are shown
@@ -36,16 +38,33 @@ MOST_NUMBERS = 16  # classes of a confusion matrix with numbers in its squares
 # so that only squares that are not full leave the ink a contrast of 4.5 in both.
 STRONGEST_UNDER_TEXT = 0.55
 _STYLE: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "vlprompt", "font.size": 10, "font.family": "sans-serif",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": INK, "axes.labelcolor": INK,
-    "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": FAINT,
-    "axes.axisbelow": True, "legend.frameon": False, "axes.titlesize": 11, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "svg.hashsalt": "vlprompt",
+    "font.size": 10,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+}
 
 
-def learning_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]], *,
-                    levels: Mapping[str, float] | None = None) -> Figure:
+def learning_curves(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]], *, levels: Mapping[str, float] | None = None
+) -> Figure:
     """Loss and training accuracy by epoch.
 
     curves: per method, the records of its epochs ("epoch", "loss", "accuracy", "val_accuracy" if measured).
@@ -59,8 +78,12 @@ def learning_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]], *,
             look = _look(i, len(records)) if several else _look(0, len(records))
             epochs = [r["epoch"] / (records[-1]["epoch"] if several else 1) for r in records]
             left.plot(epochs, [r["loss"] for r in records], label=name, **look)
-            right.plot(epochs, [r["accuracy"] for r in records], label=name if several else "training", **look)
-            measured = [(e, r["val_accuracy"]) for e, r in zip(epochs, records, strict=True) if "val_accuracy" in r]
+            right.plot(
+                epochs, [r["accuracy"] for r in records], label=name if several else "training", **look
+            )
+            measured = [
+                (e, r["val_accuracy"]) for e, r in zip(epochs, records, strict=True) if "val_accuracy" in r
+            ]
             if measured and not several:
                 right.plot(*zip(*measured, strict=True), label="validation", **_look(1, len(measured)))
         for i, (name, level) in enumerate((levels or {}).items()):
@@ -68,7 +91,9 @@ def learning_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]], *,
         across = "part of the training" if several else "epoch"
         _label(left, "Loss", across, "mean loss")
         _label(right, "Accuracy on the training pictures", across, "per cent")
-        highest = max([r["accuracy"] for records in curves.values() for r in records] + list((levels or {}).values()))
+        highest = max(
+            [r["accuracy"] for records in curves.values() for r in records] + list((levels or {}).values())
+        )
         right.set_ylim(0, 102 if highest > 60 else max(10.0, 1.25 * highest))
         if not several:
             for axes in (left, right):
@@ -82,9 +107,13 @@ def learning_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]], *,
 def _look(i: int, points: int) -> dict[str, Any]:
     every = max(1, points // 8)
     return {
-        "color": SERIES[i % len(SERIES)], "linestyle": DASHES[i // len(SERIES) % len(DASHES)],
-        "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5, "markevery": every, "linewidth": 1.6,
-    }  # fmt: skip
+        "color": SERIES[i % len(SERIES)],
+        "linestyle": DASHES[i // len(SERIES) % len(DASHES)],
+        "marker": MARKERS[i % len(MARKERS)],
+        "markersize": 4.5,
+        "markevery": every,
+        "linewidth": 1.6,
+    }
 
 
 def _label(axes: Axes, title: str, x: str, y: str) -> None:
@@ -93,8 +122,13 @@ def _label(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_ylabel(y)
 
 
-def method_bars(values: Mapping[str, Cell], *, reference: float | None = None, title: str = "",
-                groups: Mapping[str, Mapping[str, Cell]] | None = None) -> Figure:
+def method_bars(
+    values: Mapping[str, Cell],
+    *,
+    reference: float | None = None,
+    title: str = "",
+    groups: Mapping[str, Mapping[str, Cell]] | None = None,
+) -> Figure:
     """Accuracy per method, with its deviation over seeds where there are several.
 
     values: per cent by method. reference: zero-shot, a dashed line. groups: several values per method
@@ -117,10 +151,18 @@ def method_bars(values: Mapping[str, Cell], *, reference: float | None = None, t
             small = 7.5 if len(held) > 1 else 9
             tops = [h + (s if s == s else 0) for h, s in zip(heights, spread, strict=True)]
             for bar, height, top in zip(bars, heights, tops, strict=True):
-                axes.annotate(f"{height:.1f}", (bar.get_x() + bar.get_width() / 2, top), xytext=(0, 3),
-                              textcoords="offset points", ha="center", fontsize=small)  # fmt: skip
+                axes.annotate(
+                    f"{height:.1f}",
+                    (bar.get_x() + bar.get_width() / 2, top),
+                    xytext=(0, 3),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=small,
+                )
         if reference is not None:
-            axes.axhline(reference, color=SERIES[1], linestyle="--", linewidth=1.4, label=f"zero-shot {reference:.1f}")
+            axes.axhline(
+                reference, color=SERIES[1], linestyle="--", linewidth=1.4, label=f"zero-shot {reference:.1f}"
+            )
         axes.set_xticks(range(len(names)), names)
         axes.grid(axis="x", visible=False)
         _label(axes, title, "", "per cent")
@@ -147,7 +189,13 @@ def confusion_matrix(confusion: np.ndarray, names: Sequence[str]) -> Figure:
         axes = figure.subplots()
         for row, column in zip(*np.nonzero(counts), strict=True):
             right = shown[row] == shown[column]
-            _square(axes, column, row, SERIES[0] if right else SERIES[1], 0.15 + (strongest - 0.15) * share[row, column])
+            _square(
+                axes,
+                column,
+                row,
+                SERIES[0] if right else SERIES[1],
+                0.15 + (strongest - 0.15) * share[row, column],
+            )
             if n <= MOST_NUMBERS:
                 axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8)
         axes.set_xlim(-0.5, n - 0.5)
@@ -167,7 +215,9 @@ def confusion_matrix(confusion: np.ndarray, names: Sequence[str]) -> Figure:
 def _square(axes: Axes, x: int, y: int, colour: str, alpha: float) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="none", alpha=float(alpha)))
+    axes.add_patch(
+        Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="none", alpha=float(alpha))
+    )
 
 
 def worst_classes(confusion: np.ndarray, most: int = MOST_CLASSES) -> list[int]:
@@ -196,6 +246,13 @@ def to_svg(figure: Figure, name: str, label: str) -> str:
     for colour, variable in VARIABLES.items():
         svg = re.sub(re.escape(colour), variable, svg, flags=re.I)
     # any other colour goes a little towards the ink, so that it stands out on light and on dark paper
-    svg = re.sub(r"((?:fill|stroke): ?)(#[0-9a-f]{6})", r"\1color-mix(in srgb, \2 70%, var(--ink))", svg, flags=re.I)
-    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{label}">', svg, count=1)
+    svg = re.sub(
+        r"((?:fill|stroke): ?)(#[0-9a-f]{6})", r"\1color-mix(in srgb, \2 70%, var(--ink))", svg, flags=re.I
+    )
+    svg = re.sub(
+        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>',
+        rf'<svg viewBox="\1" role="img" aria-label="{label}">',
+        svg,
+        count=1,
+    )
     return svg.strip()

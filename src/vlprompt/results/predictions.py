@@ -13,7 +13,16 @@ import numpy as np
 from vlprompt.results.calibration import confidences
 
 FILE = "predictions.csv"
-HEADER = ("split", "path", "class", "predicted", "probability", "calibrated", "zero_shot", "zero_shot_probability")
+HEADER = (
+    "split",
+    "path",
+    "class",
+    "predicted",
+    "probability",
+    "calibrated",
+    "zero_shot",
+    "zero_shot_probability",
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,16 @@ class Said:
         return self.predicted == self.true
 
 
-def said_of(split: str, paths: Sequence[str], labels: np.ndarray, names: Sequence[str], logits: np.ndarray, *,
-            temperature: float | None = None, zero_shot: tuple[Sequence[str], np.ndarray] | None = None) -> list[Said]:
+def said_of(
+    split: str,
+    paths: Sequence[str],
+    labels: np.ndarray,
+    names: Sequence[str],
+    logits: np.ndarray,
+    *,
+    temperature: float | None = None,
+    zero_shot: tuple[Sequence[str], np.ndarray] | None = None,
+) -> list[Said]:
     """Rows of one split. labels: [N]; logits: [N, C]. zero_shot: its paths and logits, perhaps of more pictures."""
     first = logits.argmax(1)
     plain = confidences(logits)
@@ -50,10 +67,18 @@ def said_of(split: str, paths: Sequence[str], labels: np.ndarray, names: Sequenc
     found = []
     for i, path in enumerate(paths):
         other = before.get(path)
-        found.append(Said(
-            split, path, names[labels[i]], names[first[i]], float(plain[i]), None if mended is None else float(mended[i]),
-            None if other is None else names[other[0]], None if other is None else float(other[1]),
-        ))  # fmt: skip
+        found.append(
+            Said(
+                split,
+                path,
+                names[labels[i]],
+                names[first[i]],
+                float(plain[i]),
+                None if mended is None else float(mended[i]),
+                None if other is None else names[other[0]],
+                None if other is None else float(other[1]),
+            )
+        )
     return found
 
 
@@ -63,20 +88,40 @@ def to_csv(rows: Sequence[Said]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     for row in rows:
-        writer.writerow([row.split, row.path, row.true, row.predicted, _number(row.probability), _number(row.calibrated),
-                         row.zero_shot or "", _number(row.zero_shot_probability)])  # fmt: skip
+        writer.writerow(
+            [
+                row.split,
+                row.path,
+                row.true,
+                row.predicted,
+                _number(row.probability),
+                _number(row.calibrated),
+                row.zero_shot or "",
+                _number(row.zero_shot_probability),
+            ]
+        )
     return text.getvalue().encode(errors="surrogateescape")  # file names may be other than UTF-8
 
 
 def read_predictions(folder: Path, split: str | None = None) -> list[Said]:
     """The rows of a run folder, [] without the file or where it is damaged; of one split, if it is named."""
     try:
-        rows = list(csv.DictReader(io.StringIO((folder / FILE).read_bytes().decode(errors="surrogateescape"))))
+        rows = list(
+            csv.DictReader(io.StringIO((folder / FILE).read_bytes().decode(errors="surrogateescape")))
+        )
         found = [
-            Said(row["split"], row["path"], row["class"], row["predicted"], float(row["probability"]),
-                 _value(row["calibrated"]), row["zero_shot"] or None, _value(row["zero_shot_probability"]))
+            Said(
+                row["split"],
+                row["path"],
+                row["class"],
+                row["predicted"],
+                float(row["probability"]),
+                _value(row["calibrated"]),
+                row["zero_shot"] or None,
+                _value(row["zero_shot_probability"]),
+            )
             for row in rows
-        ]  # fmt: skip
+        ]
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return []
     return [row for row in found if split is None or row.split == split]

@@ -28,9 +28,18 @@ PAPERS = {
 }
 AVERAGE = "average"  # over the eleven data sets
 ELEVEN = (
-    "imagenet", "caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "fgvc_aircraft", "sun397",
-    "dtd", "eurosat", "ucf101",
-)  # fmt: skip
+    "imagenet",
+    "caltech101",
+    "oxford_pets",
+    "stanford_cars",
+    "oxford_flowers",
+    "food101",
+    "fgvc_aircraft",
+    "sun397",
+    "dtd",
+    "eurosat",
+    "ucf101",
+)
 Kind = Literal["printed", "plot", "derived", "re-run"]
 
 
@@ -143,7 +152,9 @@ def _all() -> tuple[Figure, ...]:
 
 def _figures(table: Mapping[str, Any]) -> Iterable[Figure]:
     """The figures of one table of the file; several numbers of shots stand in lists."""
-    facts = {key: table[key] for key in ("paper", "protocol", "backbone", "kind", "source", "sure", "variant")}
+    facts = {
+        key: table[key] for key in ("paper", "protocol", "backbone", "kind", "source", "sure", "variant")
+    }
     shots, metrics = table["shots"], table["metrics"]
     for method, by_data in table["values"].items():
         for data, numbers in by_data.items():

@@ -97,7 +97,9 @@ def remove_former(folder: Path, written: Collection[str]) -> None:
             else:
                 path.unlink(missing_ok=True)
         except OSError as error:
-            raise RunError(f"{path}: is of a former run and cannot be removed ({error.strerror or error})") from error
+            raise RunError(
+                f"{path}: is of a former run and cannot be removed ({error.strerror or error})"
+            ) from error
 
 
 def read_tensors(folder: Path, info: dict[str, Any]) -> bytes:
@@ -108,8 +110,10 @@ def read_tensors(folder: Path, info: dict[str, Any]) -> bytes:
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
     if hashlib.sha256(data).hexdigest() != info["tensors"]["sha256"]:
-        raise RunError(f"{path}: damaged, or not of this run: it does not match {INFO}; "
-                       "copy or fetch the run again, or learn it again with --overwrite")  # fmt: skip
+        raise RunError(
+            f"{path}: damaged, or not of this run: it does not match {INFO}; "
+            "copy or fetch the run again, or learn it again with --overwrite"
+        )
     return data
 
 

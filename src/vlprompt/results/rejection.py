@@ -39,9 +39,11 @@ def rejection_record(plain: np.ndarray, calibrated: np.ndarray) -> dict[str, Any
     if not len(plain):
         return None
     return {
-        "chosen_on": "val", "count": len(plain),
-        "thresholds": thresholds(plain), "calibrated_thresholds": thresholds(calibrated),
-    }  # fmt: skip
+        "chosen_on": "val",
+        "count": len(plain),
+        "thresholds": thresholds(plain),
+        "calibrated_thresholds": thresholds(calibrated),
+    }
 
 
 def threshold_of(info: dict[str, Any], coverage: bool | float = True) -> float:

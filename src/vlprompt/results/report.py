@@ -23,22 +23,33 @@ if TYPE_CHECKING:
 NAME = "report.html"
 MOST_PAIRS = 15  # confusions named in words, where there are no pictures
 LABELS = {
-    "curves": "loss and accuracy by epoch", "confusion": "confusion matrix",
+    "curves": "loss and accuracy by epoch",
+    "confusion": "confusion matrix",
     "sureness": "accuracy over confidence, and over the share of pictures that get an answer",
-}  # fmt: skip
+}
 
 
-def write_report(folder: Path, out: Path | None = None, *, data: str | Dataset | None = None,
-                 backbone: str | Backbone | None = None, device: str = "auto", quick: bool = False,
-                 figures: bool = True, cache: FeatureCache | None = None,
-                 emit: Callable[[dict[str, Any]], None] | None = None) -> Path:
+def write_report(
+    folder: Path,
+    out: Path | None = None,
+    *,
+    data: str | Dataset | None = None,
+    backbone: str | Backbone | None = None,
+    device: str = "auto",
+    quick: bool = False,
+    figures: bool = True,
+    cache: FeatureCache | None = None,
+    emit: Callable[[dict[str, Any]], None] | None = None,
+) -> Path:
     """Writes the page of a run, report.html in its folder if not told otherwise; returns where it lies.
 
     figures: put them as PNG and SVG into a folder beside it too (`figures_of`). What cannot be had (pictures, backbone) is said
     on the page. data, backbone: where they now lie, if not where fit found them. quick: from the run folder alone.
     RunError for a folder without a finished run.
     """
-    evidence = gather_evidence(folder, data=data, backbone=backbone, device=device, quick=quick, cache=cache, emit=emit)
+    evidence = gather_evidence(
+        folder, data=data, backbone=backbone, device=device, quick=quick, cache=cache, emit=emit
+    )
     path = out if out is not None else folder / NAME
     drawn = draw(evidence)
     text = page_of(evidence, drawn)
@@ -84,12 +95,22 @@ def page_of(evidence: Evidence, drawn: dict[str, Figure]) -> str:
     svg = {name: plots.to_svg(figure, name, LABELS[name]) for name, figure in drawn.items()}
     heading = f"{info.get('title') or info['method']} on {info['data']['name']}"
     body = pages.fill(
-        "run.html", heading=heading, subtitle=subtitle(info), split=evidence.reported or "test",
-        numbers=numbers(evidence, learned, zero_shot), margin=margin(learned),
-        notices=pages.notes(info.get("notices", [])), curves=curves(info, svg), mistakes=mistakes(evidence, learned),
-        classes=classes(learned, zero_shot), confusions=confusions(evidence, learned, svg),
-        sureness=sureness(evidence, svg), insides=insides(evidence), command=command(info), settings=settings(info),
-    )  # fmt: skip
+        "run.html",
+        heading=heading,
+        subtitle=subtitle(info),
+        split=evidence.reported or "test",
+        numbers=numbers(evidence, learned, zero_shot),
+        margin=margin(learned),
+        notices=pages.notes(info.get("notices", [])),
+        curves=curves(info, svg),
+        mistakes=mistakes(evidence, learned),
+        classes=classes(learned, zero_shot),
+        confusions=confusions(evidence, learned, svg),
+        sureness=sureness(evidence, svg),
+        insides=insides(evidence),
+        command=command(info),
+        settings=settings(info),
+    )
     return pages.page(heading, body)
 
 
@@ -128,14 +149,18 @@ def numbers(evidence: Evidence, learned: dict[str, Any] | None, zero_shot: dict[
     if zero_shot is not None:
         found.append(pages.number(f"{zero_shot['accuracy']:.1f} %", "zero-shot, the names alone"))
     if evidence.probe is not None:
-        found.append(pages.number(f"{evidence.probe['accuracy']:.1f} %", "linear probe on the same pictures, without names"))
+        found.append(
+            pages.number(
+                f"{evidence.probe['accuracy']:.1f} %", "linear probe on the same pictures, without names"
+            )
+        )
     elif evidence.reported and info["method"] != "linear_probe":
         found.append(pages.number("–", f"linear probe: {evidence.missing.get('probe', 'not tried')}"))
     if learned is not None:
         more: Any = ""
         if zero_shot is not None and info["method"] != "zeroshot":
             change = learned["accuracy"] - zero_shot["accuracy"]
-            more = Html(f'<span class={"good" if change >= 0 else "bad"}>({pages.signed(change)})</span>')
+            more = Html(f"<span class={'good' if change >= 0 else 'bad'}>({pages.signed(change)})</span>")
         text = f"accuracy after {info.get('title')}" if info["method"] != "zeroshot" else "accuracy"
         found.append(pages.number(f"{learned['accuracy']:.1f} %", text, main=True, more=more))
         before = f"(zero-shot {zero_shot['macro_f1']:.1f})" if zero_shot is not None else ""
@@ -145,7 +170,9 @@ def numbers(evidence: Evidence, learned: dict[str, Any] | None, zero_shot: dict[
     if info.get("timings"):
         seconds = f"{info['timings'].get('train_s', 0):.1f} s"
         learned_numbers = f"{info.get('parameters', 0):,}".replace(",", "\u00a0")
-        found.append(pages.number(seconds, f"of training for {learned_numbers} learned numbers", more=memory(info)))
+        found.append(
+            pages.number(seconds, f"of training for {learned_numbers} learned numbers", more=memory(info))
+        )
     return Html("\n".join(found))
 
 
@@ -203,12 +230,17 @@ def classes(learned: dict[str, Any] | None, zero_shot: dict[str, Any] | None) ->
         counted = row["count"] > 0
         reference = before.get(row["name"])
         change = row["accuracy"] - reference if reference is not None and counted else None
-        rows.append([
-            row["name"], row["count"], f"{reference:.1f}" if reference is not None and counted else "",
-            f"{row['accuracy']:.1f}" if counted else "",
-            (pages.swing(change), f"{change:.3f}") if change is not None else "",
-            f"{row['precision']:.1f}" if counted else "", f"{row['f1']:.1f}" if counted else "",
-        ])  # fmt: skip
+        rows.append(
+            [
+                row["name"],
+                row["count"],
+                f"{reference:.1f}" if reference is not None and counted else "",
+                f"{row['accuracy']:.1f}" if counted else "",
+                (pages.swing(change), f"{change:.3f}") if change is not None else "",
+                f"{row['precision']:.1f}" if counted else "",
+                f"{row['f1']:.1f}" if counted else "",
+            ]
+        )
     header = ["class", "pictures", "zero-shot", "learned", "change", "precision", "F1"]
     return pages.table(header, rows, sortable=True)
 
@@ -234,8 +266,10 @@ def mistakes(evidence: Evidence, learned: dict[str, Any] | None) -> Html:
         return Html("<h2>Mistakes</h2><p>There are none on these pictures.</p>")
     body = f"{missing_note(evidence)}{pairs_part(evidence)}{mistakes_part(evidence)}"
     wrong = learned["count"] - learned["correct"]
-    return Html(f"<h2>Mistakes</h2><p class=soft>{wrong} of {learned['count']} pictures are wrong. "
-                f"The most confused pairs first.</p>{body}")  # fmt: skip
+    return Html(
+        f"<h2>Mistakes</h2><p class=soft>{wrong} of {learned['count']} pictures are wrong. "
+        f"The most confused pairs first.</p>{body}"
+    )
 
 
 def confusions(evidence: Evidence, learned: dict[str, Any] | None, svg: dict[str, str]) -> Html:
@@ -254,8 +288,10 @@ def confusions(evidence: Evidence, learned: dict[str, Any] | None, svg: dict[str
     ]
     if pairs and not evidence.said:
         words = pages.table(["is", "taken for", "pictures", "% of the class"], pairs, words=2)
-    return Html(f"<h2>What is taken for what</h2>{pages.figure(svg['confusion'], caption)}"
-                f"<div class=scroll>{words}</div>")  # fmt: skip
+    return Html(
+        f"<h2>What is taken for what</h2>{pages.figure(svg['confusion'], caption)}"
+        f"<div class=scroll>{words}</div>"
+    )
 
 
 def sureness(evidence: Evidence, svg: dict[str, str]) -> Html:
@@ -280,24 +316,37 @@ def settings(info: dict[str, Any]) -> Html:
     """Everything that is needed to make the run again."""
     data, backbone, timings = info["data"], info["backbone"], info.get("timings") or {}
     task = {
-        "method": info["method"], "published in": info.get("paper") or "", "shots": info.get("shots") or "all",
-        "seed": info.get("seed"), "templates": "; ".join(info.get("templates", [])),
+        "method": info["method"],
+        "published in": info.get("paper") or "",
+        "shots": info.get("shots") or "all",
+        "seed": info.get("seed"),
+        "templates": "; ".join(info.get("templates", [])),
         "zero-shot templates": "; ".join(info.get("zero_shot_templates", [])),
-    }  # fmt: skip
+    }
     pictures = {
-        "name": data["name"], "fingerprint": data.get("fingerprint", ""), "split": data.get("split", ""),
+        "name": data["name"],
+        "fingerprint": data.get("fingerprint", ""),
+        "split": data.get("split", ""),
         "pictures": ", ".join(f"{data.get(split, 0)} {split}" for split in ("train", "val", "test")),
         "skipped": data.get("skipped", 0),
-    }  # fmt: skip
+    }
     towers = {key: backbone.get(key) for key in ("source", "fingerprint", "precision")}
     machine, held = info.get("machine") or {}, info.get("memory") or {}
     peaks = {"process_mib": "memory of the process at most", "device_mib": "memory of the device at most"}
     about = {
         "machine": f"{machine.get('device', '')} {machine.get('name', '')}, {machine.get('threads', '')} threads",
-        **{name.removesuffix("_s").replace("_", " "): f"{seconds:.2f} s" for name, seconds in timings.items()},
+        **{
+            name.removesuffix("_s").replace("_", " "): f"{seconds:.2f} s" for name, seconds in timings.items()
+        },
         **{text: f"{held[key]:.0f} MiB" for key, text in peaks.items() if key in held},
         **(info.get("versions") or {}),
-    }  # fmt: skip
-    tables = [("Task", task), ("Options of the method", info.get("options") or {}), ("Training", info.get("train") or {}),
-              ("Pictures", pictures), ("Backbone", towers), ("Machine, time, versions", about)]  # fmt: skip
+    }
+    tables = [
+        ("Task", task),
+        ("Options of the method", info.get("options") or {}),
+        ("Training", info.get("train") or {}),
+        ("Pictures", pictures),
+        ("Backbone", towers),
+        ("Machine, time, versions", about),
+    ]
     return Html("\n".join(f"<div>{pages.facts(title, values)}</div>" for title, values in tables if values))

@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 
 FORMATS = ("rich", "md", "csv", "latex")
 HEADINGS = {
-    "accuracy": "accuracy", "macro_f1": "macro F1", "base": "base", "new": "new", "harmonic_mean": "HM",
-    "all": "all together", "source": "source",
-}  # fmt: skip
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "base": "base",
+    "new": "new",
+    "harmonic_mean": "HM",
+    "all": "all together",
+    "source": "source",
+}
 LAST = ("average", "final", "forgetting", "backward_transfer", "own_forgetting", "text_change", "seconds")
 LOWER_IS_BETTER = ("forgetting", "own_forgetting")
 NEITHER = ("text_change", "seconds")
@@ -51,7 +56,10 @@ def formatted(sheets: Sequence[Sheet], format: str) -> str:
     if format == "md":
         if len(sheets) > 1:
             parts = [f"{sheet.caption}\n\n{part}" for sheet, part in zip(sheets, parts, strict=True)]
-        parts = [part + "".join(f"\n\n_{note}._" for note in s.notes) for s, part in zip(sheets, parts, strict=True)]
+        parts = [
+            part + "".join(f"\n\n_{note}._" for note in s.notes)
+            for s, part in zip(sheets, parts, strict=True)
+        ]
     return "\n\n".join(parts)
 
 
@@ -87,12 +95,22 @@ def by_shots(sheet: Sheet) -> Sheet:
     for held in rows.values():
         at = {line.shots: line for line in held}
         names = {count: f"{count} shot{'s' * (count > 1)}" for count in shots if count in at}
-        values = {name: at[count].values["accuracy"] for count, name in names.items() if "accuracy" in at[count].values}
-        figures = {name: at[count].published["accuracy"] for count, name in names.items() if at[count].published}
+        values = {
+            name: at[count].values["accuracy"]
+            for count, name in names.items()
+            if "accuracy" in at[count].values
+        }
+        figures = {
+            name: at[count].published["accuracy"] for count, name in names.items() if at[count].published
+        }
         seeds = max(line.seeds for line in held)
         rough = any(line.rough for line in held)
         splits = tuple(sorted({kind for line in held for kind in line.splits}))
-        lines.append(replace(held[0], shots=0, seeds=seeds, values=values, published=figures, rough=rough, splits=splits))
+        lines.append(
+            replace(
+                held[0], shots=0, seeds=seeds, values=values, published=figures, rough=rough, splits=splits
+            )
+        )
     return replace(sheet, lines=tuple(lines))
 
 
@@ -124,8 +142,12 @@ def table_of(sheet: Sheet, plus_minus: str = " ± ") -> tuple[list[str], int, li
         if compared and not beside and line.published:
             about = f"{'≈ ' * line.rough}published{' †' * line.other_split}"
             figures = [f"{line.published[key]:.2f}" if key in line.published else "" for key in keys]
-            differences = ["" if line.difference(key) is None else f"{line.difference(key):+.2f}" for key in keys]
-            for name, shown in ((about, figures), ("difference", differences))[: 1 if line.other_split else 2]:
+            differences = [
+                "" if line.difference(key) is None else f"{line.difference(key):+.2f}" for key in keys
+            ]
+            for name, shown in ((about, figures), ("difference", differences))[
+                : 1 if line.other_split else 2
+            ]:
                 rows.append(Row((*words[:-1], f"– {name}"), ("", *shown), (False,) * (len(keys) + 1)))
     return header, len(facts) + 1, rows
 
@@ -169,19 +191,30 @@ def rich_table(sheet: Sheet) -> Table:
     header, words, rows = table_of(sheet, " ±")
     seeds = {row.numbers[0] for row in rows if row.numbers[0]}
     skip = words if len(seeds) == 1 else -1  # the same for all lines: said in the title
-    title = f"{sheet.caption}, {'1 seed' if seeds == {'1'} else f'{seeds.pop()} seeds'}" if skip > 0 else sheet.caption
-    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    title = (
+        f"{sheet.caption}, {'1 seed' if seeds == {'1'} else f'{seeds.pop()} seeds'}"
+        if skip > 0
+        else sheet.caption
+    )
+    table = Table(
+        title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for i, name in enumerate(header):
         if i != skip:
             style = "bold" if i == words - 1 else None
-            table.add_column(escape(name), justify="left" if i < words else "right", style=style, no_wrap=i < words)
+            table.add_column(
+                escape(name), justify="left" if i < words else "right", style=style, no_wrap=i < words
+            )
     previous: tuple[str, ...] = ()
     for row in rows:
         if row.starts:
             table.add_section()
         same = [previous[: i + 1] == row.words[: i + 1] for i in range(len(row.words) - 1)]
         said = ["" if again else escape(word) for word, again in zip(row.words, same, strict=False)]
-        shown = [f"[bold]{escape(n)}[/bold]" if best else escape(n) for n, best in zip(row.numbers, row.best, strict=True)]
+        shown = [
+            f"[bold]{escape(n)}[/bold]" if best else escape(n)
+            for n, best in zip(row.numbers, row.best, strict=True)
+        ]
         table.add_row(*said, escape(row.words[-1]), *(shown if skip < 0 else shown[1:]))
         previous = row.words[:-1]
     return table
@@ -209,8 +242,11 @@ def _latex(sheet: Sheet) -> str:
 
 def tabular(columns: str, header: Sequence[str], lines: Sequence[str]) -> str:
     """A LaTeX table (booktabs) of lines that are written already."""
-    return (f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{' & '.join(map(latex_text, header))} \\\\\n\\midrule\n"
-            + "\n".join(lines) + "\n\\bottomrule\n\\end{tabular}")  # fmt: skip
+    return (
+        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{' & '.join(map(latex_text, header))} \\\\\n\\midrule\n"
+        + "\n".join(lines)
+        + "\n\\bottomrule\n\\end{tabular}"
+    )
 
 
 def _latex_number(text: str, best: bool) -> str:
@@ -224,7 +260,13 @@ def latex_text(text: str) -> str:
     """With what means something to LaTeX written so that it stands for itself."""
     for character in r"&%$#_{}":
         text = text.replace(character, "\\" + character)
-    for sign, written in (("≈", r"$\approx$"), ("†", r"$^\dagger$"), ("– ", r"-- "), ("Δ", r"$\Delta$"), ("±", r"$\pm$")):
+    for sign, written in (
+        ("≈", r"$\approx$"),
+        ("†", r"$^\dagger$"),
+        ("– ", r"-- "),
+        ("Δ", r"$\Delta$"),
+        ("±", r"$\pm$"),
+    ):
         text = text.replace(sign, written)
     return text
 
@@ -237,8 +279,17 @@ def csv_text(sheets: Sequence[Sheet]) -> str:
     parts = {key: ("mean", "std", *(("published", "difference") if key in compared else ())) for key in keys}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["protocol", "data", "backbone", "shots", "method", "seeds",
-                     *(f"{key}_{part}" for key in keys for part in parts[key])])  # fmt: skip
+    writer.writerow(
+        [
+            "protocol",
+            "data",
+            "backbone",
+            "shots",
+            "method",
+            "seeds",
+            *(f"{key}_{part}" for key in keys for part in parts[key]),
+        ]
+    )
     for sheet, line in lines:
         row: list[Any] = [sheet.protocol, line.data, sheet.backbone, line.shots, line.method, line.seeds]
         for key in keys:
@@ -250,7 +301,11 @@ def csv_text(sheets: Sequence[Sheet]) -> str:
 
 def _numbers(line: Line, key: str) -> Mapping[str, str]:
     cell, difference = line.values.get(key), line.difference(key)
-    found = {} if cell is None else {"mean": f"{cell.mean:.6g}"} | ({"std": f"{cell.std:.6g}"} if cell.n > 1 else {})
+    found = (
+        {}
+        if cell is None
+        else {"mean": f"{cell.mean:.6g}"} | ({"std": f"{cell.std:.6g}"} if cell.n > 1 else {})
+    )
     if key in line.published:
         found["published"] = f"{line.published[key]:g}"
     if difference is not None:

@@ -43,9 +43,19 @@ def sureness_figure(evidence: Evidence) -> Figure:
             size = [20 + 260 * b.count / len(correct) for b in bins]
             x, y = [100 * b.confidence for b in bins], [100 * b.accuracy for b in bins]
             left.plot(x, y, color=SERIES[i], linewidth=1.4, linestyle="-" if i else "--")
-            left.scatter(x, y, s=size, color=SERIES[i], alpha=0.75, marker="o" if i else "s",
-                         label=f"{label}: error {ece(confidence, correct):.1f}", zorder=3)  # fmt: skip
-        left.set(xlim=(-2, 102), ylim=(-2, 102), xlabel="how sure, per cent", ylabel="how often right, per cent")
+            left.scatter(
+                x,
+                y,
+                s=size,
+                color=SERIES[i],
+                alpha=0.75,
+                marker="o" if i else "s",
+                label=f"{label}: error {ece(confidence, correct):.1f}",
+                zorder=3,
+            )
+        left.set(
+            xlim=(-2, 102), ylim=(-2, 102), xlabel="how sure, per cent", ylabel="how often right, per cent"
+        )
         left.set_title("Reliability")
         confidence, correct = arrays(evidence.said, evidence.calibrated)
         coverage, accuracy = coverage_curve(confidence, correct)
@@ -53,11 +63,22 @@ def sureness_figure(evidence: Evidence) -> Figure:
         if evidence.info.get("rejection"):
             kept = confidence >= threshold_of(evidence.info, COVERAGE)
             if kept.any():
-                right.plot([100 * kept.mean()], [100 * correct[kept].mean()], marker="D", color=SERIES[1], markersize=7,
-                           linestyle="none", label="predict --reject")  # fmt: skip
+                right.plot(
+                    [100 * kept.mean()],
+                    [100 * correct[kept].mean()],
+                    marker="D",
+                    color=SERIES[1],
+                    markersize=7,
+                    linestyle="none",
+                    label="predict --reject",
+                )
         low = 100 * float(accuracy.min()) if len(accuracy) else 0.0
-        right.set(xlim=(0, 102), ylim=(max(0.0, low - 5), 102), xlabel="pictures that get an answer, per cent",
-                  ylabel="accuracy on them, per cent")  # fmt: skip
+        right.set(
+            xlim=(0, 102),
+            ylim=(max(0.0, low - 5), 102),
+            xlabel="pictures that get an answer, per cent",
+            ylabel="accuracy on them, per cent",
+        )
         right.set_title("Accuracy when it may say unknown")
         handles, labels = left.get_legend_handles_labels()
         more = right.get_legend_handles_labels()
@@ -74,15 +95,23 @@ def calibration_text(evidence: Evidence) -> Html:
     confidence, correct = arrays(evidence.said, calibrated=False)
     mean, right = 100 * confidence.mean(), 100 * correct.mean()
     gap = mean - right
-    tone = "about as sure as it is right" if abs(gap) < 3 else "surer than it is right" if gap > 0 else "less sure than it is right"
+    tone = (
+        "about as sure as it is right"
+        if abs(gap) < 3
+        else "surer than it is right"
+        if gap > 0
+        else "less sure than it is right"
+    )
     said = [f"As learned it is {tone}: {mean:.0f} % sure on average, {right:.0f} % right."]
     if held is None:
         said.append("No temperature was fitted, because there were no validation pictures.")
         return Html(html(" ".join(said)))
     t, errors = held["temperature"], held["ece"].get(evidence.reported or "")
     if errors:
-        said.append(f"A temperature of {t:.2f}, fitted on {held['count']} validation pictures, changes the calibration "
-                    f"error from {errors[0]:.1f} to {errors[1]:.1f} points and no answer.")  # fmt: skip
+        said.append(
+            f"A temperature of {t:.2f}, fitted on {held['count']} validation pictures, changes the calibration "
+            f"error from {errors[0]:.1f} to {errors[1]:.1f} points and no answer."
+        )
     said.append("It is applied." if held["applied"] else "It is not applied; fit --calibrate applies it.")
     if t in (LOWEST, HIGHEST):
         said.append("It lies at the end of its range, so these pictures say little about it.")
@@ -96,22 +125,32 @@ def calibration_text(evidence: Evidence) -> Html:
 def coverage_table(evidence: Evidence) -> Html:
     """Coverage asked for on validation pictures, and what came of it on the scored ones."""
     if not evidence.info.get("rejection"):
-        return Html("<p class=missing>No threshold was chosen, because there were no validation pictures.</p>")
+        return Html(
+            "<p class=missing>No threshold was chosen, because there were no validation pictures.</p>"
+        )
     confidence, correct = arrays(evidence.said, evidence.calibrated)
     rows = []
     for wanted in COVERAGES:
         least = threshold_of(evidence.info, wanted)
         kept = confidence >= least
         known = f"{100 * correct[kept].mean():.1f}" if kept.any() else ""
-        caught = f"{100 * (~kept & ~correct).sum() / max(1, (~correct).sum()):.0f}" if (~correct).any() else ""
+        caught = (
+            f"{100 * (~kept & ~correct).sum() / max(1, (~correct).sum()):.0f}" if (~correct).any() else ""
+        )
         rows.append([f"{100 * wanted:.0f} %", f"{least:.3f}", f"{100 * kept.mean():.1f}", known, caught])
     header = ["asked for", "least probability", "answered, %", "accuracy on these, %", "mistakes avoided, %"]
-    return pages.table(header, rows, caption=f"Threshold chosen on validation, tried on {evidence.reported} pictures.")
+    return pages.table(
+        header, rows, caption=f"Threshold chosen on validation, tried on {evidence.reported} pictures."
+    )
 
 
 def sureness_part(evidence: Evidence, figure_svg: str) -> Html:
     """The section: figure, two sentences, and the table of coverages."""
-    caption = (f"{len(evidence.said)} {evidence.reported} pictures, {BINS} bins; the larger a mark, the more pictures. "
-               "Right: only the surest get an answer.")  # fmt: skip
-    return Html(f"<p>{calibration_text(evidence)}</p>{pages.figure(figure_svg, caption)}"
-                f"<div class=scroll>{coverage_table(evidence)}</div>")  # fmt: skip
+    caption = (
+        f"{len(evidence.said)} {evidence.reported} pictures, {BINS} bins; the larger a mark, the more pictures. "
+        "Right: only the surest get an answer."
+    )
+    return Html(
+        f"<p>{calibration_text(evidence)}</p>{pages.figure(figure_svg, caption)}"
+        f"<div class=scroll>{coverage_table(evidence)}</div>"
+    )

@@ -40,7 +40,9 @@ def run_table(info: dict[str, Any]) -> Table:
     """Zero-shot beside what was learned, from run.json."""
     reported = info.get("reported")
     scores = info.get("scores", {})
-    split = f"{info['data']['name']}, {reported}" if reported else f"{info['data']['name']}: nothing to score on"
+    split = (
+        f"{info['data']['name']}, {reported}" if reported else f"{info['data']['name']}: nothing to score on"
+    )
     return scores_table(split, info["method"], scores.get(reported or ""), scores.get("zero_shot"))
 
 
@@ -57,7 +59,9 @@ def scores_table(title: str, method: str, learned: Scores | None, zero_shot: Sco
     body = []
     for name, scores in (("zero-shot", zero_shot), (method, learned)):
         if scores is not None:
-            body.append([name, f"{scores['accuracy']:.2f} %", f"{scores['macro_f1']:.2f} %", str(scores["count"])])
+            body.append(
+                [name, f"{scores['accuracy']:.2f} %", f"{scores['macro_f1']:.2f} %", str(scores["count"])]
+            )
     if learned is not None and zero_shot is not None and method != "zeroshot":
         change = [f"{learned[key] - zero_shot[key]:+.2f}" for key in ("accuracy", "macro_f1")]
         body.append(["change", *change, ""])
@@ -71,14 +75,20 @@ def class_table(learned: Scores, zero_shot: Scores | None) -> Table:
     body = []
     for row in learned["classes"]:
         reference = before.get(row["name"])
-        body.append([
-            row["name"], str(row["count"]), *([f"{reference['accuracy']:.1f}" if reference else ""] if before else []),
-            *((f"{row[key]:.1f}" if row["count"] else "") for key in ("accuracy", "precision", "f1")),
-        ])  # fmt: skip
+        body.append(
+            [
+                row["name"],
+                str(row["count"]),
+                *([f"{reference['accuracy']:.1f}" if reference else ""] if before else []),
+                *((f"{row[key]:.1f}" if row["count"] else "") for key in ("accuracy", "precision", "f1")),
+            ]
+        )
     return plain_table("every class, per cent", header, body)
 
 
-def plain_table(title: str, header: Sequence[str], body: Sequence[Sequence[str]], bold: int | None = None) -> Table:
+def plain_table(
+    title: str, header: Sequence[str], body: Sequence[Sequence[str]], bold: int | None = None
+) -> Table:
     """Text for the terminal: words to the left, numbers to the right. bold: a column that stands out."""
     from rich import box
     from rich.markup import escape
@@ -87,7 +97,9 @@ def plain_table(title: str, header: Sequence[str], body: Sequence[Sequence[str]]
     table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     words = ("", "method", "protocol", "data", "backbone", "class", "value", "same direction")
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if name in words else "right", style="bold" if i == bold else None)
+        table.add_column(
+            name, justify="left" if name in words else "right", style="bold" if i == bold else None
+        )
     for line in body:
         table.add_row(*map(escape, line))
     return table

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SIDE = 144  # pixels; they are shown at half of it, for sharp screens
-_HEAT = np.array([[10, 10, 60], [70, 30, 140], [200, 60, 90], [250, 150, 40], [255, 240, 150]], float)  # dark to bright
+_HEAT = np.array(
+    [[10, 10, 60], [70, 30, 140], [200, 60, 90], [250, 150, 40], [255, 240, 150]], float
+)  # dark to bright
 
 
 def thumbnail(picture: Image, side: int = SIDE) -> str:
@@ -37,7 +39,9 @@ def heat(picture: Image, weights: np.ndarray, side: int = SIDE) -> Image:
     grey = picture.convert("L").resize((side, side))
     low, high = float(weights.min()), float(weights.max())
     scaled = (weights - low) / (high - low) if high > low else np.zeros_like(weights)
-    grid = Images.fromarray(np.round(255 * scaled).astype(np.uint8)).resize((side, side), Images.Resampling.BICUBIC)
+    grid = Images.fromarray(np.round(255 * scaled).astype(np.uint8)).resize(
+        (side, side), Images.Resampling.BICUBIC
+    )
     place = np.asarray(grid, float) / 255 * (len(_HEAT) - 1)
     colour = np.stack([np.interp(place, np.arange(len(_HEAT)), _HEAT[:, c]) for c in range(3)], axis=-1)
     mixed = 0.45 * np.asarray(grey, float)[..., None] + 0.55 * colour

@@ -35,7 +35,9 @@ class Vocabulary:
         ids = sorted(i for i in words if i < backbone.text.sizes.vocabulary)
         self.words = [words[i] for i in ids]
         device = backbone.device
-        self.vectors: Tensor = backbone.text.embed(torch.tensor(ids, dtype=torch.long, device=device)).detach()
+        self.vectors: Tensor = backbone.text.embed(
+            torch.tensor(ids, dtype=torch.long, device=device)
+        ).detach()
         self._row = {word: i for i, word in enumerate(self.words)}
 
     def __len__(self) -> int:
@@ -53,7 +55,9 @@ class Vocabulary:
                 distance[:, self._row[without]] = torch.inf
             near = distance.topk(min(count, len(self.words)), largest=False)
             for values, rows in zip(near.values.tolist(), near.indices.tolist(), strict=True):
-                found.append([Near(self.words[i], v) for v, i in zip(values, rows, strict=True) if v != torch.inf])
+                found.append(
+                    [Near(self.words[i], v) for v, i in zip(values, rows, strict=True) if v != torch.inf]
+                )
         return found
 
     def gap(self) -> float:

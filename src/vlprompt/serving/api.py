@@ -18,9 +18,13 @@ from vlprompt.serving.requests import Asked, picture
 class PromptAPI(LitAPI):
     """POST /predict of one run. run, backbone, device, precision: as `Run.load` takes them."""
 
-    def __init__(self, run: str, backbone: str | None, device: str, precision: str | None, options: ServeOptions) -> None:
+    def __init__(
+        self, run: str, backbone: str | None, device: str, precision: str | None, options: ServeOptions
+    ) -> None:
         loop = Batching()
-        super().__init__(max_batch_size=options.max_batch_size, batch_timeout=options.batch_timeout, loop=loop)
+        super().__init__(
+            max_batch_size=options.max_batch_size, batch_timeout=options.batch_timeout, loop=loop
+        )
         self.source, self.backbone, self.options = run, backbone, options
         self.where, self.precision = device, precision
 
@@ -44,7 +48,9 @@ class PromptAPI(LitAPI):
     def predict(self, batch: Sequence[Asked]) -> list[dict[str, Any]]:
         """An answer for each request, in order."""
         found = self.answers([asked.crop for asked in batch])
-        return [answer | {"top": answer["top"][: asked.top]} for answer, asked in zip(found, batch, strict=True)]
+        return [
+            answer | {"top": answer["top"][: asked.top]} for answer, asked in zip(found, batch, strict=True)
+        ]
 
     def answers(self, crops: Sequence[Any]) -> list[dict[str, Any]]:
         """label, top (all classes) and, if the run can say "unknown", whether it does."""
@@ -52,7 +58,10 @@ class PromptAPI(LitAPI):
         found = self.run.predict(list(crops), top=len(self.run.class_names), reject=coverage)
         answers = []
         for one in found:
-            answer: dict[str, Any] = {"label": one.label, "top": [{"class": c, "probability": p} for c, p in one.top]}
+            answer: dict[str, Any] = {
+                "label": one.label,
+                "top": [{"class": c, "probability": p} for c, p in one.top],
+            }
             answers.append(answer if coverage is False else answer | {"unknown": one.rejected})
         return answers
 

@@ -32,8 +32,16 @@ class Batching(LitLoop):
         """End when nothing is waiting; a signal handler."""
         self.stopping = True
 
-    def run(self, lit_api: Any, device: str, worker_id: int, request_queue: Any, transport: Any,
-            workers_setup_status: Any, callback_runner: Any) -> None:
+    def run(
+        self,
+        lit_api: Any,
+        device: str,
+        worker_id: int,
+        request_queue: Any,
+        transport: Any,
+        workers_setup_status: Any,
+        callback_runner: Any,
+    ) -> None:
         try:
             waiting = gather(request_queue, lit_api.max_batch_size, lit_api.batch_timeout)
         except (EOFError, ConnectionError):  # the process that holds the queue has ended
@@ -55,7 +63,9 @@ class Batching(LitLoop):
             answers = lit_api.predict([asked for *_, asked in batch])
         except Exception:
             logger.exception("a batch of %d could not be predicted", len(batch))
-            error = PickleableHTTPException.from_exception(HTTPException(500, "the prediction failed; the server's log says why"))
+            error = PickleableHTTPException.from_exception(
+                HTTPException(500, "the prediction failed; the server's log says why")
+            )
             for place, uid, *_ in batch:
                 self._answer(transport, place, uid, error, LitAPIStatus.ERROR)
             return

@@ -13,19 +13,28 @@ MOST_PIXELS = 89_478_485  # as in vlprompt.data.pictures, which is not imported 
 class ServeOptions(OptionSet):
     """Options of the server; times in seconds."""
 
-    host: str = option("127.0.0.1", "address to listen at; 127.0.0.1: this machine only",
-                       choices=("127.0.0.1", "0.0.0.0", "::"))  # fmt: skip
+    host: str = option(
+        "127.0.0.1",
+        "address to listen at; 127.0.0.1: this machine only",
+        choices=("127.0.0.1", "0.0.0.0", "::"),
+    )
     port: int = option(8000, "port to listen at", low=1024, high=65535)
     max_batch_size: int = option(32, "most pictures that are predicted together; 1: no batching", low=1)
-    batch_timeout: float = option(0.005, "how long a picture waits for others to join its batch, in seconds",
-                                  low=0, high=10)  # fmt: skip
+    batch_timeout: float = option(
+        0.005, "how long a picture waits for others to join its batch, in seconds", low=0, high=10
+    )
     top: int = option(5, "classes in an answer, unless the request asks for another number", low=1)
     reject: float = option(
-        0.95, "share of known pictures that get an answer other than unknown, if the run has thresholds for that; "
-        "0: never say unknown", low=0, high=1,
-    )  # fmt: skip
+        0.95,
+        "share of known pictures that get an answer other than unknown, if the run has thresholds for that; "
+        "0: never say unknown",
+        low=0,
+        high=1,
+    )
     max_bytes: int = option(20_000_000, "most bytes of a request", low=1)
     max_pixels: int = option(50_000_000, "most pixels of a picture", low=1, high=MOST_PIXELS)
     max_waiting: int = option(64, "requests that may be under way at once; more are told to come back", low=1)
-    timeout: float = option(30.0, "how long a request may take to arrive, and then to wait, in seconds", low=0.1)
+    timeout: float = option(
+        30.0, "how long a request may take to arrive, and then to wait, in seconds", low=0.1
+    )
     workers: int = option(1, "processes that predict, each with the backbone in its memory", low=1)

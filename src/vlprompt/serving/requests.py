@@ -32,7 +32,9 @@ from vlprompt.data.pictures import open_picture
 from vlprompt.errors import PictureError
 from vlprompt.serving.options import ServeOptions
 
-LINGER = 4  # how many times max_bytes of a body that is too long are read and dropped, so that the answer arrives
+LINGER = (
+    4  # how many times max_bytes of a body that is too long are read and dropped, so that the answer arrives
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Reader:
         try:
             body = await asyncio.wait_for(self._body(request), self.options.timeout)
         except asyncio.TimeoutError:
-            raise HTTPException(408, f"the request took longer than {self.options.timeout:g} s to arrive") from None
+            raise HTTPException(
+                408, f"the request took longer than {self.options.timeout:g} s to arrive"
+            ) from None
         except ClientDisconnect:
             raise HTTPException(400, "the request ended before its body did") from None
         data, top = await self._parts(request, body)
@@ -71,7 +75,9 @@ class Reader:
         """The picture as the tower takes it, uint8 [S, S, 3]; exactly what `Run.predict` makes of the same bytes."""
         pixels = _pixels(data)
         if pixels > self.options.max_pixels:
-            raise HTTPException(413, f"the picture has {pixels} pixels; at most {self.options.max_pixels} are taken")
+            raise HTTPException(
+                413, f"the picture has {pixels} pixels; at most {self.options.max_pixels} are taken"
+            )
         try:
             picture = open_picture(data, name="the picture")
         except PictureError as error:

@@ -27,8 +27,15 @@ from vlprompt.serving.options import ServeOptions
 GRACE = 30  # seconds that requests under way have when the server stops
 
 
-def serve(run: str | Path, options: ServeOptions | None = None, *, backbone: str | None = None, device: str = "auto",
-          precision: str | None = None, on_ready: Callable[[str], None] | None = None) -> None:
+def serve(
+    run: str | Path,
+    options: ServeOptions | None = None,
+    *,
+    backbone: str | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
     """Answers HTTP requests until Ctrl-C or SIGTERM; in the main thread.
 
     run: a run folder, or the id of one on the hub. backbone, device, precision: as `Run.load` takes them.
@@ -43,7 +50,9 @@ def serve(run: str | Path, options: ServeOptions | None = None, *, backbone: str
         class Server(LitServer):
             """LitServe's, with `Listening` sockets."""
 
-            def _start_server(self, port: int, count: int, log_level: str, sockets: Any, *rest: Any, **more: Any) -> Any:
+            def _start_server(
+                self, port: int, count: int, log_level: str, sockets: Any, *rest: Any, **more: Any
+            ) -> Any:
                 own = list(map(Listening, sockets))
                 return super()._start_server(port, count, log_level, own, *rest, **more)
 
@@ -55,22 +64,34 @@ def serve(run: str | Path, options: ServeOptions | None = None, *, backbone: str
     facts, preprocessing = describe(run, options, backbone, device)
     api = PromptAPI(str(run), backbone, device, precision, options)
     server = Server(
-        api, accelerator="cpu", workers_per_device=options.workers, timeout=options.timeout, model_metadata=facts,
+        api,
+        accelerator="cpu",
+        workers_per_device=options.workers,
+        timeout=options.timeout,
+        model_metadata=facts,
         disable_openapi_url=True,  # its page loads scripts from elsewhere
-    )  # fmt: skip
+    )
     server.app.state.reader = Reader(options, preprocessing)
     stopping = Stopping(server)
     threading.Thread(target=watch, args=(options, stopping, on_ready), daemon=True).start()
     try:
         server.run(
-            host=options.host, port=options.port, num_api_servers=1, log_level="warning", generate_client_file=False,
+            host=options.host,
+            port=options.port,
+            num_api_servers=1,
+            log_level="warning",
+            generate_client_file=False,
             access_log=False,
-        )  # fmt: skip
+        )
     except RuntimeError as error:
-        raise RunError(f"{run}: the run could not be loaded by the process that predicts; its message is above") from error
+        raise RunError(
+            f"{run}: the run could not be loaded by the process that predicts; its message is above"
+        ) from error
     except (EOFError, OSError) as error:  # LitServe has ended its processes, and with them what it waits for
         if not stopping.asked.is_set():
-            raise RunError("a process that predicts has died (killed, or out of memory), so the server stops") from error
+            raise RunError(
+                "a process that predicts has died (killed, or out of memory), so the server stops"
+            ) from error
     except KeyboardInterrupt:  # before it was ready
         pass
     finally:
@@ -79,7 +100,9 @@ def serve(run: str | Path, options: ServeOptions | None = None, *, backbone: str
             worker.kill()  # those that are left: they answer nobody any more
 
 
-def describe(run: str | Path, options: ServeOptions, backbone: str | None, device: str) -> tuple[dict[str, Any], Any]:
+def describe(
+    run: str | Path, options: ServeOptions, backbone: str | None, device: str
+) -> tuple[dict[str, Any], Any]:
     """What GET /info says of the run, and its preprocessing; raises what `Run.load` raises.
 
     The run is loaded for that and forgotten again; its fingerprint needs all weights of the backbone.
@@ -93,13 +116,18 @@ def describe(run: str | Path, options: ServeOptions, backbone: str | None, devic
     info, own = loaded.info, loaded.backbone
     coverage = coverage_of(info, options)
     facts: dict[str, Any] = {
-        "method": info["method"], "classes": list(loaded.class_names),
-        "backbone": {"name": Path(own.name).name if Path(own.name).is_absolute() else own.name,
-                     "fingerprint": own.fingerprint},
+        "method": info["method"],
+        "classes": list(loaded.class_names),
+        "backbone": {
+            "name": Path(own.name).name if Path(own.name).is_absolute() else own.name,
+            "fingerprint": own.fingerprint,
+        },
         "unknown": None if coverage is False else {"coverage": coverage},
-        "limits": {name: asdict(options)[name] for name in ("max_bytes", "max_pixels", "max_waiting", "timeout")},
+        "limits": {
+            name: asdict(options)[name] for name in ("max_bytes", "max_pixels", "max_waiting", "timeout")
+        },
         "batching": {"max_batch_size": options.max_batch_size, "batch_timeout": options.batch_timeout},
-    }  # fmt: skip
+    }
     return facts, own.preprocessing
 
 
@@ -111,7 +139,9 @@ def check_port(options: ServeOptions) -> None:
         try:
             trial.bind((options.host, options.port))
         except OSError as error:
-            raise OptionError(f"port {options.port} cannot be used ({error.strerror}): choose another (--port)") from error
+            raise OptionError(
+                f"port {options.port} cannot be used ({error.strerror}): choose another (--port)"
+            ) from error
 
 
 def address(options: ServeOptions) -> str:

@@ -142,7 +142,9 @@ class Actions:
         """-> the button for new classes, which is there when there are some and the method can learn them alone;
         download"""
         session = self._session(request)
-        useful = session.run is not None and teaching.keeps_apart(session.run) and teaching.new_classes(session)
+        useful = (
+            session.run is not None and teaching.keeps_apart(session.run) and teaching.new_classes(session)
+        )
         return gr.Button(visible=bool(useful)), drawing.download_link(session)
 
     def learn(self, choice: Choice, new_only: bool, request: gr.Request) -> Iterator[tuple[Any, ...]]:
@@ -163,8 +165,13 @@ class Actions:
             yield drawing.progress(job, 0), same, same, same, same
             return
         run = job.result
-        yield (drawing.progress(job, 0), drawing.curve(job.records), drawing.outcome(run.info), shelf(),
-               self.answers(session, choice.backbone))  # fmt: skip
+        yield (
+            drawing.progress(job, 0),
+            drawing.curve(job.records),
+            drawing.outcome(run.info),
+            shelf(),
+            self.answers(session, choice.backbone),
+        )
 
     def _watch(self, job: Job) -> Iterator[tuple[Any, ...]]:
         """The state every now and then, and the curve more seldom."""

@@ -16,7 +16,9 @@ class Backbones:
     """names: as `load_backbone` takes them; the first is the page's default. Nobody at the page can name others,
     so that no path is opened and nothing downloaded that was not meant to be."""
 
-    def __init__(self, names: Sequence[str] = ("embedded",), device: str = "auto", precision: str = "float32") -> None:
+    def __init__(
+        self, names: Sequence[str] = ("embedded",), device: str = "auto", precision: str = "float32"
+    ) -> None:
         self.names = tuple(dict.fromkeys(names)) or ("embedded",)
         self._device, self._precision = device, precision
         self._loaded: dict[str, Backbone] = {}

@@ -36,7 +36,9 @@ def bring_archive(session: Session, path: Path) -> list[str]:
 def bring_folder(session: Session, path: str, allowed: Sequence[Path]) -> list[str]:
     """The same from a folder on this machine, if the studio was started with leave to read it."""
     if not allowed:
-        raise DataError("folders of this machine are closed: start the studio with --allow-folder DIR to open one")
+        raise DataError(
+            "folders of this machine are closed: start the studio with --allow-folder DIR to open one"
+        )
     for folder in allowed:
         try:
             real = confined(path, folder)
@@ -55,7 +57,9 @@ def _opened(path: Path) -> Dataset:
     return open_dataset(path, least_classes=1, val_fraction=0.0, test_fraction=0.0)
 
 
-def _bring(session: Session, dataset: Dataset, items: Sequence[Item], within: Path | None = None) -> list[str]:
+def _bring(
+    session: Session, dataset: Dataset, items: Sequence[Item], within: Path | None = None
+) -> list[str]:
     """Copies pictures into the session. within: no picture may lie elsewhere, as lists and links can say."""
     notes = list(dataset.notices)
     by_label: dict[int, list[Item]] = {}

@@ -39,14 +39,18 @@ def card(session: Session, shown: Shown) -> Html:
     """A class: name, how many pictures, and the first of them."""
     count = len(shown.pictures)
     learned = session.run is not None and shown.name in session.run.learned.task.class_names
-    what = f"{count} picture{'' if count == 1 else 's'}" if count else "no pictures yet: known by its name alone"
+    what = (
+        f"{count} picture{'' if count == 1 else 's'}" if count else "no pictures yet: known by its name alone"
+    )
     if learned:
         what = f"{what}, learned" if count else "learned earlier"
     pictures = "".join(thumbnail(session.path(path), 44) for path in shown.pictures[:MOST_THUMBNAILS])
     more = f"<span class=more>+{count - MOST_THUMBNAILS}</span>" if count > MOST_THUMBNAILS else ""
     mark = "<i class=known title=learned>✓</i>" if learned else ""
-    return Html(f"<div class=card><b>{html(shown.name)}</b>{mark} <span>{what}</span>"
-                f"<div class=row>{pictures}{more}</div></div>")  # fmt: skip
+    return Html(
+        f"<div class=card><b>{html(shown.name)}</b>{mark} <span>{what}</span>"
+        f"<div class=row>{pictures}{more}</div></div>"
+    )
 
 
 def extent(first: int, shown: int, count: int) -> Html:
@@ -83,8 +87,10 @@ def _bars(answer: Answer) -> str:
         rows.append(f"<tr><th>{html(answer.names[c])}</th><td>{lines}</td></tr>")
     best = answer.names[int(leading.argmax())]
     head = f"<p><b>{html(best)}</b> <span class=soft>{html(answer.picture)}</span></p>"
-    return (f"<div class=answer>{thumbnail(answer.path, LARGE)}"
-            f"<div>{head}<table>{''.join(rows)}</table></div></div>")  # fmt: skip
+    return (
+        f"<div class=answer>{thumbnail(answer.path, LARGE)}"
+        f"<div>{head}<table>{''.join(rows)}</table></div></div>"
+    )
 
 
 def _bar(kind: str, value: float) -> str:
@@ -97,7 +103,10 @@ def _bar(kind: str, value: float) -> str:
 def progress(job: Job, ahead: int) -> Html:
     """What a training is doing, in one line and a bar."""
     if job.state == "waiting":
-        return _state(f"Waiting: {ahead} other training{'' if ahead == 1 else 's'} come{'s' if ahead == 1 else ''} first", 0)
+        return _state(
+            f"Waiting: {ahead} other training{'' if ahead == 1 else 's'} come{'s' if ahead == 1 else ''} first",
+            0,
+        )
     if job.state == "stopped":
         return _state("Stopped. Nothing was changed", 0)
     if job.state == "failed":
@@ -116,8 +125,10 @@ def progress(job: Job, ahead: int) -> Html:
 
 
 def _state(text: str, share: float, kind: str = "") -> Html:
-    return Html(f'<div class="state {kind}"><span>{html(text)}</span>'
-                f'<div class=track><i style="width:{100 * min(1.0, share):.1f}%"></i></div></div>')  # fmt: skip
+    return Html(
+        f'<div class="state {kind}"><span>{html(text)}</span>'
+        f'<div class=track><i style="width:{100 * min(1.0, share):.1f}%"></i></div></div>'
+    )
 
 
 def outcome(info: Mapping[str, Any]) -> Html:
@@ -127,10 +138,14 @@ def outcome(info: Mapping[str, Any]) -> Html:
     if not found:
         return Html("<p>Learned. No pictures were kept aside, so its accuracy is not known: try it.</p>")
     count = found["count"]
-    numbers = _number(scores["zero_shot"]["accuracy"], "names alone") + _number(found["accuracy"], "after learning", "main")
-    return Html(f"<div class=numbers>{numbers}</div><p class=soft>right, of {count} pictures that it had not seen"
-                f"{'' if count >= 20 else '. So few pictures say little: trust the trend, not the figure'}</p>"
-                f"{_untested([(row['name'], row['count']) for row in found.get('classes', ())])}")  # fmt: skip
+    numbers = _number(scores["zero_shot"]["accuracy"], "names alone") + _number(
+        found["accuracy"], "after learning", "main"
+    )
+    return Html(
+        f"<div class=numbers>{numbers}</div><p class=soft>right, of {count} pictures that it had not seen"
+        f"{'' if count >= 20 else '. So few pictures say little: trust the trend, not the figure'}</p>"
+        f"{_untested([(row['name'], row['count']) for row in found.get('classes', ())])}"
+    )
 
 
 def _untested(counts: Sequence[tuple[str, int]]) -> Html:
@@ -138,9 +153,13 @@ def _untested(counts: Sequence[tuple[str, int]]) -> Html:
     names = [name for name, count in counts if not count]
     if not names:
         return Html("")
-    return remarks([f"Not tested: {_some(names)}. There was no picture of {'it' if len(names) == 1 else 'them'} left to test "
-                    f"with, so the figures say nothing about {'it' if len(names) == 1 else 'them'}. Give every class "
-                    f"{FEWEST_ASIDE} pictures or more, and learn again"])  # fmt: skip
+    return remarks(
+        [
+            f"Not tested: {_some(names)}. There was no picture of {'it' if len(names) == 1 else 'them'} left to test "
+            f"with, so the figures say nothing about {'it' if len(names) == 1 else 'them'}. Give every class "
+            f"{FEWEST_ASIDE} pictures or more, and learn again"
+        ]
+    )
 
 
 def _some(names: Sequence[str]) -> str:
@@ -169,26 +188,38 @@ def checked(found: Check) -> Html:
     """Accuracy beside zero-shot, the pictures it gets wrong, and what is taken for what."""
     from vlprompt.results import plots
 
-    numbers = _number(found.zero_shot.accuracy, "names alone") + _number(found.learned.accuracy, "after learning", "main")
-    where = "pictures that it had not seen" if found.fresh else (
-        "pictures that it has learned from, so this is better than it will be on others"
+    numbers = _number(found.zero_shot.accuracy, "names alone") + _number(
+        found.learned.accuracy, "after learning", "main"
+    )
+    where = (
+        "pictures that it had not seen"
+        if found.fresh
+        else ("pictures that it has learned from, so this is better than it will be on others")
     )
     parts = [f"<div class=numbers>{numbers}</div><p class=soft>right, of {found.learned.count} {where}</p>"]
     parts.append(_untested([(row.name, row.count) for row in found.learned.classes]))
     wrong = found.wrong[:MOST_WRONG]
     parts.append(f"<h3>{'Pictures it gets wrong' if wrong else 'It gets every one of them right'}</h3>")
-    parts.append("<div class=wrong>" + "".join(
-        f"<div>{thumbnail(one.path, 96)}<span>is <b>{html(one.true)}</b></span>"
-        f"<span>taken for <b>{html(one.said)}</b></span><span class=soft>{100 * one.sure:.0f} % sure</span></div>"
-        for one in wrong
-    ) + "</div>")  # fmt: skip
+    parts.append(
+        "<div class=wrong>"
+        + "".join(
+            f"<div>{thumbnail(one.path, 96)}<span>is <b>{html(one.true)}</b></span>"
+            f"<span>taken for <b>{html(one.said)}</b></span><span class=soft>{100 * one.sure:.0f} % sure</span></div>"
+            for one in wrong
+        )
+        + "</div>"
+    )
     if len(found.wrong) > len(wrong):
         parts.append(f"<p class=soft>and {len(found.wrong) - len(wrong)} more</p>")
     names = [row.name for row in found.learned.classes]
     with _pyplot:
-        svg = plots.to_svg(plots.confusion_matrix(found.learned.confusion, names), "confusion", "confusion matrix")
-    parts.append(f"<h3>What is taken for what</h3><div class='figure square'>{svg}</div>"
-                 "<p class=soft>A row for each class as it is; blue squares are right answers, orange ones mistakes.</p>")  # fmt: skip
+        svg = plots.to_svg(
+            plots.confusion_matrix(found.learned.confusion, names), "confusion", "confusion matrix"
+        )
+    parts.append(
+        f"<h3>What is taken for what</h3><div class='figure square'>{svg}</div>"
+        "<p class=soft>A row for each class as it is; blue squares are right answers, orange ones mistakes.</p>"
+    )
     return Html("".join(parts))
 
 
@@ -200,7 +231,9 @@ def download_link(session: Session) -> Html:
     run, left_out = held
     why = f"is left out: it was not learned, and {run.learned.title} cannot take it by its name alone"
     without = remarks([f'"{name}" {why}' for name in left_out])
-    return Html(f'<p><a class=download download="vlprompt-run.zip" href="/studio/run/{session.token}.zip">'
-                f"Download what was learned</a></p><p class=soft>A small zip file: {html(_some(run.class_names))}. It opens here again, and "
-                "unpacked it works with <code>vlprompt predict</code>, <code>report</code>, <code>export</code>, "
-                "<code>serve</code> and in Python. The pictures are not in it.</p>" + without)  # fmt: skip
+    return Html(
+        f'<p><a class=download download="vlprompt-run.zip" href="/studio/run/{session.token}.zip">'
+        f"Download what was learned</a></p><p class=soft>A small zip file: {html(_some(run.class_names))}. It opens here again, and "
+        "unpacked it works with <code>vlprompt predict</code>, <code>report</code>, <code>export</code>, "
+        "<code>serve</code> and in Python. The pictures are not in it.</p>" + without
+    )

@@ -15,7 +15,13 @@ from vlprompt.training.options import TrainOptions
 
 DEFAULT_METHOD = "coop+lamm"
 FIRST = ("epochs",)  # shown at once; everything else lies in the drawer
-NOT_HERE = ("memory", "save_seconds", "accumulate", "select", "validate_every")  # nothing to choose in a short training
+NOT_HERE = (
+    "memory",
+    "save_seconds",
+    "accumulate",
+    "select",
+    "validate_every",
+)  # nothing to choose in a short training
 MOST_SHOWN = 200  # epochs at the end of the slider
 SMALL_BATCH = 16  # with a dozen pictures of a class, larger steps would be too few
 SLOW = " (slow)"
@@ -81,13 +87,19 @@ def rows(method: str, limits: Limits, small: bool = True) -> list[Row]:
     start: dict[str, Any] = {"batch": SMALL_BATCH, "warmup_epochs": 0, "views": "center"} if small else {}
     train = (held.train if held else {}) | start
     found = [
-        _row(entry, held.options if held else {}, "options") for kind in spec.kinds for entry in field_table(kind)
+        _row(entry, held.options if held else {}, "options")
+        for kind in spec.kinds
+        for entry in field_table(kind)
     ]
     if spec.outermost.trains:
         if not train.get("epochs"):
             base = getattr(spec.base, "recipe", None)
             train["epochs"] = min(base.epochs if base is not None else 20, 50)
-        found += [_row(entry, train, "train", limits) for entry in field_table(TrainOptions) if entry["name"] not in NOT_HERE]
+        found += [
+            _row(entry, train, "train", limits)
+            for entry in field_table(TrainOptions)
+            if entry["name"] not in NOT_HERE
+        ]
     return found
 
 
@@ -97,8 +109,18 @@ def _row(entry: dict[str, Any], start: dict[str, Any], into: str, limits: Limits
     if name == "epochs" and limits is not None:
         low, high = 1, limits.epochs
     label = _LABELS.get(name, name.replace("_", " "))
-    return Row(name, label, entry["help"], entry["type"], start.get(name, entry["default"]), entry.get("choices"),
-               low, high, into, into == "train" and name in FIRST)  # fmt: skip
+    return Row(
+        name,
+        label,
+        entry["help"],
+        entry["type"],
+        start.get(name, entry["default"]),
+        entry.get("choices"),
+        low,
+        high,
+        into,
+        into == "train" and name in FIRST,
+    )
 
 
 def component(row: Row) -> Any:
@@ -106,11 +128,21 @@ def component(row: Row) -> Any:
     import gradio as gr
 
     # said outright: Gradio would guess it from events, and guess again whenever another part is drawn anew
-    told: dict[str, Any] = {"label": row.label, "elem_id": f"option-{row.name}", "interactive": True,
-                            "min_width": 170}
+    told: dict[str, Any] = {
+        "label": row.label,
+        "elem_id": f"option-{row.name}",
+        "interactive": True,
+        "min_width": 170,
+    }
     if row.name == "epochs":
-        return gr.Slider(row.low or 1, min(row.high or MOST_SHOWN, MOST_SHOWN), value=row.value, step=1,
-                         info="more rounds learn the pictures better, and take longer", **told)  # fmt: skip
+        return gr.Slider(
+            row.low or 1,
+            min(row.high or MOST_SHOWN, MOST_SHOWN),
+            value=row.value,
+            step=1,
+            info="more rounds learn the pictures better, and take longer",
+            **told,
+        )
     told["info"] = row.help
     if row.choices:
         return gr.Dropdown(list(row.choices), value=row.value, **told)

@@ -35,7 +35,9 @@ class Limits:
     def check_picture(self, data: bytes, name: str) -> None:
         """PictureError unless the bytes are a whole picture of a permitted size; it is decoded to see that."""
         if len(data) > self.picture_bytes:
-            raise PictureError(f"{name}: {len(data) / MB:.0f} MB, and at most {self.picture_bytes // MB} MB are taken")
+            raise PictureError(
+                f"{name}: {len(data) / MB:.0f} MB, and at most {self.picture_bytes // MB} MB are taken"
+            )
         open_picture(data, name=name, most_pixels=self.pixels)
 
     def check_name(self, name: str) -> str:

@@ -52,7 +52,9 @@ def reopen(session: Session, path: Path, backbones: Backbones) -> Run:
         run = Run.load(folder, backbone)
         names = [session.limits.check_name(str(name)) for name in run.class_names]
         if len(names) > session.limits.classes:
-            raise RunError(f"this run has {len(names)} classes, and at most {session.limits.classes} are taken")
+            raise RunError(
+                f"this run has {len(names)} classes, and at most {session.limits.classes} are taken"
+            )
     except VlpromptError:
         raise
     except Exception as error:  # values of another kind than a run has
@@ -91,5 +93,13 @@ def _unpack(path: Path, folder: Path) -> None:
                 if len(data) > LARGEST:
                     raise RunError(f"{name} is larger than a run's files are")
                 (folder / name).write_bytes(data)
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+    ) as error:
         raise RunError(f"not a zip archive that can be read ({error})") from error

@@ -26,9 +26,11 @@ POLICY = (
     "frame-ancestors 'none'; base-uri 'self'; form-action 'self'; object-src 'none'"
 )
 HEADERS = [
-    (b"content-security-policy", POLICY.encode()), (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"DENY"),
-]  # fmt: skip
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
 
 
 def require() -> None:
@@ -62,20 +64,40 @@ def application(studio: Studio) -> Any:
         data = bundle(session) if session is not None else None
         if data is None:
             return Response("there is nothing to download", 404, media_type="text/plain")
-        named = {"content-disposition": 'attachment; filename="vlprompt-run.zip"', "cache-control": "no-store"}
+        named = {
+            "content-disposition": 'attachment; filename="vlprompt-run.zip"',
+            "cache-control": "no-store",
+        }
         return Response(data, media_type="application/zip", headers=named)
 
     page = build(studio)
     page.queue(default_concurrency_limit=4)
     system = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "Liberation Sans", "sans-serif"]
-    theme = gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=system,
-                              font_mono=["ui-monospace", "DejaVu Sans Mono", "monospace"])  # fmt: skip
+    theme = gr.themes.Default(
+        primary_hue="blue",
+        neutral_hue="slate",
+        font=system,
+        font_mono=["ui-monospace", "DejaVu Sans Mono", "monospace"],
+    )
     gr.mount_gradio_app(
-        app, page, "/", server_name=HOST, footer_links=[], run_history=False, show_error=False, ssr_mode=False,
-        max_file_size=studio.limits.upload_bytes, enable_monitoring=False, pwa=False, mcp_server=False, theme=theme,
-        css_paths=STYLE, allowed_paths=[], blocked_paths=[str(studio.sessions.root)],
+        app,
+        page,
+        "/",
+        server_name=HOST,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        max_file_size=studio.limits.upload_bytes,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=theme,
+        css_paths=STYLE,
+        allowed_paths=[],
+        blocked_paths=[str(studio.sessions.root)],
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
-    )  # fmt: skip
+    )
     app.add_middleware(_Headers)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS))
     return app
@@ -120,15 +142,18 @@ def server(studio: Studio, port: int | None = None) -> Iterator[tuple[Any, socke
 
     with listen(port) as bound:
         address = f"http://{HOST}:{bound.getsockname()[1]}"
-        config = uvicorn.Config(application(studio), log_level="warning", timeout_graceful_shutdown=2,
-                                access_log=False, ws="none")  # fmt: skip
+        config = uvicorn.Config(
+            application(studio), log_level="warning", timeout_graceful_shutdown=2, access_log=False, ws="none"
+        )
         try:
             yield uvicorn.Server(config), bound, address
         finally:
             studio.close()
 
 
-def serve(studio: Studio, port: int | None = None, ready: Callable[[str], None] = lambda address: None) -> None:
+def serve(
+    studio: Studio, port: int | None = None, ready: Callable[[str], None] = lambda address: None
+) -> None:
     """Serves until interrupted. ready: told the address; the browser may come a moment later."""
     for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: what is temporary goes
         if hasattr(signal, name) and threading.current_thread() is threading.main_thread():

@@ -125,7 +125,9 @@ class Session:
             if sum(len(known.pictures) for known in self.classes) >= self.limits.pictures:
                 raise DataError(f"there are {self.limits.pictures} pictures, and more are not taken")
             if self._bytes + len(data) > self.limits.session_bytes:
-                raise DataError(f"all pictures together may take {self.limits.session_bytes // MB} MB, which is used up")
+                raise DataError(
+                    f"all pictures together may take {self.limits.session_bytes // MB} MB, which is used up"
+                )
             self._count += 1
             path = f"{PICTURES}/{shown.number:05d}/{self._count:06d}"  # names from outside never become paths
             self.path(path).parent.mkdir(exist_ok=True)
@@ -185,7 +187,9 @@ class Sessions:
                 raise gone()
             if key not in self._open:
                 if len(self._open) >= self.limits.sessions:
-                    raise DataError(f"the studio is open in {len(self._open)} tabs already: close some of them first")
+                    raise DataError(
+                        f"the studio is open in {len(self._open)} tabs already: close some of them first"
+                    )
                 # the folder's name cannot be guessed from the key, nor the other way round
                 self._open[key] = Session(key, self.root / secrets.token_hex(16), self.limits)
             return self._open[key]
@@ -193,7 +197,9 @@ class Sessions:
     def of_token(self, token: str) -> Session | None:
         """The session that a download link belongs to."""
         with self._lock:
-            found = [s for s in self._open.values() if secrets.compare_digest(s.token.encode(), token.encode())]
+            found = [
+                s for s in self._open.values() if secrets.compare_digest(s.token.encode(), token.encode())
+            ]
         return found[0] if found else None
 
     def end(self, key: str | None) -> None:

@@ -30,7 +30,9 @@ class Studio:
     studio left by the next one that starts.
     """
 
-    def __init__(self, backbones: Backbones, *, allowed: Sequence[Path] = (), limits: Limits | None = None) -> None:
+    def __init__(
+        self, backbones: Backbones, *, allowed: Sequence[Path] = (), limits: Limits | None = None
+    ) -> None:
         self.backbones, self.limits = backbones, limits or Limits()
         self.allowed = [Path(folder).expanduser().resolve() for folder in allowed]
         for folder in self.allowed:

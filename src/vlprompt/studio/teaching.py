@@ -101,17 +101,35 @@ def learn_new(session: Session, backbones: Backbones, choice: Choice, report: Re
     return run
 
 
-def _learn(session: Session, backbone: Backbone, plan: Plan, dataset: Dataset, split: Split, report: Report,
-           after: Run | None = None) -> Run:
+def _learn(
+    session: Session,
+    backbone: Backbone,
+    plan: Plan,
+    dataset: Dataset,
+    split: Split,
+    report: Report,
+    after: Run | None = None,
+) -> Run:
     cache = FeatureCache(session.folder / "features")  # in the session's folder, and gone with it
     try:
-        return learn(dataset, split, backbone, plan, out=session.new_folder("run"), cache=cache, on_record=report,
-                     command="vlprompt studio", after=after)  # fmt: skip
+        return learn(
+            dataset,
+            split,
+            backbone,
+            plan,
+            out=session.new_folder("run"),
+            cache=cache,
+            on_record=report,
+            command="vlprompt studio",
+            after=after,
+        )
     finally:
         cache.close()
 
 
-def _lesson(session: Session, names: Sequence[str], learned: Sequence[str], aside: bool) -> tuple[Dataset, Split]:
+def _lesson(
+    session: Session, names: Sequence[str], learned: Sequence[str], aside: bool
+) -> tuple[Dataset, Split]:
     """The session's pictures as a data set, and what of it is for training: of the classes in `learned`.
 
     Tested are the pictures that are kept aside, and those of earlier classes that were not learned from.
@@ -185,8 +203,10 @@ def _unfit(run: Run, new: Sequence[str]) -> str:
         return f"{title} knows only all the classes together that it learned: press Learn again"
     shown = ", ".join(f'"{name}"' for name in new[:3]) + (", …" if len(new) > 3 else "")
     it = "it" if len(new) == 1 else "them"
-    return f"{title} knows only classes that it learned from pictures, and not {shown}: remove {it}, or press Learn again " \
-           f"with pictures of {it}"
+    return (
+        f"{title} knows only classes that it learned from pictures, and not {shown}: remove {it}, or press Learn again "
+        f"with pictures of {it}"
+    )
 
 
 def names_alone(session: Session, backbones: Backbones, backbone: str) -> Run:
@@ -270,4 +290,6 @@ def check(session: Session, backbones: Backbones) -> Check:
         for i in np.nonzero(said != labels)[0]
     ]
     wrong.sort(key=lambda one: -one.sure)
-    return Check(scores_of(zero_shot.argmax(1), labels, names), scores_of(said, labels, names), tuple(wrong), fresh)
+    return Check(
+        scores_of(zero_shot.argmax(1), labels, names), scores_of(said, labels, names), tuple(wrong), fresh
+    )

@@ -51,7 +51,12 @@ class Setup:
 
     def located(self) -> Setup:
         """The same with absolute paths."""
-        return replace(self, backbone=absolute(self.backbone), tokenizer=absolute(self.tokenizer), cache=absolute(self.cache))
+        return replace(
+            self,
+            backbone=absolute(self.backbone),
+            tokenizer=absolute(self.tokenizer),
+            cache=absolute(self.cache),
+        )
 
 
 @dataclass(frozen=True)
@@ -97,9 +102,13 @@ class Cell:
     def about(self) -> dict[str, Any]:
         """What names the run in a record."""
         return {
-            "protocol": self.protocol, "data": self.data.name, "method": self.method,
-            "backbone": self.setup.backbone, "shots": self.shots, "seed": self.seed,
-        }  # fmt: skip
+            "protocol": self.protocol,
+            "data": self.data.name,
+            "method": self.method,
+            "backbone": self.setup.backbone,
+            "shots": self.shots,
+            "seed": self.seed,
+        }
 
     @property
     def folder(self) -> Path | None:
@@ -112,9 +121,12 @@ class Cell:
     def located(self) -> Cell:
         """The same with absolute paths. Its key is another: take the key before."""
         return replace(
-            self, data=self.data.located(), setup=self.setup.located(), recipe=absolute(self.recipe),
+            self,
+            data=self.data.located(),
+            setup=self.setup.located(),
+            recipe=absolute(self.recipe),
             targets=tuple(target.located() for target in self.targets),
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ class RayWorkers:
         self._asked = 0.0
         self._slots = 0
         if not self.count:
-            raise OptionError(f"no node of the cluster has the {cpus:g} CPUs and {gpus:g} GPUs that a run takes")
+            raise OptionError(
+                f"no node of the cluster has the {cpus:g} CPUs and {gpus:g} GPUs that a run takes"
+            )
 
     @property
     def count(self) -> int:
@@ -71,7 +73,9 @@ class RayWorkers:
         return self._slots
 
     def _fits(self, node: dict[str, float]) -> int:
-        parts = [node.get(name, 0) / each for name, each in (("CPU", self.cpus), ("GPU", self.gpus)) if each > 0]
+        parts = [
+            node.get(name, 0) / each for name, each in (("CPU", self.cpus), ("GPU", self.gpus)) if each > 0
+        ]
         return int(min(parts, default=1))
 
     def free(self) -> bool:

@@ -38,7 +38,9 @@ class Display:
             from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(get_renderable=self.table, console=Console(stderr=True), refresh_per_second=2, transient=True)
+            self._live = Live(
+                get_renderable=self.table, console=Console(stderr=True), refresh_per_second=2, transient=True
+            )
             self._live.start()
         return self
 
@@ -53,7 +55,9 @@ class Display:
             self.at_once = record["at_once"]
             left = record["runs"] - record["done"] - record["failed"]
             failed = f", {record['failed']} failed earlier" if record["failed"] else ""
-            self._line(f"{record['runs']} runs: {record['done']} are done{failed}, {left} to do, {self.at_once} at a time")
+            self._line(
+                f"{record['runs']} runs: {record['done']} are done{failed}, {left} to do, {self.at_once} at a time"
+            )
         elif event == "start":
             self.running[job.key] = job, time.monotonic(), "starting"
         elif event == "progress" and job.key in self.running:
@@ -113,7 +117,9 @@ class Display:
         for job, began, what in list(self.running.values())[:MOST_ROWS]:
             time_ = duration(time.monotonic() - began)
             if isinstance(job, Cell):
-                table.add_row(job.protocol, job.data.name, job.method, str(job.shots), str(job.seed), what, time_)
+                table.add_row(
+                    job.protocol, job.data.name, job.method, str(job.shots), str(job.seed), what, time_
+                )
             else:
                 table.add_row("", job.data.name, "features in common", "", "", what, time_)
         if len(self.running) > MOST_ROWS:

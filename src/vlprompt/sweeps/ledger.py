@@ -47,7 +47,9 @@ class Ledger:
                 self._own = open_locked(self._file, wait=True)
                 self._refresh()
         except OSError as error:
-            raise DataError(f"{self.path}: no results can be written there ({error.strerror or error})") from error
+            raise DataError(
+                f"{self.path}: no results can be written there ({error.strerror or error})"
+            ) from error
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -123,7 +123,12 @@ class Processes:
                 if self.attempts[job.key] < ATTEMPTS:
                     self.submit(job)
                 else:
-                    yield job, Result(error=f"its worker process died {ATTEMPTS} times ({_end(worker.process.exitcode)})")
+                    yield (
+                        job,
+                        Result(
+                            error=f"its worker process died {ATTEMPTS} times ({_end(worker.process.exitcode)})"
+                        ),
+                    )
                 continue
             if isinstance(message, Result):
                 worker.job = None

@@ -32,8 +32,12 @@ class Result:
     error: str | None = None
 
 
-def perform(job: Cell | Warm, on_record: OnRecord | None = None, packs: dict[str, Pack] | None = None,
-            folder: str | Path | None = None) -> Result:
+def perform(
+    job: Cell | Warm,
+    on_record: OnRecord | None = None,
+    packs: dict[str, Pack] | None = None,
+    folder: str | Path | None = None,
+) -> Result:
     """Does one job; whatever goes wrong becomes a line.
 
     packs: features from elsewhere, by data set. folder: of the run, instead of the cell's.
@@ -45,10 +49,14 @@ def perform(job: Cell | Warm, on_record: OnRecord | None = None, packs: dict[str
     except Exception as error:
         from vlprompt.cli.guarding import explain
 
-        return Result(error=explain(error)[1].replace(" (this is a mistake in vlprompt; --debug shows where)", ""))
+        return Result(
+            error=explain(error)[1].replace(" (this is a mistake in vlprompt; --debug shows where)", "")
+        )
 
 
-def run(cell: Cell, on_record: OnRecord | None, packs: dict[str, Pack], folder: str | Path | None) -> dict[str, Any]:
+def run(
+    cell: Cell, on_record: OnRecord | None, packs: dict[str, Pack], folder: str | Path | None
+) -> dict[str, Any]:
     """The protocol's record of one run."""
     from vlprompt.cli.protocols import find
 
@@ -59,12 +67,25 @@ def run(cell: Cell, on_record: OnRecord | None, packs: dict[str, Pack], folder: 
         spoken = {spec.name: list(spec.templates) for spec in cell.targets if spec.templates}
         if spoken and cell.protocol == "cross_dataset":
             arguments.setdefault("target_templates", spoken)
-    found = list(find(cell.protocol)(
-        held[cell.data.name], cell.method, backbone_of(replace(cell.setup, cache=None)), shots=cell.shots,
-        seeds=[cell.seed], options=cell.options, train=cell.train, recipe=cell.recipe,
-        templates=list(cell.data.templates), tokenizer=cell.setup.tokenizer, cache=cache_of(cell.setup, packs),
-        out=folder, on_record=on_record, command="vlprompt sweep", **arguments,
-    ))  # fmt: skip
+    found = list(
+        find(cell.protocol)(
+            held[cell.data.name],
+            cell.method,
+            backbone_of(replace(cell.setup, cache=None)),
+            shots=cell.shots,
+            seeds=[cell.seed],
+            options=cell.options,
+            train=cell.train,
+            recipe=cell.recipe,
+            templates=list(cell.data.templates),
+            tokenizer=cell.setup.tokenizer,
+            cache=cache_of(cell.setup, packs),
+            out=folder,
+            on_record=on_record,
+            command="vlprompt sweep",
+            **arguments,
+        )
+    )
     return found[0]
 
 
@@ -116,7 +137,9 @@ def feature_views(cell: Cell) -> int | None:
 def backbone_of(setup: Setup) -> Backbone:
     from vlprompt.clip.loading import load_backbone
 
-    return load_backbone(setup.backbone, device=own_device(setup.device), precision=setup.precision, tokenizer=setup.tokenizer)
+    return load_backbone(
+        setup.backbone, device=own_device(setup.device), precision=setup.precision, tokenizer=setup.tokenizer
+    )
 
 
 WORKER = 0  # number of this worker among its machine's
@@ -137,7 +160,9 @@ def opened(spec: DataSpec, packs: dict[str, Pack]) -> Dataset:
 
 @lru_cache(maxsize=16)
 def _open(spec: DataSpec) -> Dataset:
-    more: dict[str, Any] = {key: list(value) if isinstance(value, tuple) else value for key, value in spec.arguments}
+    more: dict[str, Any] = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in spec.arguments
+    }
     return replace(open_dataset(spec.path, **more), name=spec.name)
 
 

@@ -1,26 +1,26 @@
 """sweep.toml: which grid to run.
 
-    methods = ["zeroshot", "coop", "coop+lamm"]
-    data = ["demo", "flowers", "oxford_pets"]
-    shots = [1, 4, 16]
-    seeds = [1, 2, 3]
-    protocols = ["few_shot", "base_to_new"]
-    backbone = "embedded"
-    runs = "runs/grid"                  # keep run folders, so that single trainings go on too
-    root = "datasets"                   # where benchmark data sets lie, which are then known by their names
+methods = ["zeroshot", "coop", "coop+lamm"]
+data = ["demo", "flowers", "oxford_pets"]
+shots = [1, 4, 16]
+seeds = [1, 2, 3]
+protocols = ["few_shot", "base_to_new"]
+backbone = "embedded"
+runs = "runs/grid"                  # keep run folders, so that single trainings go on too
+root = "datasets"                   # where benchmark data sets lie, which are then known by their names
 
-    [train]                             # of every method
-    epochs = 20
+[train]                             # of every method
+epochs = 20
 
-    [method.coop]                       # of one method: recipe, options, train
-    options = { context_tokens = 4 }
+[method.coop]                       # of one method: recipe, options, train
+options = { context_tokens = 4 }
 
-    [dataset.flowers]                   # a name for a path, and how to open it
-    path = "photos/flowers.zip"
-    templates = ["a photo of a {}, a type of flower."]
+[dataset.flowers]                   # a name for a path, and how to open it
+path = "photos/flowers.zip"
+templates = ["a photo of a {}, a type of flower."]
 
-    [protocol.base_to_new]              # of one protocol: a smaller grid, and its own arguments
-    shots = [16]
+[protocol.base_to_new]              # of one protocol: a smaller grid, and its own arguments
+shots = [16]
 """
 
 from __future__ import annotations
@@ -45,24 +45,59 @@ else:
 MOST_RUNS = 100_000
 GRID = ("methods", "data", "shots", "seeds")
 KEYS = (
-    *GRID, "protocols", "backbone", "tokenizer", "precision", "device", "cache", "runs", "out", "templates", "root",
-    "train", "method", "dataset", "protocol",
-)  # fmt: skip
+    *GRID,
+    "protocols",
+    "backbone",
+    "tokenizer",
+    "precision",
+    "device",
+    "cache",
+    "runs",
+    "out",
+    "templates",
+    "root",
+    "train",
+    "method",
+    "dataset",
+    "protocol",
+)
 OF_METHOD = ("recipe", "options", "train")
 OF_DATASET = {  # and what is expected of each, see KINDS
-    "path": "text", "templates": "text or a list of texts", "classes": "text or a list of texts", "labels": "text",
-    "label_column": "text", "domains": "text or a list of texts", "root": "the path of a folder",
-    "split_seed": "a whole number", "val_fraction": "a number from 0 to 1", "test_fraction": "a number from 0 to 1",
-}  # fmt: skip
+    "path": "text",
+    "templates": "text or a list of texts",
+    "classes": "text or a list of texts",
+    "labels": "text",
+    "label_column": "text",
+    "domains": "text or a list of texts",
+    "root": "the path of a folder",
+    "split_seed": "a whole number",
+    "val_fraction": "a number from 0 to 1",
+    "test_fraction": "a number from 0 to 1",
+}
 OF_PROTOCOL = {
-    "source": "text", "sessions": "a whole number from 2 on, or the class names of each session",
+    "source": "text",
+    "sessions": "a whole number from 2 on, or the class names of each session",
     "target_templates": "a table of target and text",
-}  # fmt: skip
+}
 OF_MACHINE = {
-    "backbone": "text", "tokenizer": "text", "precision": "text", "device": "text", "cache": "a folder, or false",
-    "runs": "the path of a folder", "out": "the path of a file", "root": "the path of a folder",
-}  # fmt: skip
-FROM_CELL = ("data", "method", "backbone", "shots", "seeds", "out", "more")  # a protocol's arguments that the grid gives
+    "backbone": "text",
+    "tokenizer": "text",
+    "precision": "text",
+    "device": "text",
+    "cache": "a folder, or false",
+    "runs": "the path of a folder",
+    "out": "the path of a file",
+    "root": "the path of a folder",
+}
+FROM_CELL = (
+    "data",
+    "method",
+    "backbone",
+    "shots",
+    "seeds",
+    "out",
+    "more",
+)  # a protocol's arguments that the grid gives
 
 
 @dataclass(frozen=True)
@@ -125,7 +160,11 @@ def make_sweep(held: dict[str, Any]) -> Sweep:
         shots, seeds = numbers(grid, "shots", [16]), numbers(grid, "seeds", [1, 2, 3])
         if (count := len(methods) * len(data) * len(shots) * len(seeds)) > MOST_RUNS:
             raise OptionError(f"{name}: a grid of {count} runs (at most {MOST_RUNS}): make it several")
-        aims = text_list(arguments.pop("targets"), f"protocol.{name}.targets") if "targets" in arguments else None
+        aims = (
+            text_list(arguments.pop("targets"), f"protocol.{name}.targets")
+            if "targets" in arguments
+            else None
+        )
         if aims is None and protocol in TRANSFER and data == ["imagenet"]:
             aims = list(TRANSFER[protocol])
         if aims is None and protocol == "cross_dataset":
@@ -136,7 +175,10 @@ def make_sweep(held: dict[str, Any]) -> Sweep:
             table_ = table(of_methods.get(method, {}), f"method.{method}")
             check_keys(table_, OF_METHOD, f"method.{method}.")
             train = held.get("train", {}) | table(table_.get("train", {}), f"method.{method}.train")
-            options, recipe = table(table_.get("options", {}), f"method.{method}.options"), table_.get("recipe")
+            options, recipe = (
+                table(table_.get("options", {}), f"method.{method}.options"),
+                table_.get("recipe"),
+            )
             if (reason := obstacle(protocol, make_plan(method, options, train, recipe))) is not None:
                 left_out[reason] = None
                 continue
@@ -144,16 +186,32 @@ def make_sweep(held: dict[str, Any]) -> Sweep:
                 targets = tuple(other for other in others if other != spec)
                 check_targets(protocol, spec, targets, arguments.get("target_templates", {}))
                 cells += [
-                    Cell(protocol, spec, method, count, seed, setup, options, train, recipe, arguments, targets,
-                         held.get("runs"))
-                    for count in shots for seed in seeds
-                ]  # fmt: skip
+                    Cell(
+                        protocol,
+                        spec,
+                        method,
+                        count,
+                        seed,
+                        setup,
+                        options,
+                        train,
+                        recipe,
+                        arguments,
+                        targets,
+                        held.get("runs"),
+                    )
+                    for count in shots
+                    for seed in seeds
+                ]
     for unused, known_names, what in (
-        (set(of_methods) - used, used, "method"), (set(held.get("protocol", {})) - set(names), set(names), "protocol"),
+        (set(of_methods) - used, used, "method"),
+        (set(held.get("protocol", {})) - set(names), set(names), "protocol"),
         (set(specs.tables) - specs.used, specs.used, "dataset"),
-    ):  # fmt: skip
+    ):
         for name in sorted(unused):
-            raise OptionError(f'[{what}.{name}]: there is no such {what} in the grid: {nearest(name, known_names)}')
+            raise OptionError(
+                f"[{what}.{name}]: there is no such {what} in the grid: {nearest(name, known_names)}"
+            )
     if not cells:
         raise OptionError("; ".join(left_out))
     unique = {cell.key: cell for cell in in_order(cells)}
@@ -166,20 +224,27 @@ def setup_of(held: dict[str, Any]) -> Setup:
 
     cache = held.get("cache")
     setup = Setup(
-        held.get("backbone", "embedded"), held.get("tokenizer"), held.get("precision", "float32"),
-        held.get("device", "auto"), None if cache is True else cache,
-    )  # fmt: skip
+        held.get("backbone", "embedded"),
+        held.get("tokenizer"),
+        held.get("precision", "float32"),
+        held.get("device", "auto"),
+        None if cache is True else cache,
+    )
     named_precision(setup.precision)
     if setup.device != "auto":
         named_device(setup.device)
     return setup
 
 
-def check_targets(protocol: str, source: DataSpec, targets: Sequence[DataSpec], spoken: dict[str, Any]) -> None:
+def check_targets(
+    protocol: str, source: DataSpec, targets: Sequence[DataSpec], spoken: dict[str, Any]
+) -> None:
     """OptionError where cross_dataset has nothing to be tested on, and for words on a target that is none."""
     if protocol == "cross_dataset" and not targets:
-        raise OptionError(f"cross_dataset: {source.name} has no other data set to be tested on: give a second one in data, or "
-                          'targets = ["..."] in [protocol.cross_dataset]')  # fmt: skip
+        raise OptionError(
+            f"cross_dataset: {source.name} has no other data set to be tested on: give a second one in data, or "
+            'targets = ["..."] in [protocol.cross_dataset]'
+        )
     for name, value in spoken.items():
         known = [target.name for target in targets]
         if name not in known:
@@ -210,12 +275,19 @@ class Specs:
     def __call__(self, word: str) -> DataSpec:
         content = self.tables.get(word, {})
         self.used.add(word)
-        if not content and self.root is not None and word.partition(":")[0] != "demo" and not Path(word).exists():
+        if (
+            not content
+            and self.root is not None
+            and word.partition(":")[0] != "demo"
+            and not Path(word).exists()
+        ):
             content = {"path": find_entry(word).name, "root": self.root}
             word = content["path"]
         name = word if content else Path(word).name.split(".")[0] or "data"
         path = str(content.get("path", word))
-        arguments = tuple(sorted((k, frozen(v)) for k, v in content.items() if k not in ("path", "templates")))
+        arguments = tuple(
+            sorted((k, frozen(v)) for k, v in content.items() if k not in ("path", "templates"))
+        )
         given = template_list(content.get("templates", self.templates), f"dataset.{word}.templates")
         spec = DataSpec(name.replace(":", "-").replace("/", "-"), path, arguments, tuple(given))
         if self.known.setdefault(spec.name, spec) != spec:
@@ -233,16 +305,22 @@ def check_keys(held: dict[str, Any], known: Sequence[str], where: str) -> None:
 
 
 KINDS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("text", "the path of a folder", "the path of a file"), lambda value: isinstance(value, str)),
+    **dict.fromkeys(
+        ("text", "the path of a folder", "the path of a file"), lambda value: isinstance(value, str)
+    ),
     "a folder, or false": lambda value: isinstance(value, (str, bool)),
     "text or a list of texts": lambda value: isinstance(value, str) or is_texts(value),
     "a whole number": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "a number from 0 to 1": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1,
-    "a whole number from 2 on, or the class names of each session":
-        lambda value: len(value) >= 2 and all(map(is_texts, value)) if isinstance(value, list)
-        else KINDS["a whole number"](value) and value >= 2,
+    "a number from 0 to 1": lambda value: (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+    ),
+    "a whole number from 2 on, or the class names of each session": lambda value: (
+        len(value) >= 2 and all(map(is_texts, value))
+        if isinstance(value, list)
+        else KINDS["a whole number"](value) and value >= 2
+    ),
     "a table of target and text": lambda value: isinstance(value, dict),
-}  # fmt: skip
+}
 
 
 def check_values(held: dict[str, Any], kinds: Mapping[str, str], where: str) -> None:
@@ -265,7 +343,9 @@ def table(value: Any, where: str) -> dict[str, Any]:
 def texts(held: dict[str, Any], key: str, default: list[str] | None = None) -> list[str]:
     """A list of texts that is not empty; one text stands for a list of one."""
     if key not in held and default is None:
-        raise OptionError(f'"{key}" is missing: a list such as {key} = ["{"coop" if key == "methods" else "demo"}"]')
+        raise OptionError(
+            f'"{key}" is missing: a list such as {key} = ["{"coop" if key == "methods" else "demo"}"]'
+        )
     found = text_list(held.get(key, default), key)
     if not found:
         raise OptionError(f"{key}: the list is empty")

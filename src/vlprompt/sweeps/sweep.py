@@ -1,6 +1,6 @@
 """sweep: a grid, run by run, into one results file; the whole story on one page.
 
-    grid -> what is not done -> features in common -> runs -> a line each
+grid -> what is not done -> features in common -> runs -> a line each
 """
 
 from __future__ import annotations
@@ -68,7 +68,11 @@ def sweep(
         todo = [cell for cell in grid.cells if cell.key not in before | skipped]
         check_here(todo, elsewhere=ray is not None)
         outcome = Outcome(before=len(before))
-        plan = {"runs": len(grid.cells), "done": len(before), "failed": len(grid.cells) - len(todo) - len(before)}
+        plan = {
+            "runs": len(grid.cells),
+            "done": len(before),
+            "failed": len(grid.cells) - len(todo) - len(before),
+        }
         if todo:
             workers = make_workers(jobs, ray, cpus, gpus, lambda job, record: told("progress", job, record))
             try:
@@ -112,8 +116,9 @@ def make_workers(jobs: int, ray: str | None, cpus: float, gpus: float, tell: Any
     return Here(tell) if jobs == 1 else Processes(jobs, tell)
 
 
-def _work(workers: Workers, ledger: Ledger, grid: Sweep, todo: list[Cell], retry: bool, outcome: Outcome,
-          told: Tell) -> None:
+def _work(
+    workers: Workers, ledger: Ledger, grid: Sweep, todo: list[Cell], retry: bool, outcome: Outcome, told: Tell
+) -> None:
     """Keeps the workers busy until every run is done or has failed, here or in another sweep."""
     warm: list[Warm] = []
     if not isinstance(workers, Here):  # one process meets the cache of its own earlier runs anyway

@@ -91,8 +91,14 @@ class Checkpoints:
     every: seconds between two of them. on_trouble: told once if the disk cannot be written.
     """
 
-    def __init__(self, folder: Path, settings: str, *, every: float = 15.0,
-                 on_trouble: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: str,
+        *,
+        every: float = 15.0,
+        on_trouble: Callable[[str], None] | None = None,
+    ) -> None:
         self.path = folder / FILE
         self.settings = settings
         self.every = every
@@ -103,7 +109,12 @@ class Checkpoints:
         return time.monotonic() - self._last >= self.every
 
     def save(self, state: State) -> None:
-        about = {"epoch": state.epoch, "step": state.step, "numbers": state.numbers, "settings": self.settings}
+        about = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "numbers": state.numbers,
+            "settings": self.settings,
+        }
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
         try:
             text = json.dumps(about)
@@ -111,7 +122,9 @@ class Checkpoints:
             write_atomically(self.path, save(tensors, metadata=held))
         except OSError as error:
             if self.on_trouble is not None:
-                self.on_trouble(f"no checkpoint can be written to {self.path.parent} ({error.strerror}); going on")
+                self.on_trouble(
+                    f"no checkpoint can be written to {self.path.parent} ({error.strerror}); going on"
+                )
                 self.on_trouble = None
         self._last = time.monotonic()
 

@@ -43,7 +43,7 @@ def estimate(method: Method, pictures: int, options: TrainOptions, rate: float |
     if method.needs == "pixels" and isinstance(backbone.image, ImageTower):
         image_tokens = part * (1 + backbone.image.sizes.patches + 16)
     learns_text = any(t.requires_grad for t in text.tensors())
-    work = (3 * tokens * _per_token(backbone.text.sizes) if learns_text else 0)
+    work = 3 * tokens * _per_token(backbone.text.sizes) if learns_text else 0
     memory = tokens * bytes_per_token(backbone.text.sizes) if learns_text else 0
     if image_tokens:
         work += 3 * image_tokens * _per_token(backbone.vit.sizes)

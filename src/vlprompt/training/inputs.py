@@ -148,16 +148,30 @@ class Encoder:
     emit: told about progress and skipped pictures.
     """
 
-    def __init__(self, dataset: Dataset, backbone: Backbone, *, cache: FeatureCache | None = None,
-                 budget: int = 4 << 30, emit: Emit = lambda record: None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        backbone: Backbone,
+        *,
+        cache: FeatureCache | None = None,
+        budget: int = 4 << 30,
+        emit: Emit = lambda record: None,
+    ) -> None:
         self.dataset, self.backbone, self.cache = dataset, backbone, cache
         self.budget, self.emit = budget, emit
         self.threads = min(8, os.cpu_count() or 1)
         self.batch = 32 if backbone.device.type == "cpu" else 256
         self._pool: ThreadPoolExecutor | None = None
 
-    def inputs(self, needs: str, items: Sequence[Item], views: Views = Views(), *, what: str = "pictures",
-               known_good: bool = False) -> Inputs:
+    def inputs(
+        self,
+        needs: str,
+        items: Sequence[Item],
+        views: Views = Views(),
+        *,
+        what: str = "pictures",
+        known_good: bool = False,
+    ) -> Inputs:
         """Inputs of one kind; `what` names the pictures in progress records. Kept pictures take of the budget."""
         if needs == "features":
             return self.features(items, views, what=what)
@@ -172,8 +186,9 @@ class Encoder:
 
     # -- frozen features -------------------------------------------------------------------------
 
-    def features(self, items: Sequence[Item], views: Views = Views(), *, what: str = "pictures",
-                 patches: bool = False) -> FeatureInputs:
+    def features(
+        self, items: Sequence[Item], views: Views = Views(), *, what: str = "pictures", patches: bool = False
+    ) -> FeatureInputs:
         """Image features of every view of every picture that can be read."""
         names = views.names()
         kept: list[Item] = []
@@ -206,18 +221,26 @@ class Encoder:
         device, d = self.backbone.device, self.backbone.embed_dim
         stacked = np.stack(features, axis=1) if features else np.zeros((len(names), 0, d), np.float32)
         return FeatureInputs(
-            labels_of(kept), kept, skipped, torch.from_numpy(stacked).to(device),
+            labels_of(kept),
+            kept,
+            skipped,
+            torch.from_numpy(stacked).to(device),
             torch.from_numpy(np.stack(tokens, axis=1)).to(device) if tokens else None,
-        )  # fmt: skip
+        )
 
     def _key(self, digest: str, view: View, seed: int) -> str:
         return feature_key(
-            backbone=self.backbone.fingerprint, precision=str(self.backbone.dtype).removeprefix("torch."),
-            preprocessing=str(self.backbone.preprocessing), view=view_key(view, seed), content=digest,
+            backbone=self.backbone.fingerprint,
+            precision=str(self.backbone.dtype).removeprefix("torch."),
+            preprocessing=str(self.backbone.preprocessing),
+            view=view_key(view, seed),
+            content=digest,
             kind="features",
-        )  # fmt: skip
+        )
 
-    def _cached(self, items: Sequence[Item], digests: Sequence[str | PictureError], views: Views) -> dict[Any, Any]:
+    def _cached(
+        self, items: Sequence[Item], digests: Sequence[str | PictureError], views: Views
+    ) -> dict[Any, Any]:
         """(digest, view) -> (features,) of what the disk cache holds."""
         if self.cache is None:
             return {}
@@ -225,8 +248,9 @@ class Encoder:
         found = self.cache.get_many([self._key(d, v, views.seed) for d, v in wanted])
         return {pair: (value,) for pair, value in zip(wanted, found, strict=True) if value is not None}
 
-    def _encode(self, todo: Sequence[Wanted], held: dict[Any, Any], seed: int,
-                patches: bool, progress: Progress) -> dict[Item, PictureError]:
+    def _encode(
+        self, todo: Sequence[Wanted], held: dict[Any, Any], seed: int, patches: bool, progress: Progress
+    ) -> dict[Item, PictureError]:
         """Fills `held`; gives the pictures that cannot be decoded, with the reason."""
         wrong: dict[Item, PictureError] = {}
         waiting: list[tuple[str, View, np.ndarray]] = []
@@ -236,8 +260,9 @@ class Encoder:
             while len(waiting) >= at_least and waiting:
                 part = waiting[: self.batch]
                 del waiting[: self.batch]
-                pixels = to_pixels(np.stack([crop for *_, crop in part]), self.backbone.preprocessing,
-                                   self.backbone.device)  # fmt: skip
+                pixels = to_pixels(
+                    np.stack([crop for *_, crop in part]), self.backbone.preprocessing, self.backbone.device
+                )
                 rows = self._run_tower(pixels, patches)
                 for i, (digest, view, _) in enumerate(part):
                     held[digest, view] = tuple(row[i] for row in rows)
@@ -267,8 +292,15 @@ class Encoder:
 
     # -- pixels ----------------------------------------------------------------------------------
 
-    def pixels(self, items: Sequence[Item], views: Views = Views(), *, what: str = "pictures",
-               patches: bool = False, known_good: bool = False) -> PixelInputs:
+    def pixels(
+        self,
+        items: Sequence[Item],
+        views: Views = Views(),
+        *,
+        what: str = "pictures",
+        patches: bool = False,
+        known_good: bool = False,
+    ) -> PixelInputs:
         """Crops of every view, kept if they fit. All pictures are decoded once, so that broken ones are
         known before the first step, unless they are known to be good and are not kept anyway."""
         names, size = views.names(), self.backbone.preprocessing.size
@@ -312,7 +344,9 @@ class Encoder:
                 picture = self.dataset.load(item)
             except PictureError as error:
                 return error
-            return [np.asarray(take_view(picture, preprocessing, v, seed=seed, identity=digest)) for v in views]
+            return [
+                np.asarray(take_view(picture, preprocessing, v, seed=seed, identity=digest)) for v in views
+            ]
 
         if self.threads == 1 or len(wanted) < 2:
             return [one(entry) for entry in wanted]
@@ -353,8 +387,15 @@ class Progress:
         if now - self._last < 0.1 and 0 < self.done < self.total:
             return
         self._last = now
-        self.emit({"event": "encoding", "what": self.what, "done": self.done, "total": self.total,
-                   "images_per_s": round(self.done / max(1e-9, now - self._began), 1)})  # fmt: skip
+        self.emit(
+            {
+                "event": "encoding",
+                "what": self.what,
+                "done": self.done,
+                "total": self.total,
+                "images_per_s": round(self.done / max(1e-9, now - self._began), 1),
+            }
+        )
 
 
 def labels_of(items: Sequence[Item]) -> Tensor:

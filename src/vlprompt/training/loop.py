@@ -65,16 +65,29 @@ def train(
     count = len(inputs)
     batch = min(options.batch, count)
     if count == 0 or batch == 0:
-        raise TrainingError("there is nothing to train on: no usable training picture, so zero steps per epoch")
+        raise TrainingError(
+            "there is nothing to train on: no usable training picture, so zero steps per epoch"
+        )
     if batch < options.batch:
         emit(message(f"batch {options.batch} is more than there are pictures; each step takes all {batch}"))
     steps = count // batch
-    emit({"event": "training", "epochs": options.epochs, "steps": steps, "batch": batch, "pictures": count,
-          "parameters": method.trainable_parameters()})  # fmt: skip
+    emit(
+        {
+            "event": "training",
+            "epochs": options.epochs,
+            "steps": steps,
+            "batch": batch,
+            "pictures": count,
+            "parameters": method.trainable_parameters(),
+        }
+    )
     optimizer = make_optimizer(
-        options.optimizer, method.parameters(), lr=options.lr, momentum=options.momentum,
+        options.optimizer,
+        method.parameters(),
+        lr=options.lr,
+        momentum=options.momentum,
         weight_decay=options.weight_decay,
-    )  # fmt: skip
+    )
     run = _Training(method, inputs, options, optimizer, seed, batch, steps, emit, on_epoch, checkpoints)
     return run.go()
 
@@ -86,9 +99,19 @@ def message(text: str, **more: Any) -> Record:
 class _Training:
     """The state of one call of `train`."""
 
-    def __init__(self, method: Method, inputs: Inputs, options: TrainOptions, optimizer: Optimizer,
-                 seed: int, batch: int, steps: int, emit: Emit, on_epoch: OnEpoch | None,
-                 checkpoints: Checkpoints | None) -> None:
+    def __init__(
+        self,
+        method: Method,
+        inputs: Inputs,
+        options: TrainOptions,
+        optimizer: Optimizer,
+        seed: int,
+        batch: int,
+        steps: int,
+        emit: Emit,
+        on_epoch: OnEpoch | None,
+        checkpoints: Checkpoints | None,
+    ) -> None:
         self.method, self.inputs, self.options, self.optimizer = method, inputs, options, optimizer
         self.seed, self.batch, self.steps, self.emit = seed, batch, steps, emit
         self.on_epoch, self.checkpoints = on_epoch, checkpoints
@@ -112,10 +135,15 @@ class _Training:
                 raise self._not_finite(self.options.epochs - 1, self.steps - 1, f"{name} is")
         record = record or self.numbers.get("last", {})
         return Trained(
-            self.options.epochs, self.options.epochs * self.steps, self.batch, self._seconds(),
-            record.get("images_per_s", 0.0), record.get("loss", math.nan), record.get("accuracy", math.nan),
+            self.options.epochs,
+            self.options.epochs * self.steps,
+            self.batch,
+            self._seconds(),
+            record.get("images_per_s", 0.0),
+            record.get("loss", math.nan),
+            record.get("accuracy", math.nan),
             self.numbers["best_epoch"] if self.options.select == "best" else None,
-        )  # fmt: skip
+        )
 
     def _resume(self) -> State:
         state = self.checkpoints.load() if self.checkpoints is not None else None
@@ -124,14 +152,25 @@ class _Training:
         unpack(state, self.method, self.optimizer)
         self.best = state.part("best")
         self.numbers = state.numbers
-        self.emit(message(f"going on at epoch {state.epoch + 1}, step {state.step + 1}", resumed=True,
-                          epoch=state.epoch + 1, step=state.step))  # fmt: skip
+        self.emit(
+            message(
+                f"going on at epoch {state.epoch + 1}, step {state.step + 1}",
+                resumed=True,
+                epoch=state.epoch + 1,
+                step=state.step,
+            )
+        )
         return state
 
     def _epoch(self, epoch: int, first: int) -> Record:
         options = self.options
-        lr = learning_rate(epoch, lr=options.lr, epochs=options.epochs,
-                           warmup_epochs=options.warmup_epochs, warmup_lr=options.warmup_lr)  # fmt: skip
+        lr = learning_rate(
+            epoch,
+            lr=options.lr,
+            epochs=options.epochs,
+            warmup_epochs=options.warmup_epochs,
+            warmup_lr=options.warmup_lr,
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         if first == 0:
@@ -165,7 +204,9 @@ class _Training:
             loss.backward()
             names = ["loss", *terms, "correct"]
             correct = (output.logits.argmax(-1) == labels).sum()
-            values = torch.stack([loss.detach(), *(t.detach() * share for t in terms.values()), correct.float()])
+            values = torch.stack(
+                [loss.detach(), *(t.detach() * share for t in terms.values()), correct.float()]
+            )
             sums = values if sums is None else sums + values
         assert sums is not None
         found = dict(zip(names, sums.tolist(), strict=True))  # the one wait for the device in a step
@@ -177,19 +218,28 @@ class _Training:
             held[name] = held.get(name, 0.0) + value
         self.numbers["seconds"] = self._seconds()
         return {
-            "event": "step", "epoch": epoch + 1, "step": step + 1, "loss": found["loss"],
-            "terms": {n: found[n] for n in names[1:-1]}, "accuracy": 100 * found["correct"] / len(index),
+            "event": "step",
+            "epoch": epoch + 1,
+            "step": step + 1,
+            "loss": found["loss"],
+            "terms": {n: found[n] for n in names[1:-1]},
+            "accuracy": 100 * found["correct"] / len(index),
             **self._pace(epoch, step + 1),
-        }  # fmt: skip
+        }
 
     def _end_of_epoch(self, epoch: int, lr: float) -> Record:
         sums, n = self.numbers["sums"], self.steps
         record: Record = {
-            "event": "epoch", "epoch": epoch + 1, "epochs": self.options.epochs, "steps": n, "lr": lr,
-            "loss": sums["loss"] / n, "accuracy": 100 * sums["correct"] / (n * self.batch),
+            "event": "epoch",
+            "epoch": epoch + 1,
+            "epochs": self.options.epochs,
+            "steps": n,
+            "lr": lr,
+            "loss": sums["loss"] / n,
+            "accuracy": 100 * sums["correct"] / (n * self.batch),
             "terms": {k: v / n for k, v in sums.items() if k not in ("loss", "correct")},
             **self._pace(epoch, n),
-        }  # fmt: skip
+        }
         if self.on_epoch is not None:
             record |= self.on_epoch(epoch, self.method)
             self.method.train()
@@ -218,8 +268,11 @@ class _Training:
         done = epoch * self.steps + step - self._done_before
         left = self.options.epochs * self.steps - self._done_before - done
         per_step = taken / max(1, done)
-        return {"seconds": round(self._seconds(), 3), "images_per_s": round(self.batch / max(per_step, 1e-9), 2),
-                "eta": round(left * per_step, 2)}  # fmt: skip
+        return {
+            "seconds": round(self._seconds(), 3),
+            "images_per_s": round(self.batch / max(per_step, 1e-9), 2),
+            "eta": round(left * per_step, 2),
+        }
 
     def _not_finite(self, epoch: int, step: int, what: str) -> TrainingError:
         return TrainingError(

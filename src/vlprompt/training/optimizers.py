@@ -29,7 +29,9 @@ class Optimizer:
             if parameter.grad is not None:
                 self.move(parameter, parameter.grad, self.state[parameter], group)
 
-    def move(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    def move(
+        self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]
+    ) -> None:
         raise NotImplementedError
 
 
@@ -39,7 +41,9 @@ class Sgd(Optimizer):
     g = gradient + weight_decay p;   b = g at first, then momentum b + g;   p = p - lr b
     """
 
-    def move(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    def move(
+        self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]
+    ) -> None:
         gradient = gradient.add(parameter, alpha=group["weight_decay"])
         if "momentum_buffer" in state:
             state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
@@ -57,7 +61,9 @@ class AdamW(Optimizer):
 
     FIRST, SECOND, TINY = 0.9, 0.999, 1e-8
 
-    def move(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    def move(
+        self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]
+    ) -> None:
         if not state:
             state["step"] = torch.tensor(0.0)  # on the CPU: a number, and a tensor only for the checkpoint
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
@@ -70,8 +76,14 @@ class AdamW(Optimizer):
         parameter.addcdiv_(mean, root, value=-group["lr"] / (1 - self.FIRST**step))
 
 
-def make_optimizer(kind: str, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.9,
-                   weight_decay: float = 5e-4) -> Optimizer:
+def make_optimizer(
+    kind: str,
+    parameters: Iterable[nn.Parameter],
+    *,
+    lr: float,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+) -> Optimizer:
     """kind: "sgd" or "adamw"; momentum is for sgd."""
     own = [p for p in parameters if p.requires_grad]
     if kind == "adamw":

@@ -29,29 +29,43 @@ class TrainOptions(OptionSet):
     weight_decay: float = option(-1.0, f"decay of all learned tensors; -1: {RECIPE}", low=-1)
     warmup_epochs: int = option(-1, f"first epochs at warmup_lr; -1: {RECIPE}", low=-1)
     warmup_lr: float = option(-1.0, f"learning rate of the warm-up; -1: {RECIPE}", low=-1)
-    accumulate: int = option(1, "parts in which a batch is computed to save memory; a loss that is a mean over pictures stays the same", low=1)
+    accumulate: int = option(
+        1,
+        "parts in which a batch is computed to save memory; a loss that is a mean over pictures stays the same",
+        low=1,
+    )
     views: str = option(
         "auto",
         "training views: a number of random crops per picture that are kept, epoch: a new crop in every epoch "
         "(as published), center: the test crop; auto: center for frozen features and patch tokens, epoch for live pixels",
     )
     select: str = option("last", "which epoch's values are kept", choices=("last", "best"))
-    validate_every: int = option(0, "epochs between validations; 0: after the last, with best after each", low=0)
+    validate_every: int = option(
+        0, "epochs between validations; 0: after the last, with best after each", low=0
+    )
     memory: float = option(8.0, "GiB that kept pictures and activations may take together", low=0.001)
     save_seconds: float = option(15.0, "seconds between checkpoints; 0: one after every step", low=0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "views", str(self.views))  # a plain number is welcome
         super().__post_init__()
-        if self.views not in ("auto", "epoch", "center") and not (self.views.isdigit() and int(self.views) > 0):
+        if self.views not in ("auto", "epoch", "center") and not (
+            self.views.isdigit() and int(self.views) > 0
+        ):
             raise OptionError(f'views is "{self.views}": expected a number from 1 on, epoch, center or auto')
 
     def resolved(self, recipe: Recipe, needs: str) -> TrainOptions:
         """The same with every value filled in from a method's recipe and needs."""
         unset: dict[str, Any] = {
-            "epochs": 0, "batch": 0, "lr": 0.0, "optimizer": "auto", "momentum": -1.0, "weight_decay": -1.0,
-            "warmup_epochs": -1, "warmup_lr": -1.0,
-        }  # fmt: skip
+            "epochs": 0,
+            "batch": 0,
+            "lr": 0.0,
+            "optimizer": "auto",
+            "momentum": -1.0,
+            "weight_decay": -1.0,
+            "warmup_epochs": -1,
+            "warmup_lr": -1.0,
+        }
         filled = {n: getattr(recipe, n) for n, empty in unset.items() if getattr(self, n) == empty}
         if self.views == "auto":
             filled["views"] = DEFAULT_VIEWS[needs]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 
-def learning_rate(epoch: int, *, lr: float, epochs: int, warmup_epochs: int = 0, warmup_lr: float = 1e-5) -> float:
+def learning_rate(
+    epoch: int, *, lr: float, epochs: int, warmup_epochs: int = 0, warmup_lr: float = 1e-5
+) -> float:
     """The rate that every step of an epoch (counted from 0) uses.
 
     The cosine starts counting after the warm-up but keeps its full period, so that with a warm-up the
