@@ -46,7 +46,7 @@ def run_of(method: str, source: str) -> Any:
 
     from vlprompt import load_backbone, methods
     from vlprompt.data.task import Task
-    from vlprompt.run import Run
+    from vlprompt.runs.run import Run
 
     backbone = load_backbone(source)
     built = methods.load(method).build(backbone, Task(NAMES, shots=16)).eval()
@@ -62,8 +62,8 @@ def rows_of(run: Any, batches: list[int], repeats: int, threads: int) -> list[di
     import onnxruntime
     import torch
 
-    from vlprompt.exporting.checking import in_torch, noise
-    from vlprompt.exporting.export import export
+    from vlprompt.runs.exporting.checking import in_torch, noise
+    from vlprompt.runs.exporting.export import export
 
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +146,7 @@ def main() -> None:
     if given.table:
         write_part(PAGE, "export", table(read_rows([given.table])))
         return
-    from vlprompt.run import Run
+    from vlprompt.runs.run import Run
 
     batches = [int(text) for text in given.batches.split(",")]
     held = [Run.load(given.run, device="cpu", precision="float32")] if given.run else None

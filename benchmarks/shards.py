@@ -31,7 +31,7 @@ def timed(
     work: str, pictures: list[str], run: str, shard: int, ray: str | None, workers: int
 ) -> tuple[float, float]:
     """Pictures per second once all workers have done a shard, and seconds until the first shard."""
-    from vlprompt import embedding, predicting
+    from vlprompt.collections import embedding, predicting
 
     ends: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as out:
@@ -52,7 +52,7 @@ def timed(
 def rows(args: argparse.Namespace) -> list[dict[str, Any]]:
     import torch
 
-    from vlprompt.data.layouts import is_picture
+    from vlprompt.data.folder_layouts import is_picture
 
     torch.set_num_threads(args.threads)
     found = sorted(str(path) for path in args.pictures.rglob("*") if is_picture(path.name))
@@ -120,7 +120,7 @@ def main() -> int:
     if args.pictures is None:
         parser.error("give a folder of pictures")
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-    from vlprompt.sweeps.cluster import connect
+    from vlprompt.sweeps.ray_workers import connect
 
     connect(args.ray)
     for row in rows(args):

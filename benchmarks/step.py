@@ -68,10 +68,10 @@ def backbone(device: str, dtype: Any) -> Any:
     """Random weights of the size of ViT-B/16; what they are does not change what is computed."""
     import torch
 
-    from vlprompt.clip.backbone import Backbone
-    from vlprompt.clip.preprocessing import Preprocessing
-    from vlprompt.clip.tokenizing import clip_tokenizer
-    from vlprompt.clip.towers import ImageSizes, ImageTower, TextSizes, TextTower
+    from vlprompt.backbones.backbone import Backbone
+    from vlprompt.backbones.preprocessing import Preprocessing
+    from vlprompt.backbones.tokenizing import clip_tokenizer
+    from vlprompt.backbones.towers.transformer import ImageSizes, ImageTower, TextSizes, TextTower
 
     torch.manual_seed(0)
     text = TextTower(TextSizes(512, 12, 8, 2048, 77, 49408), 512, "quick_gelu")
@@ -91,9 +91,9 @@ class Side:
         import torch
 
         from vlprompt import methods
-        from vlprompt.clip.plain import Plain
         from vlprompt.data.task import Task
         from vlprompt.methods.base import Batch, Method
+        from vlprompt.prompts.interpreters.plain import Plain
         from vlprompt.training.optimizers import make_optimizer
 
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"

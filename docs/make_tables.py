@@ -77,7 +77,7 @@ def facts_table(name: str) -> Iterator[str]:
 
 def recipes_table(small: bool) -> Iterator[str]:
     """Markdown rows of the published recipes, or of those for small backbones."""
-    from vlprompt.recipes import load_recipe, recipe_names
+    from vlprompt.fitting.recipes import load_recipe, recipe_names
 
     yield "| recipe | method | what | options | epochs | batch | lr |"
     yield "|---|---|---|---|---|---|---|"
@@ -91,7 +91,7 @@ def recipes_table(small: bool) -> Iterator[str]:
 def table(name: str) -> str:
     """The table that a marker asks for."""
     from vlprompt import methods
-    from vlprompt.training.options import TrainOptions
+    from vlprompt.training.train_options import TrainOptions
 
     if name in ("recipes", "small recipes"):
         rows = recipes_table(name.startswith("small"))

@@ -12,10 +12,10 @@ from pathlib import Path
 import atheris
 
 LATER = {  # modules that targets import when they run, which would be too late to watch them
-    "runs": ["vlprompt.run"],
-    "checkpoints": ["vlprompt.pickled", "vlprompt.clip.tensors"],
-    "json_readers": ["vlprompt.recipes"],
-    "sweeps": ["vlprompt.sweeps.settings", "vlprompt.cli.protocols"],
+    "runs": ["vlprompt.runs.run"],
+    "checkpoints": ["vlprompt.backbones.weights.pickled", "vlprompt.backbones.weights.tensor_files"],
+    "json_readers": ["vlprompt.fitting.recipes"],
+    "sweeps": ["vlprompt.sweeps.sweep_file", "vlprompt.cli.protocol_command"],
 }
 
 with atheris.instrument_imports(include=["vlprompt", "PIL", "zipfile", "tarfile", "csv", "tomllib", "json"]):

@@ -109,7 +109,7 @@ def backbone() -> Any:
 def _run() -> dict[str, bytes]:
     import tempfile
 
-    from vlprompt.fitting import fit
+    from vlprompt.fitting.learning import fit
 
     sys.path.insert(0, str(TESTS))
     from small_data import picture_folder
@@ -196,7 +196,7 @@ def value_of(key: str) -> np.ndarray:
 
 def cache_file(folder: Path) -> Path:
     """A feature cache of KEYS, as it lies on disk when nobody has it open."""
-    from vlprompt.data.cache import FeatureCache
+    from vlprompt.feeding.feature_cache import FeatureCache
 
     kept = folder.with_suffix(".kept")
     if not kept.exists():

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import seeds
 
-from vlprompt.data import archives, listing, naming, opening, pictures, tables
-from vlprompt.data.cache import FeatureCache
+from vlprompt.data import archives, listing, naming, opening, pictures
+from vlprompt.data import list_files as tables
 from vlprompt.errors import VlpromptError
-from vlprompt.results import records
+from vlprompt.feeding.feature_cache import FeatureCache
+from vlprompt.runs import records
 
 FOLDER = Path(tempfile.mkdtemp(prefix="vlprompt-fuzz-"))
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
@@ -69,7 +70,7 @@ def read_lists(data: bytes) -> None:
 
 
 def read_json(data: bytes) -> None:
-    from vlprompt.recipes import load_recipe
+    from vlprompt.fitting.recipes import load_recipe
 
     kind, path = data[:1], written(data[1:])
     if kind == b"l":
@@ -81,14 +82,14 @@ def read_json(data: bytes) -> None:
 
 
 def read_sweeps(data: bytes) -> None:
-    from vlprompt.sweeps.settings import read_sweep
+    from vlprompt.sweeps.sweep_file import read_sweep
 
     read_sweep(written(data))
 
 
 def read_runs(data: bytes) -> None:
     """A byte chooses which file of a run is damaged."""
-    from vlprompt.run import Run
+    from vlprompt.runs.run import Run
 
     which, data = data[:1], data[1:]
     folder = seeds.run_folder(FOLDER / "run")
@@ -100,9 +101,9 @@ def read_runs(data: bytes) -> None:
 
 
 def read_checkpoints(data: bytes) -> None:
-    from vlprompt.clip.tensors import read_tensors
+    from vlprompt.backbones.weights.pickled import open_pickled, tensors_by_name
+    from vlprompt.backbones.weights.tensor_files import read_tensors
     from vlprompt.errors import RunError
-    from vlprompt.pickled import open_pickled, tensors_by_name
 
     path = written(data, "case.pt")
     try:

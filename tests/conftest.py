@@ -19,7 +19,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from PIL import Image, ImageDraw
     from support import save_huggingface
 
-    from vlprompt.clip import loading, locating
+    from vlprompt.backbones import loading, locating
 
     for number, (name, colour) in enumerate(COLOURS.items()):
         for i in range(8):

@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vlprompt.clip.assembling import build_backbone
-from vlprompt.clip.backbone import Backbone
-from vlprompt.clip.tokenizing import clip_tokenizer
+from vlprompt.backbones.assembling import build_backbone
+from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.tokenizing import clip_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent / "parity"))
 from backbone_weights import make_weights
@@ -44,7 +44,7 @@ def tiny_resnet() -> Backbone:
     """The tiny CLIP with a ResNet of five blocks as its image tower, 64 pixels."""
     import torch
 
-    from vlprompt.clip.resnet import ResNetSizes, ResNetTower
+    from vlprompt.backbones.towers.resnet import ResNetSizes, ResNetTower
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -62,8 +62,8 @@ def save_huggingface(folder: Path, seed: int = 0, dtype: Any = None, **config: A
     import torch
     from safetensors.torch import save_file
 
-    from vlprompt.clip import huggingface
-    from vlprompt.clip.layouts import from_openai
+    from vlprompt.backbones.weights import huggingface_clip as huggingface
+    from vlprompt.backbones.weights.openai_clip import from_openai
 
     weights = from_openai(tiny_weights(seed))
     text, image = weights.text_sizes, weights.image_sizes

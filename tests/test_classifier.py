@@ -7,8 +7,8 @@ from PIL import Image
 from small_data import picture_folder, pictures_and_labels
 from support import tiny_backbone
 
-from vlprompt.classifier import PromptClassifier
 from vlprompt.errors import DataError, OptionError, RunError
+from vlprompt.estimator import PromptClassifier
 
 TRAIN = {"epochs": 4, "batch": 4, "views": 1, "warmup_epochs": 0, "lr": 0.02}
 
@@ -150,7 +150,7 @@ def test_it_is_cross_validated_by_scikit_learn(backbone):
 def test_it_works_without_scikit_learn():
     code = (
         "import sys; sys.modules['sklearn'] = None; sys.modules['sklearn.base'] = None\n"
-        "from vlprompt.classifier import PromptClassifier as P\n"
+        "from vlprompt.estimator import PromptClassifier as P\n"
         "assert P(shots=2).get_params()['shots'] == 2 and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

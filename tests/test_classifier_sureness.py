@@ -5,8 +5,8 @@ import pytest
 from small_data import pictures_and_labels
 from support import tiny_backbone
 
-from vlprompt.classifier import PromptClassifier
 from vlprompt.errors import OptionError, RunError
+from vlprompt.estimator import PromptClassifier
 
 TRAIN = {"epochs": 2, "batch": 4, "views": 1, "warmup_epochs": 0, "lr": 0.02}
 

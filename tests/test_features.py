@@ -8,14 +8,14 @@ from support import tiny_backbone
 
 import vlprompt
 from vlprompt import methods
-from vlprompt.classifier import PromptClassifier
-from vlprompt.clip.plain import Plain
 from vlprompt.data.task import Task
 from vlprompt.errors import OptionError, PictureError
-from vlprompt.features import encode_text_embeddings
+from vlprompt.estimator import PromptClassifier
+from vlprompt.prompts.interpreters.plain import Plain
 from vlprompt.prompts.tokens import TextPrompt
 from vlprompt.prompts.words import template_prompt
-from vlprompt.run import Run
+from vlprompt.runs.run import Run
+from vlprompt.runs.run_features import encode_text_embeddings
 
 NAMES = ("cat", "golden retriever", "bird's nest")
 SEVERAL = 3

@@ -9,7 +9,7 @@ from support import tiny_backbone
 from vlprompt import methods
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, OptionError, RunError
-from vlprompt.fitting import fit
+from vlprompt.fitting.learning import fit
 
 TRAIN = {"epochs": 2, "batch": 6, "views": 2, "warmup_epochs": 0}
 SMALL = {"maple": {"depth": 2}, "maple+lamm": {"depth": 2}}

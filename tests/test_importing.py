@@ -19,9 +19,9 @@ from backbone_weights import make_images, normal  # noqa: E402
 from run_case import METHOD_NAMES, backbone_of, templates  # noqa: E402
 
 from vlprompt.errors import DataError, OptionError, RunError  # noqa: E402
-from vlprompt.importing import import_checkpoint  # noqa: E402
 from vlprompt.methods.base import Batch  # noqa: E402
-from vlprompt.run import Run  # noqa: E402
+from vlprompt.runs.importing import import_checkpoint  # noqa: E402
+from vlprompt.runs.run import Run  # noqa: E402
 
 CASES = sorted(p for p in PARITY.glob("*.json") if '"trainable"' in p.read_text(encoding="utf-8"))
 CASES = [p for p in CASES if json.loads(p.read_text(encoding="utf-8")).get("trainable")]

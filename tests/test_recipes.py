@@ -4,8 +4,8 @@ import pytest
 
 from vlprompt import methods
 from vlprompt.errors import OptionError
-from vlprompt.fitting import make_plan
-from vlprompt.recipes import FOLDER, load_recipe, recipe_names
+from vlprompt.fitting.learning import make_plan
+from vlprompt.fitting.recipes import FOLDER, load_recipe, recipe_names
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*")), ids=lambda p: p.name)

@@ -22,7 +22,7 @@ import hashlib, json, sys
 import torch
 from support import tiny_backbone
 from vlprompt import methods
-from vlprompt.fitting import fit
+from vlprompt.fitting.learning import fit
 torch.set_num_threads(1)
 backbone, found = tiny_backbone(), {}
 for name in methods.names():

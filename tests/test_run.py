@@ -10,9 +10,9 @@ from support import tiny_backbone
 from vlprompt import methods
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import RunError
-from vlprompt.fitting import fit
-from vlprompt.results.records import read_log
-from vlprompt.run import Run
+from vlprompt.fitting.learning import fit
+from vlprompt.runs.records import read_log
+from vlprompt.runs.run import Run
 
 TRAIN = {"epochs": 1, "batch": 6, "views": 1, "warmup_epochs": 0}
 

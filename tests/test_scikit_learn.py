@@ -12,8 +12,8 @@ import pytest
 from small_data import pictures_and_labels
 from support import tiny_backbone
 
-from vlprompt.classifier import PromptClassifier
 from vlprompt.errors import DataError, RunError
+from vlprompt.estimator import PromptClassifier
 
 pytest.importorskip("sklearn", minversion="1.6")
 from sklearn.base import clone

@@ -16,8 +16,8 @@ from small_data import picture_folder
 from support import save_huggingface
 
 from vlprompt.errors import OptionError, RunError
-from vlprompt.fitting import fit
-from vlprompt.sharing import locate_run, shared_files
+from vlprompt.fitting.learning import fit
+from vlprompt.runs.hub import locate_run, shared_files
 
 TOKEN = "hf_of_me"
 COMMANDS = """

@@ -20,10 +20,10 @@ from typing import Any
 from trying import known
 
 from vlprompt import open_dataset
-from vlprompt.clip.loading import load_backbone
+from vlprompt.backbones.loading import load_backbone
 from vlprompt.data.sampling import draw
-from vlprompt.fitting import learn, make_plan
-from vlprompt.results.records import append
+from vlprompt.fitting.learning import learn, make_plan
+from vlprompt.runs.records import append
 from vlprompt.studio import forms
 from vlprompt.studio.limits import Limits
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.demo.jobs import cores, set_up
-from vlprompt.recipes import load_recipe
-from vlprompt.results.records import append, lines_of
+from vlprompt.fitting.recipes import load_recipe
+from vlprompt.runs.records import append, lines_of
 
 SHOTS = 16
 
@@ -34,10 +34,10 @@ class Try:
 def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
     """Accuracy on the validation pictures of one training."""
     from vlprompt import open_dataset
-    from vlprompt.clip.loading import load_backbone
+    from vlprompt.backbones.loading import load_backbone
     from vlprompt.data.sampling import draw
     from vlprompt.errors import TrainingError
-    from vlprompt.fitting import learn, make_plan
+    from vlprompt.fitting.learning import learn, make_plan
 
     dataset = open_dataset("demo")
     dataset = replace(dataset, splits={"train": dataset.items("train"), "test": dataset.items("val")})

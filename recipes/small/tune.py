@@ -15,7 +15,7 @@ from typing import Any
 
 from trying import Try, known, make, parser
 
-from vlprompt.recipes import FOLDER, load_recipe, recipe_names
+from vlprompt.fitting.recipes import FOLDER, load_recipe, recipe_names
 
 # Three for each, all with AdamW: SGD, as published, learned less in so few steps (TFT 13 % against 26 % of the validation
 # pictures), and went astray with a handful of classes (few_classes.py). Prompts of the text tower alone, over kept

@@ -10,18 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vlprompt.classifier import PromptClassifier
-    from vlprompt.clip.loading import load_backbone
+    from vlprompt.backbones.loading import load_backbone
     from vlprompt.data.dataset import Dataset
     from vlprompt.data.opening import open_dataset
-    from vlprompt.evaluation import Scores, evaluate
-    from vlprompt.exporting.export import export
-    from vlprompt.features import encode_text_embeddings
-    from vlprompt.fitting import fit
+    from vlprompt.estimator import PromptClassifier
+    from vlprompt.fitting.learning import fit
     from vlprompt.protocols.base_to_new import base_to_new
     from vlprompt.protocols.few_shot import few_shot
-    from vlprompt.run import Run
-    from vlprompt.training.options import TrainOptions
+    from vlprompt.runs.exporting.export import export
+    from vlprompt.runs.run import Run
+    from vlprompt.runs.run_features import encode_text_embeddings
+    from vlprompt.scoring.evaluation import Scores, evaluate
+    from vlprompt.training.train_options import TrainOptions
+
+from vlprompt.renamed import install as _install_old_names
 
 __version__ = "0.1.0"
 
@@ -30,19 +32,21 @@ __version__ = "0.1.0"
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
+_install_old_names()
+
 _HOME = {
     "Dataset": "data.dataset",
-    "PromptClassifier": "classifier",
-    "Run": "run",
-    "Scores": "evaluation",
-    "TrainOptions": "training.options",
+    "PromptClassifier": "estimator",
+    "Run": "runs.run",
+    "Scores": "scoring.evaluation",
+    "TrainOptions": "training.train_options",
     "base_to_new": "protocols.base_to_new",
-    "encode_text_embeddings": "features",
-    "evaluate": "evaluation",
-    "export": "exporting.export",
+    "encode_text_embeddings": "runs.run_features",
+    "evaluate": "scoring.evaluation",
+    "export": "runs.exporting.export",
     "few_shot": "protocols.few_shot",
-    "fit": "fitting",
-    "load_backbone": "clip.loading",
+    "fit": "fitting.learning",
+    "load_backbone": "backbones.loading",
     "open_dataset": "data.opening",
 }
 

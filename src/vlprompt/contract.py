@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from vlprompt import methods
-from vlprompt.clip.backbone import Backbone
-from vlprompt.clip.plain import Plain
+from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.task import Task
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Batch, Method
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.prompts.forward import Fast
+from vlprompt.prompts.interpreters.fast import Fast
+from vlprompt.prompts.interpreters.plain import Plain
 from vlprompt.training.optimizers import make_optimizer
 
 NAMES = ("cat", "golden retriever", "bird's nest", "annual crop land", "x-ray fish")
@@ -62,7 +62,7 @@ def check_method(
     steps: length of the training that has to stay finite.
     """
     if backbone is None:
-        from vlprompt.clip.loading import load_backbone
+        from vlprompt.backbones.loading import load_backbone
 
         backbone = load_backbone("embedded", device="cpu")
     subject = Subject(method, backbone, dict(options or {}), steps)

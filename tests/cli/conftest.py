@@ -71,7 +71,7 @@ def vlprompt(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
 @pytest.fixture(scope="session")
 def trained(pictures: Path, backbone: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of CoOp + LAMM."""
-    from vlprompt.fitting import fit
+    from vlprompt.fitting.learning import fit
 
     folder = tmp_path_factory.mktemp("runs") / "x"
     fit(

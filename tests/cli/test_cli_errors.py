@@ -133,7 +133,7 @@ def test_an_interruption_says_how_to_go_on(vlprompt, places, tmp_path, monkeypat
     def interrupted(*args, **more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vlprompt.fitting.train", interrupted)
+    monkeypatch.setattr("vlprompt.fitting.learning.train", interrupted)
     said = vlprompt("fit", places["pictures"], "-b", places["backbone"], "-o", tmp_path / "x", "-q")
     assert said.code == 130
     assert "the same command goes on" in said.err
@@ -143,7 +143,7 @@ def test_a_mistake_of_ours_is_one_line_and_a_trace_with_debug(vlprompt, places, 
     def broken(*args, **more):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("vlprompt.fitting.train", broken)
+    monkeypatch.setattr("vlprompt.fitting.learning.train", broken)
     words = ["fit", places["pictures"], "-b", places["backbone"], "-o", tmp_path / "x", "-q"]
     said = vlprompt(*words)
     assert said.code == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vlprompt.results.rejection import threshold_of
+from vlprompt.scoring.rejection import threshold_of
 
 RECORD = {"protocol": "few_shot", "data": "fruit", "backbone": "tiny", "shots": 1, "seed": 1, "seconds": 1.0}
 
@@ -17,7 +17,7 @@ RECORD = {"protocol": "few_shot", "data": "fruit", "backbone": "tiny", "shots": 
 @pytest.fixture(scope="module")
 def sure(pictures: Path, backbone: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with validation pictures, which are those of the test split again."""
-    from vlprompt.fitting import fit
+    from vlprompt.fitting.learning import fit
 
     data = tmp_path_factory.mktemp("data") / "fruit"
     shutil.copytree(pictures, data)

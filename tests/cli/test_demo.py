@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from vlprompt.demo import settings
+from vlprompt.demo import demo_settings as settings
 from vlprompt.demo.jobs import Job, Place, backbone_and_data, curve, work
 
 
@@ -38,7 +38,7 @@ def test_one_pass_gives_the_scores_of_the_protocol(method, small, pictures, back
 
 
 def test_every_method_has_a_recipe_of_its_own():
-    from vlprompt.recipes import load_recipe
+    from vlprompt.fitting.recipes import load_recipe
 
     for method in settings.METHODS:
         assert load_recipe(settings.recipe(method)).method == method
@@ -59,7 +59,7 @@ def test_curves_are_means_over_equal_parts():
 
 
 def test_demo(vlprompt, pictures, backbone, tmp_path, monkeypatch):
-    from vlprompt.demo import running
+    from vlprompt.demo import run_demo as running
 
     data = tmp_path / "demo-pictures"
     data.symlink_to(pictures)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vlprompt.data import duplicates_across_splits, open_dataset
-from vlprompt.data.demo import demo_path
+from vlprompt.data.demo_pictures import demo_path
 from vlprompt.errors import DataError
 
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import png
 
-from vlprompt.clip.preprocessing import Preprocessing
+from vlprompt.backbones.preprocessing import Preprocessing
 from vlprompt.data import open_picture, take_view, view_key
-from vlprompt.data.views import View, apply_view, draw_view, view_generator
 from vlprompt.errors import OptionError
+from vlprompt.feeding.views import View, apply_view, draw_view, view_generator
 
 sides = st.integers(1, 400)
 

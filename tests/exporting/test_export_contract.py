@@ -11,12 +11,12 @@ import torch
 from support import tiny_backbone
 
 from vlprompt import methods
-from vlprompt.clip.backbone import Backbone
+from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.task import Task
-from vlprompt.exporting import formats
-from vlprompt.exporting.checking import in_torch, noise
-from vlprompt.exporting.export import export
-from vlprompt.run import Run
+from vlprompt.runs.exporting import file_formats as formats
+from vlprompt.runs.exporting.checking import in_torch, noise
+from vlprompt.runs.exporting.export import export
+from vlprompt.runs.run import Run
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -16,11 +16,12 @@ from test_export_contract import NAMES, backbone, run_of
 from vlprompt import methods
 from vlprompt.data.task import Task
 from vlprompt.errors import ExportError, MissingExtra, OptionError
-from vlprompt.exporting import checking, formats
-from vlprompt.exporting import export as exporting
-from vlprompt.exporting.checking import fed, in_torch, noise
-from vlprompt.exporting.export import export
-from vlprompt.run import Run
+from vlprompt.runs.exporting import checking
+from vlprompt.runs.exporting import export as exporting
+from vlprompt.runs.exporting import file_formats as formats
+from vlprompt.runs.exporting.checking import fed, in_torch, noise
+from vlprompt.runs.exporting.export import export
+from vlprompt.runs.run import Run
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

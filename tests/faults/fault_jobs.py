@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from support import tiny_backbone
 
-from vlprompt.clip.backbone import Backbone
-from vlprompt.data.cache import FeatureCache
-from vlprompt.fitting import fit
+from vlprompt.backbones.backbone import Backbone
+from vlprompt.feeding.feature_cache import FeatureCache
+from vlprompt.fitting.learning import fit
 
 FOLDERS = (Path(__file__).parent, Path(__file__).parent.parent)
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.truncate")

@@ -21,13 +21,13 @@ from fault_jobs import backbone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vlprompt.clip.loading import load_backbone
-from vlprompt.clip.tensors import read_tensors
+from vlprompt.backbones.loading import load_backbone
+from vlprompt.backbones.weights.pickled import open_pickled, tensors_by_name
+from vlprompt.backbones.weights.tensor_files import read_tensors
 from vlprompt.data import open_dataset
 from vlprompt.errors import BackboneError, DataError, OptionError, PictureError, VlpromptError
-from vlprompt.fitting import fit
-from vlprompt.importing import import_checkpoint
-from vlprompt.pickled import open_pickled, tensors_by_name
+from vlprompt.fitting.learning import fit
+from vlprompt.runs.importing import import_checkpoint
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 CHANGES = st.lists(
@@ -239,10 +239,10 @@ def test_lists_nested_without_end_are_refused(tmp_path, text):
         (tmp_path / name).write_text(text)
         with pytest.raises(DataError):
             open_dataset(tmp_path / name)
-    from vlprompt.recipes import load_recipe
-    from vlprompt.results.records import read, read_log
-    from vlprompt.run import read_info
-    from vlprompt.sweeps.settings import read_sweep
+    from vlprompt.fitting.recipes import load_recipe
+    from vlprompt.runs.records import read, read_log
+    from vlprompt.runs.run import read_info
+    from vlprompt.sweeps.sweep_file import read_sweep
 
     with pytest.raises(OptionError):
         load_recipe(tmp_path / "list.json")
@@ -258,7 +258,7 @@ def test_lists_nested_without_end_are_refused(tmp_path, text):
 
 
 def test_a_small_grid_of_endless_runs_is_refused():
-    from vlprompt.sweeps.settings import make_sweep
+    from vlprompt.sweeps.sweep_file import make_sweep
 
     with pytest.raises(OptionError, match="a grid of 1000000 runs"):
         make_sweep(

@@ -12,10 +12,10 @@ import torch
 from fault_jobs import TRAIN, backbone
 from rich.console import Console
 
-from vlprompt.data.cache import FeatureCache
 from vlprompt.data.opening import open_dataset
-from vlprompt.fitting import fit
-from vlprompt.training.progress import ProgressBar
+from vlprompt.feeding.feature_cache import FeatureCache
+from vlprompt.fitting.learning import fit
+from vlprompt.training.progress_bar import ProgressBar
 
 
 def test_a_clock_that_jumps_changes_nothing(pictures, tmp_path, monkeypatch):

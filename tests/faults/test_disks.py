@@ -13,11 +13,11 @@ import pytest
 import torch
 from fault_jobs import backbone
 
-from vlprompt.data.cache import FeatureCache
 from vlprompt.errors import DataError, RunError
-from vlprompt.fitting import fit
-from vlprompt.results import records
-from vlprompt.run import TENSORS, Run
+from vlprompt.feeding.feature_cache import FeatureCache
+from vlprompt.fitting.learning import fit
+from vlprompt.runs import records
+from vlprompt.runs.run import TENSORS, Run
 from vlprompt.training.checkpoints import FILE, Checkpoints, State, read
 
 TRAIN = {"epochs": 2, "batch": 6, "views": 2, "warmup_epochs": 0, "save_seconds": 0}

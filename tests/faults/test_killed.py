@@ -13,10 +13,10 @@ import pytest
 import torch
 from fault_jobs import BATCHES, backbone, fit_and_die, hold, sweep_and_die, value_of, write_cache
 
-from vlprompt.data.cache import FeatureCache
 from vlprompt.errors import RunError
-from vlprompt.fitting import fit
-from vlprompt.run import INFO, Run
+from vlprompt.feeding.feature_cache import FeatureCache
+from vlprompt.fitting.learning import fit
+from vlprompt.runs.run import INFO, Run
 from vlprompt.sweeps.sweep import sweep
 from vlprompt.training.checkpoints import FILE, read
 

@@ -12,7 +12,7 @@ from support import tiny_backbone
 from torch import Tensor, nn
 
 from vlprompt import methods
-from vlprompt.clip.backbone import Backbone
+from vlprompt.backbones.backbone import Backbone
 from vlprompt.contract import CHECKS, Subject, check_method
 from vlprompt.data.task import Task
 from vlprompt.errors import OptionError

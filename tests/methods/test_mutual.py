@@ -9,13 +9,13 @@ import torch
 from support import tiny_backbone
 
 from vlprompt import methods
-from vlprompt.clip.plain import Plain
-from vlprompt.clip.towers import normalise
+from vlprompt.backbones.towers.transformer import normalise
 from vlprompt.data.task import Task
 from vlprompt.errors import BackboneError
 from vlprompt.methods.base import Batch, Method
 from vlprompt.methods.mutual import CTPTFT, CrossAttention
 from vlprompt.methods.zeroshot import ZeroShot
+from vlprompt.prompts.interpreters.plain import Plain
 
 NAMES = ("cat", "golden retriever", "bird's nest", "annual crop land")
 PLACEMENTS = ("context", "feature")

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from support import tiny_backbone
 
 from vlprompt import methods
-from vlprompt.clip.plain import Plain
 from vlprompt.data.task import Task
 from vlprompt.methods.base import Batch
 from vlprompt.methods.proda import orthogonality, upper_bound_logits
+from vlprompt.prompts.interpreters.plain import Plain
 
 NAMES = ("cat", "golden retriever", "bird's nest")
 

@@ -24,13 +24,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from backbone_weights import make_images, make_weights, normal
 
 from vlprompt import methods
-from vlprompt.clip.assembling import build_backbone
-from vlprompt.clip.backbone import Backbone
-from vlprompt.clip.plain import Plain
-from vlprompt.clip.tokenizing import clip_tokenizer
+from vlprompt.backbones.assembling import build_backbone
+from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.tokenizing import clip_tokenizer
 from vlprompt.data.task import Task
 from vlprompt.methods.base import Batch, Method
 from vlprompt.methods.lamm import LAMM
+from vlprompt.prompts.interpreters.plain import Plain
 from vlprompt.training.optimizers import make_optimizer
 
 METHOD_NAMES = {"zeroshot_ensemble": "zeroshot", "coop_lamm": "coop+lamm", "maple_lamm": "maple+lamm"}

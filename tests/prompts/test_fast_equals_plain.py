@@ -15,9 +15,9 @@ from vlprompt import methods
 from vlprompt.contract import assert_fast_equals_plain
 from vlprompt.data.task import Task
 from vlprompt.methods.base import Batch
-from vlprompt.prompts import packing
-from vlprompt.prompts.forward import Fast
-from vlprompt.prompts.packing import padded_sets
+from vlprompt.prompts.interpreters import packing
+from vlprompt.prompts.interpreters.fast import Fast
+from vlprompt.prompts.interpreters.packing import padded_sets
 
 NAMES = [
     "cat",
@@ -111,7 +111,7 @@ def test_padding_changes_nothing(monkeypatch: pytest.MonkeyPatch, padding: float
 
 def test_the_fused_kernel_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a GPU computes: prefix and suffix side by side for every class."""
-    import vlprompt.prompts.forward as forward
+    import vlprompt.prompts.interpreters.fast as forward
 
     monkeypatch.setattr(forward, "_attend_in_parts", forward._attend_fused)
     backbone = tiny_backbone(0)
@@ -120,7 +120,7 @@ def test_the_fused_kernel_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_frozen_prefix_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    import vlprompt.prompts.forward as forward
+    import vlprompt.prompts.interpreters.fast as forward
 
     calls = []
     real = forward.prefix_states

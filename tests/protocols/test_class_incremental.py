@@ -15,7 +15,7 @@ from vlprompt.protocols.class_incremental import (
     forgetting,
     session_labels,
 )
-from vlprompt.run import Run
+from vlprompt.runs.run import Run
 
 MORE = {
     "train": {"epochs": 1, "batch": 4, "views": 1, "warmup_epochs": 0},

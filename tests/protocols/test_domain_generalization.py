@@ -58,9 +58,9 @@ def test_a_target_with_some_of_the_classes_is_chosen_among_these(backbone, data,
         source, "zeroshot", backbone, targets=[two], templates="a photo of a {}.", **MORE
     )
     from vlprompt.data.task import Task
-    from vlprompt.evaluation import evaluate
+    from vlprompt.feeding.inputs import Encoder
     from vlprompt.methods.zeroshot import ZeroShot
-    from vlprompt.training.inputs import Encoder
+    from vlprompt.scoring.evaluation import evaluate
 
     inputs = Encoder(two, backbone).features(two.items("test"))
     assert only["two"] == evaluate(ZeroShot(backbone, Task(two.class_names)), inputs).accuracy

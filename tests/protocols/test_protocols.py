@@ -9,7 +9,7 @@ from vlprompt.errors import DataError, OptionError
 from vlprompt.protocols.base_to_new import VALUES, base_to_new, harmonic_mean
 from vlprompt.protocols.common import summary
 from vlprompt.protocols.few_shot import few_shot
-from vlprompt.run import Run
+from vlprompt.runs.run import Run
 
 MORE = {"train": {"epochs": 1, "batch": 6, "views": 1}, "cache": False, "shots": 2}
 SMALL = {"maple": {"depth": 2}, "maple+lamm": {"depth": 2}}

@@ -48,7 +48,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of CoOp with thresholds for rejection, which names its backbone by its path."""
-    from vlprompt.fitting import fit
+    from vlprompt.fitting.learning import fit
 
     backbone = save_huggingface(tmp_path_factory.mktemp("backbone"))
     folder = tmp_path_factory.mktemp("runs") / "x"

@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from small_data import COLOURS, picture
 from support import save_huggingface
 
-from vlprompt.studio.backbones import Backbones
 from vlprompt.studio.limits import Limits
+from vlprompt.studio.offered_backbones import Backbones
 from vlprompt.studio.sessions import Session
-from vlprompt.studio.studio import Studio
+from vlprompt.studio.workshop import Studio
 
 NAMES = ("red cat", "blue sea", "green dog")
 

@@ -8,10 +8,10 @@ import pytest
 from conftest import png, teach
 
 from vlprompt.studio import drawing
-from vlprompt.studio.packing import bundle, reopen
-from vlprompt.studio.serving import quieten
 from vlprompt.studio.sessions import LEAF
 from vlprompt.studio.teaching import Choice, learn_all
+from vlprompt.studio.web_server import quieten
+from vlprompt.studio.zipped_runs import bundle, reopen
 
 pytest.importorskip("gradio", reason="the studio needs Gradio")
 TAB = SimpleNamespace(session_hash="a")

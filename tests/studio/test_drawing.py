@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import png, teach
 
-from vlprompt.evaluation import scores_of
+from vlprompt.scoring.evaluation import scores_of
 from vlprompt.studio import drawing
 from vlprompt.studio.teaching import Answer, Check, Wrong
 from vlprompt.studio.trainings import Job

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from vlprompt.studio.serving import quieten
+from vlprompt.studio.web_server import quieten
 
 pytest.importorskip("gradio", reason="the studio needs Gradio")
 

@@ -9,10 +9,10 @@ import pytest
 from conftest import png, teach, until
 
 from vlprompt.errors import DataError
-from vlprompt.studio.backbones import Backbones
 from vlprompt.studio.limits import Limits
+from vlprompt.studio.offered_backbones import Backbones
 from vlprompt.studio.sessions import LEAF
-from vlprompt.studio.studio import Studio, sweep
+from vlprompt.studio.workshop import Studio, sweep
 
 
 def test_classes_and_pictures(studio):

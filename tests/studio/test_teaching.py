@@ -11,11 +11,11 @@ import pytest
 from conftest import png, teach
 
 from vlprompt.errors import DataError, OptionError, RunError, VlpromptError
-from vlprompt.run import Run
+from vlprompt.runs.run import Run
 from vlprompt.studio import drawing, teaching
-from vlprompt.studio.backbones import Backbones
-from vlprompt.studio.packing import pack, reopen
+from vlprompt.studio.offered_backbones import Backbones
 from vlprompt.studio.teaching import Choice, answering, answers, check, learn_all, learn_new, new_classes
+from vlprompt.studio.zipped_runs import pack, reopen
 
 TRAIN = {"epochs": 3, "batch": 4, "views": "center", "warmup_epochs": 0}
 

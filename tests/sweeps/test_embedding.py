@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vlprompt.collections.embedding import Loading, embed
 from vlprompt.data.opening import open_dataset
-from vlprompt.embedding import Loading, embed
 from vlprompt.errors import OptionError, RunError
-from vlprompt.training.inputs import Encoder
+from vlprompt.feeding.inputs import Encoder
 
 pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
 
@@ -31,7 +31,7 @@ def test_shards_hold_features_paths_and_errors(collection, place, tmp_path):
     assert [row["path"] for row in rows] == paths
     assert rows[3]["feature"] is None and "broken.png" in rows[3]["error"]
     assert all(row["error"] is None for i, row in enumerate(rows) if i != 3)
-    from vlprompt.embedding import backbone_of
+    from vlprompt.collections.embedding import backbone_of
 
     dataset = open_dataset(place / "pictures")
     known = {

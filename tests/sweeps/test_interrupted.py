@@ -15,8 +15,8 @@ from grids import write_toml
 
 from vlprompt.sweeps.cells import Cell
 from vlprompt.sweeps.ledger import Ledger
-from vlprompt.sweeps.settings import make_sweep
 from vlprompt.sweeps.sweep import sweep
+from vlprompt.sweeps.sweep_file import make_sweep
 
 TIMES = ("seconds", "total_seconds", "folder")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from vlprompt.collections.predicting import predict
 from vlprompt.errors import MissingExtra, OptionError, RunError
-from vlprompt.fitting import fit
-from vlprompt.predicting import predict
-from vlprompt.run import Run
+from vlprompt.fitting.learning import fit
+from vlprompt.runs.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,7 @@ def test_a_lost_node_costs_time_and_no_result(grid, tmp_path, cluster):
 def test_shards_over_a_cluster_are_those_of_one_process(place, tmp_path, cluster, command):
     import pyarrow.parquet as pq
 
-    from vlprompt.fitting import fit
+    from vlprompt.fitting.learning import fit
 
     head, _ = cluster
     words = [command, str(place / "pictures" / "test"), "--shard", "3", "--device", "cpu"]
@@ -127,7 +127,7 @@ def test_shards_over_a_cluster_are_those_of_one_process(place, tmp_path, cluster
 
 
 def test_without_ray_the_command_says_what_to_install(monkeypatch):
-    from vlprompt.sweeps.cluster import ray_module
+    from vlprompt.sweeps.ray_workers import ray_module
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match=r"pip install 'vlprompt\[ray\]'"):

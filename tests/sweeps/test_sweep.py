@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from vlprompt.errors import OptionError
-from vlprompt.sweeps.settings import make_sweep
 from vlprompt.sweeps.sweep import sweep
+from vlprompt.sweeps.sweep_file import make_sweep
 
 
 def lines(grid):
@@ -255,7 +255,7 @@ def test_a_changed_recipe_makes_other_runs(grid, tmp_path):
 
 
 def test_pictures_are_encoded_once_for_all_runs(grid, monkeypatch):
-    from vlprompt.clip.backbone import Backbone
+    from vlprompt.backbones.backbone import Backbone
 
     counts = []
     plain = Backbone.image_features
@@ -267,7 +267,7 @@ def test_pictures_are_encoded_once_for_all_runs(grid, monkeypatch):
 
 
 def test_text_features_of_the_reference_are_computed_once_for_runs_of_the_same_classes(grid, monkeypatch):
-    from vlprompt.prompts.forward import Fast
+    from vlprompt.prompts.interpreters.fast import Fast
 
     passes = []
     plain = Fast.text

@@ -10,7 +10,7 @@ import torch
 from small_data import picture_folder
 from support import tiny_backbone
 
-from vlprompt.fitting import fit
+from vlprompt.fitting.learning import fit
 from vlprompt.training.checkpoints import FILE, Checkpoints, State, read, write_atomically
 
 TESTS = Path(__file__).parent.parent
@@ -74,7 +74,7 @@ def test_killed_processes_go_on(backbone, data, tmp_path):
     whole = fit(data, "maple", backbone=backbone, train=TRAIN, **FIT)
     out = tmp_path / "run"
     code = (
-        "import time\nfrom support import tiny_backbone\nfrom vlprompt.fitting import fit\n"
+        "import time\nfrom support import tiny_backbone\nfrom vlprompt.fitting.learning import fit\n"
         f"fit({str(data)!r}, 'maple', backbone=tiny_backbone(), out={str(out)!r}, train={TRAIN!r}, "
         f"on_record=lambda r: time.sleep(0.15 if r['event'] == 'step' else 0), **{FIT!r})\n"
     )

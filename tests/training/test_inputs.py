@@ -4,10 +4,10 @@ import torch
 from small_data import picture_folder
 from support import tiny_backbone
 
-from vlprompt.data.cache import FeatureCache
 from vlprompt.data.opening import open_dataset
-from vlprompt.data.views import take_view
-from vlprompt.training.inputs import Encoder, Views, to_pixels
+from vlprompt.feeding.feature_cache import FeatureCache
+from vlprompt.feeding.inputs import Encoder, Views, to_pixels
+from vlprompt.feeding.views import take_view
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ import pytest
 
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Recipe
-from vlprompt.training.options import TrainOptions
+from vlprompt.training.train_options import TrainOptions
 
 
 def test_what_is_not_given_comes_from_the_recipe():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from vlprompt.results.comparison import Sheet
+    from vlprompt.report.comparison import Sheet
 
 
 @dataclass
@@ -57,7 +57,7 @@ def show(table: Table) -> None:
 
 def show_sheets(sheets: Iterable[Sheet]) -> None:
     """Result tables on stdout, each with its notes below."""
-    from vlprompt.results.sheets import rich_table
+    from vlprompt.report.text_tables import rich_table
 
     for sheet in sheets:
         show(rich_table(sheet))
@@ -69,6 +69,6 @@ def progress() -> AbstractContextManager[Any]:
     """`with progress() as receive`: bars on stderr, or None with --quiet; give it to `on_record`."""
     if switches.quiet:
         return nullcontext(None)
-    from vlprompt.training.progress import ProgressBar
+    from vlprompt.training.progress_bar import ProgressBar
 
     return ProgressBar()

@@ -165,7 +165,7 @@ def chosen_methods(argv: Sequence[str]) -> list[str]:
         return [name for name in given.split(",") if name.strip()]
     recipe = value_of(argv, "--recipe")
     if recipe is not None:
-        from vlprompt.recipes import load_recipe
+        from vlprompt.fitting.recipes import load_recipe
 
         return [load_recipe(recipe).method]
     return []

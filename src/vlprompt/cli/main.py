@@ -13,28 +13,28 @@ from typing import Annotated, Any
 import typer
 
 from vlprompt import __version__
-from vlprompt.cli import completing
-from vlprompt.cli.cache import cache
+from vlprompt.cli import completion as completing
+from vlprompt.cli.cache_command import cache
 from vlprompt.cli.console import switches
-from vlprompt.cli.data import data
-from vlprompt.cli.demo import demo
-from vlprompt.cli.embed import embed
-from vlprompt.cli.evaluate import evaluate
-from vlprompt.cli.export import export
-from vlprompt.cli.fit import fit
+from vlprompt.cli.data_command import data
+from vlprompt.cli.demo_command import demo
+from vlprompt.cli.embed_command import embed
+from vlprompt.cli.eval_command import evaluate
+from vlprompt.cli.export_command import export
+from vlprompt.cli.fit_command import fit
 from vlprompt.cli.flags import Panel, chosen_methods, command, flag_names, method_panels, unknown_flag
 from vlprompt.cli.guarding import INTERRUPTED, Stop, explain, fail, guarded, usage_line
-from vlprompt.cli.hub import pull, push
-from vlprompt.cli.importing import import_
-from vlprompt.cli.methods import methods
-from vlprompt.cli.plot import plot
-from vlprompt.cli.predict import predict
-from vlprompt.cli.protocols import protocol, table
-from vlprompt.cli.report import report
-from vlprompt.cli.serve import PANELS as SERVER
-from vlprompt.cli.serve import serve
-from vlprompt.cli.studio import studio
-from vlprompt.cli.sweep import sweep
+from vlprompt.cli.hub_commands import pull, push
+from vlprompt.cli.import_command import import_
+from vlprompt.cli.methods_command import methods
+from vlprompt.cli.plot_command import plot
+from vlprompt.cli.predict_command import predict
+from vlprompt.cli.protocol_command import protocol, table
+from vlprompt.cli.report_command import report
+from vlprompt.cli.serve_command import PANELS as SERVER
+from vlprompt.cli.serve_command import serve
+from vlprompt.cli.studio_command import studio
+from vlprompt.cli.sweep_command import sweep
 from vlprompt.errors import OptionError, nearest
 
 # name, function, whether it takes training and method options, whether it can go on after an interruption
@@ -60,7 +60,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
     ("cache", cache, False, False),
 )
 NAMES = tuple(name for name, *_ in COMMANDS)
-DEFAULT_METHOD = "coop+lamm"  # as in vlprompt.fitting, which is not imported for --help
+DEFAULT_METHOD = "coop+lamm"  # as in vlprompt.fitting.learning, which is not imported for --help
 _GLOBAL = {"--debug": "debug", "--quiet": "quiet", "-q": "quiet"}
 
 
@@ -139,7 +139,7 @@ def training_flags(words: Sequence[str]) -> list[Panel]:
     """Flags of the training, for the commands that train."""
     if not words or words[0] not in {name for name, _, learns, _ in COMMANDS if learns}:
         return []
-    from vlprompt.training.options import TrainOptions
+    from vlprompt.training.train_options import TrainOptions
 
     return [Panel("Training", TrainOptions, "train")]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from vlprompt.data.archives import is_archive, open_source
 from vlprompt.data.catalog import Entry, Part, find, papers_split
 from vlprompt.data.dataset import Dataset
-from vlprompt.data.layouts import is_picture
+from vlprompt.data.folder_layouts import is_picture
+from vlprompt.data.list_files import SPLIT_FILE, Row, read_split_file
 from vlprompt.data.opening import assemble
 from vlprompt.data.sources import Source
 from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION
-from vlprompt.data.tables import SPLIT_FILE, Row, read_split_file
 from vlprompt.errors import DataError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")

@@ -8,9 +8,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from vlprompt.data.layouts import empty_classes, is_picture, read_layout
+from vlprompt.data.folder_layouts import empty_classes, is_picture, read_layout
+from vlprompt.data.list_files import (
+    SPLIT_FILE,
+    SPLITS,
+    Row,
+    Table,
+    is_split_file,
+    read_split_file,
+    read_table,
+)
 from vlprompt.data.sources import Folder, Source
-from vlprompt.data.tables import SPLIT_FILE, SPLITS, Row, Table, is_split_file, read_split_file, read_table
 from vlprompt.errors import DataError
 
 LABEL_FILES = ("labels.csv", "labels.jsonl", "metadata.csv", "metadata.jsonl")

@@ -11,14 +11,14 @@ from typing import Any
 from vlprompt.data.archives import is_archive, open_source
 from vlprompt.data.catalog import papers_split
 from vlprompt.data.dataset import Dataset, Item
-from vlprompt.data.huggingface import is_huggingface, is_saved, open_huggingface, open_saved
-from vlprompt.data.layouts import is_picture
+from vlprompt.data.folder_layouts import is_picture
+from vlprompt.data.hugging_face_datasets import is_huggingface, is_saved, open_huggingface, open_saved
+from vlprompt.data.list_files import Row, Table, is_split_file, read_table
 from vlprompt.data.listing import ListFolder, find_rows
 from vlprompt.data.naming import Classes, class_names, read_classes, sorted_keys
 from vlprompt.data.parquet import is_parquet, open_parquet
 from vlprompt.data.sources import LARGEST_FILE, Folder, Source
 from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION, draw_splits
-from vlprompt.data.tables import Row, Table, is_split_file, read_table
 from vlprompt.errors import DataError
 
 CLASS_FILES = ("classes.txt", "classes.csv", "classes.tsv")
@@ -82,7 +82,7 @@ def open_dataset(
             )
         return replace(open_catalog(os.fspath(path), root), origin=origin)
     if isinstance(path, str) and (path == "demo" or path.startswith("demo:")) and not Path(path).exists():
-        from vlprompt.data.demo import demo_path
+        from vlprompt.data.demo_pictures import demo_path
 
         if domains is None and ":" in path:
             domains = [name.strip() for name in path.split(":", 1)[1].split(",")]

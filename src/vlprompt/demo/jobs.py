@@ -11,17 +11,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vlprompt.clip.backbone import Backbone
-from vlprompt.data.cache import FeatureCache
+from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.sampling import draw, kept_labels
-from vlprompt.demo import settings
-from vlprompt.evaluation import logits_of
-from vlprompt.fitting import learn, make_plan
+from vlprompt.demo import demo_settings as settings
+from vlprompt.feeding.feature_cache import FeatureCache
+from vlprompt.feeding.inputs import Encoder
+from vlprompt.fitting.learning import learn, make_plan
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.protocols.base_to_new import class_parts, harmonic_mean
 from vlprompt.protocols.common import base_record
-from vlprompt.training.inputs import Encoder
+from vlprompt.scoring.evaluation import logits_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _end_with_parent() -> None:
 @lru_cache(maxsize=1)
 def backbone_and_data(place: Place) -> tuple[Backbone, Dataset]:
     """Loaded once per process. The validation pictures take no part: settings were chosen on them."""
-    from vlprompt.clip.loading import load_backbone
+    from vlprompt.backbones.loading import load_backbone
     from vlprompt.data.opening import open_dataset
 
     dataset = open_dataset(place.data)

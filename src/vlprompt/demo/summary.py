@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vlprompt.results.tables import Cell, rows_of
+from vlprompt.report.run_tables import Cell, rows_of
 
 if TYPE_CHECKING:
     from rich.table import Table

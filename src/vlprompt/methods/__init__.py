@@ -19,13 +19,13 @@ from vlprompt.errors import OptionError, nearest
 if TYPE_CHECKING:
     import torch
 
-    from vlprompt.clip.backbone import Backbone
+    from vlprompt.backbones.backbone import Backbone
     from vlprompt.data.task import Task
     from vlprompt.methods.base import Method
     from vlprompt.options import OptionSet
 
 WRAPPER = "lamm"
-_NOT_METHODS = ("base", "mutual")
+_NOT_METHODS = ("base", "mutual", "sessions")
 _FILES = {"ctp": "mutual", "tft": "mutual", "ctp+tft": "mutual"}  # methods whose file has another name
 _ORDER = (
     "zeroshot",

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlprompt.clip.backbone import Backbone
+from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.task import Task
 from vlprompt.options import OptionSet
-from vlprompt.prompts.forward import Fast
+from vlprompt.prompts.interpreters.fast import Fast
 from vlprompt.prompts.tokens import Output, Prompts, TextPrompt
 
 Needs = Literal["features", "patches", "pixels"]

@@ -22,12 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlprompt.clip.backbone import Backbone
+from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.task import Task
 from vlprompt.methods.base import Batch, Edit, Method, set_parameter
+from vlprompt.methods.sessions import KeptClasses, widen
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.options import OptionSet, option
-from vlprompt.prompts.kept import KeptClasses, widen
 from vlprompt.prompts.tokens import Output, Prompts, TextPrompt, join_rows
 from vlprompt.prompts.words import check_names, name_counts, name_embeddings
 

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from vlprompt.clip.backbone import Backbone
-from vlprompt.clip.towers import normalise
+from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.towers.transformer import normalise
 from vlprompt.methods.base import Batch, Edit, Method
 from vlprompt.prompts.tokens import Output, Prompts
 from vlprompt.prompts.words import check_names, template_prompt

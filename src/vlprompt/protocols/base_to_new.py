@@ -12,17 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vlprompt.clip.backbone import Backbone
-from vlprompt.data.cache import FeatureCache
+from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.sampling import draw, kept_labels
 from vlprompt.errors import DataError, OptionError
-from vlprompt.evaluation import evaluate
-from vlprompt.fitting import HeldOut, learn
+from vlprompt.feeding.feature_cache import FeatureCache
+from vlprompt.feeding.inputs import Encoder
+from vlprompt.fitting.learning import HeldOut, learn
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.protocols.common import base_record, obstacle, open_both, plan_and_rest, run_folder, test_needed
-from vlprompt.training.inputs import Encoder
+from vlprompt.scoring.evaluation import evaluate
 
 NAME = "base_to_new"
 VALUES = ("base", "new", "harmonic_mean", "all")

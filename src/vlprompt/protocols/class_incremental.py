@@ -31,12 +31,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlprompt.clip.backbone import Backbone
+from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.sampling import Split, draw
 from vlprompt.errors import DataError, OptionError, nearest
-from vlprompt.evaluation import logits_of
-from vlprompt.fitting import HeldOut, learn
+from vlprompt.fitting.learning import HeldOut, learn
 from vlprompt.methods.base import Batch, Method
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.protocols.common import (
@@ -47,7 +46,8 @@ from vlprompt.protocols.common import (
     plan_and_rest,
     test_needed,
 )
-from vlprompt.run import Run
+from vlprompt.runs.run import Run
+from vlprompt.scoring.evaluation import logits_of
 
 NAME = "class_incremental"
 VALUES = ("average", "final", "forgetting", "backward_transfer", "own_forgetting", "text_change")

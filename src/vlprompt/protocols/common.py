@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt import methods
-from vlprompt.clip.backbone import Backbone
-from vlprompt.data.cache import FeatureCache
+from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, OptionError, nearest
-from vlprompt.fitting import Plan, make_plan, recipe_of
+from vlprompt.feeding.feature_cache import FeatureCache
+from vlprompt.feeding.inputs import Encoder
+from vlprompt.fitting.learning import Plan, make_plan, recipe_of
 from vlprompt.methods.base import Method
-from vlprompt.run import Run
-from vlprompt.training.inputs import Encoder
-from vlprompt.training.options import TrainOptions
+from vlprompt.runs.run import Run
+from vlprompt.training.train_options import TrainOptions
 
 _PLAN = ("options", "train", "recipe", "templates")
 _SETUP = {"classes": None, "device": "auto", "precision": "float32", "tokenizer": None}
@@ -58,7 +58,7 @@ def open_both(
 ) -> tuple[Dataset, Backbone]:
     dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup["classes"])
     if not isinstance(backbone, Backbone):
-        from vlprompt.clip.loading import load_backbone
+        from vlprompt.backbones.loading import load_backbone
 
         backbone = load_backbone(
             str(backbone), device=setup["device"], precision=setup["precision"], tokenizer=setup["tokenizer"]

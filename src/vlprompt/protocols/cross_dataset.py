@@ -11,14 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vlprompt.clip.backbone import Backbone
+from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import draw
 from vlprompt.data.task import Task
 from vlprompt.errors import OptionError, nearest
-from vlprompt.evaluation import evaluate
-from vlprompt.fitting import HeldOut, learn
+from vlprompt.fitting.learning import HeldOut, learn
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.protocols.base_to_new import other
@@ -31,6 +30,7 @@ from vlprompt.protocols.common import (
     run_folder,
     test_needed,
 )
+from vlprompt.scoring.evaluation import evaluate
 
 NAME = "cross_dataset"
 VALUES = ("source", "average")

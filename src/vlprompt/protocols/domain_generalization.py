@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from vlprompt.clip.backbone import Backbone
+from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.sampling import draw
 from vlprompt.errors import DataError, OptionError, nearest
-from vlprompt.evaluation import logits_of
-from vlprompt.fitting import HeldOut, learn
+from vlprompt.feeding.inputs import Inputs
+from vlprompt.fitting.learning import HeldOut, learn
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.protocols.common import (
@@ -33,7 +33,7 @@ from vlprompt.protocols.common import (
     test_needed,
 )
 from vlprompt.protocols.cross_dataset import Data, named_targets
-from vlprompt.training.inputs import Inputs
+from vlprompt.scoring.evaluation import logits_of
 
 NAME = "domain_generalization"
 VALUES = ("average",)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlprompt.clip.backbone import Backbone
+from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.sampling import draw
-from vlprompt.fitting import learn
+from vlprompt.fitting.learning import learn
 from vlprompt.methods.base import Method
 from vlprompt.protocols.common import base_record, open_both, plan_and_rest, run_folder, test_needed
 

@@ -11,8 +11,8 @@ from fastapi import Depends
 from litserve import LitAPI
 
 from vlprompt.serving.batching import Batching
-from vlprompt.serving.options import ServeOptions
 from vlprompt.serving.requests import Asked, picture
+from vlprompt.serving.serve_options import ServeOptions
 
 
 class PromptAPI(LitAPI):
@@ -30,7 +30,7 @@ class PromptAPI(LitAPI):
 
     def setup(self, device: str) -> None:
         """Loads the run; LitServe's device is not used, `where` is."""
-        from vlprompt.run import Run
+        from vlprompt.runs.run import Run
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one decides
         signal.signal(signal.SIGTERM, self.loop.stop)

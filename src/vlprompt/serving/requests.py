@@ -27,10 +27,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
-from vlprompt.clip.preprocessing import Preprocessing
+from vlprompt.backbones.preprocessing import Preprocessing
 from vlprompt.data.pictures import open_picture
 from vlprompt.errors import PictureError
-from vlprompt.serving.options import ServeOptions
+from vlprompt.serving.serve_options import ServeOptions
 
 LINGER = (
     4  # how many times max_bytes of a body that is too long are read and dropped, so that the answer arrives

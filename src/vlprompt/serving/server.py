@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from vlprompt.errors import MissingExtra, OptionError, RunError
-from vlprompt.serving.options import ServeOptions
+from vlprompt.serving.serve_options import ServeOptions
 
 GRACE = 30  # seconds that requests under way have when the server stops
 
@@ -107,8 +107,8 @@ def describe(
 
     The run is loaded for that and forgotten again; its fingerprint needs all weights of the backbone.
     """
-    from vlprompt.clip.loading import choose_device
-    from vlprompt.run import Run
+    from vlprompt.backbones.loading import choose_device
+    from vlprompt.runs.run import Run
     from vlprompt.serving.api import coverage_of
 
     choose_device(device)

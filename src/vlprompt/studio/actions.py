@@ -11,11 +11,11 @@ import gradio as gr
 
 from vlprompt.errors import DataError, VlpromptError
 from vlprompt.studio import bringing, drawing, teaching
-from vlprompt.studio.packing import reopen
 from vlprompt.studio.sessions import Session
-from vlprompt.studio.studio import Sent, Studio
 from vlprompt.studio.teaching import Choice
 from vlprompt.studio.trainings import Job
+from vlprompt.studio.workshop import Sent, Studio
+from vlprompt.studio.zipped_runs import reopen
 
 TICK = 0.4  # seconds between looks at a training
 CURVE_TICK = 2.0  # the same, for drawing its curve anew

@@ -11,12 +11,12 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from vlprompt.data.pictures import open_picture
-from vlprompt.results.pages import Html, html
-from vlprompt.results.thumbnails import data_url
+from vlprompt.report.html_pages import Html, html
+from vlprompt.report.thumbnails import data_url
 from vlprompt.studio.sessions import Session, Shown
 from vlprompt.studio.teaching import FEWEST_ASIDE, Answer, Check, keepable
 from vlprompt.studio.trainings import Job
-from vlprompt.training.progress import duration
+from vlprompt.training.progress_bar import duration
 
 SMALL, LARGE = 56, 168  # pixels
 MOST_THUMBNAILS = 10  # of a class
@@ -174,7 +174,7 @@ def curve(records: Sequence[Mapping[str, Any]]) -> Html:
     """Loss and accuracy by epoch; nothing before there are two."""
     if len(records) < FEWEST_POINTS:
         return Html("")
-    from vlprompt.results import plots
+    from vlprompt.report import plots
 
     with _pyplot:
         svg = plots.to_svg(plots.learning_curves({"": records}), "curve", "learning curve")
@@ -186,7 +186,7 @@ def curve(records: Sequence[Mapping[str, Any]]) -> Html:
 
 def checked(found: Check) -> Html:
     """Accuracy beside zero-shot, the pictures it gets wrong, and what is taken for what."""
-    from vlprompt.results import plots
+    from vlprompt.report import plots
 
     numbers = _number(found.zero_shot.accuracy, "names alone") + _number(
         found.learned.accuracy, "after learning", "main"

@@ -8,10 +8,10 @@ from typing import Any
 
 from vlprompt import methods
 from vlprompt.errors import OptionError
+from vlprompt.fitting.recipes import load_recipe, recipe_names
 from vlprompt.options import field_table
-from vlprompt.recipes import load_recipe, recipe_names
 from vlprompt.studio.limits import Limits
-from vlprompt.training.options import TrainOptions
+from vlprompt.training.train_options import TrainOptions
 
 DEFAULT_METHOD = "coop+lamm"
 FIRST = ("epochs",)  # shown at once; everything else lies in the drawer

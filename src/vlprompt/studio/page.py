@@ -9,8 +9,8 @@ import gradio as gr
 
 from vlprompt.studio import drawing, forms
 from vlprompt.studio.actions import Actions, Shelf, told
-from vlprompt.studio.studio import Studio
 from vlprompt.studio.teaching import Choice
+from vlprompt.studio.workshop import Studio
 
 STYLE = Path(__file__).parent.parent / "assets" / "pages" / "studio.css"
 ARCHIVES = [".zip", ".tar", ".tgz", ".gz"]

@@ -16,7 +16,7 @@ from vlprompt.studio.limits import MB, Limits
 from vlprompt.studio.trainings import Job, Trainings
 
 if TYPE_CHECKING:
-    from vlprompt.run import Run
+    from vlprompt.runs.run import Run
 
 PICTURES = "pictures"
 LEAF = 16  # classes whose cards are on the page at once: each takes its time to draw

@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlprompt.data.cache import FeatureCache
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.sampling import Split
 from vlprompt.data.sources import Folder
 from vlprompt.data.splitting import draw_splits
 from vlprompt.data.task import Task
 from vlprompt.errors import DataError, OptionError, VlpromptError
-from vlprompt.evaluation import Scores, scores_of
-from vlprompt.fitting import ZERO_SHOT_TEMPLATES, Plan, learn, make_plan
+from vlprompt.feeding.feature_cache import FeatureCache
+from vlprompt.fitting.learning import ZERO_SHOT_TEMPLATES, Plan, learn, make_plan
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.run import Run
-from vlprompt.studio.backbones import Backbones
+from vlprompt.runs.run import Run
+from vlprompt.scoring.evaluation import Scores, scores_of
+from vlprompt.studio.offered_backbones import Backbones
 from vlprompt.studio.sessions import Session
 
 if TYPE_CHECKING:
-    from vlprompt.clip.backbone import Backbone
+    from vlprompt.backbones.backbone import Backbone
 
 ASIDE = 0.25  # of a class's pictures, kept to test with
 FEWEST_ASIDE = 4  # pictures of a class of which some are kept

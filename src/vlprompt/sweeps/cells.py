@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vlprompt.recipes import load_recipe
+from vlprompt.fitting.recipes import load_recipe
 
 
 @dataclass(frozen=True)

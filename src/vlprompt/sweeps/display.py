@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vlprompt.sweeps.cells import Cell
-from vlprompt.training.progress import duration
+from vlprompt.training.progress_bar import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from vlprompt.sweeps.local import Job
+    from vlprompt.sweeps.local_workers import Job
 
 MOST_ROWS = 16
 

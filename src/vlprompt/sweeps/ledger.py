@@ -19,7 +19,7 @@ from typing import Any
 
 from vlprompt.errors import DataError
 from vlprompt.locks import open_locked
-from vlprompt.results.records import append
+from vlprompt.runs.records import append
 from vlprompt.sweeps.cells import Cell
 
 

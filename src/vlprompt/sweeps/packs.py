@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlprompt.data.cache import FeatureCache
 from vlprompt.data.dataset import Dataset, Item
+from vlprompt.feeding.feature_cache import FeatureCache
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

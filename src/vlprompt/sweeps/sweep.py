@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlprompt.clip.loading import choose_device, choose_precision
-from vlprompt.clip.locating import hub_name
+from vlprompt.backbones.loading import choose_device, choose_precision
+from vlprompt.backbones.locating import hub_name
 from vlprompt.errors import OptionError
 from vlprompt.sweeps.cells import Cell, Warm
+from vlprompt.sweeps.job import Result, warm_jobs
 from vlprompt.sweeps.ledger import Ledger
-from vlprompt.sweeps.local import Here, Job, Processes, Workers
-from vlprompt.sweeps.running import Result, warm_jobs
-from vlprompt.sweeps.settings import Sweep, make_sweep, read_sweep
+from vlprompt.sweeps.local_workers import Here, Job, Processes, Workers
+from vlprompt.sweeps.sweep_file import Sweep, make_sweep, read_sweep
 
 WAIT = 0.5  # seconds between two looks at what other sweeps have done
 
@@ -49,7 +49,7 @@ def sweep(
     gpus: float = 0,
     tell: Tell | None = None,
 ) -> Outcome:
-    """Does all runs of a grid that are not done; see `vlprompt.sweeps.settings` for the file.
+    """Does all runs of a grid that are not done; see `vlprompt.sweeps.sweep_file` for the file.
 
     out: results file, instead of the grid's. jobs: processes on this machine. ray: address of a Ray
     cluster, or "auto"; cpus, gpus: what a run takes of it. retry_failed: also what failed in earlier calls.
@@ -110,7 +110,7 @@ def check_here(cells: Iterable[Cell], *, elsewhere: bool = False) -> None:
 def make_workers(jobs: int, ray: str | None, cpus: float, gpus: float, tell: Any) -> Workers:
     """This process, several, or a cluster."""
     if ray is not None:
-        from vlprompt.sweeps.cluster import RayWorkers
+        from vlprompt.sweeps.ray_workers import RayWorkers
 
         return RayWorkers(ray, cpus=cpus, gpus=gpus)
     return Here(tell) if jobs == 1 else Processes(jobs, tell)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from vlprompt.clip.towers import ImageTower, TransformerSizes
+from vlprompt.backbones.towers.transformer import ImageTower, TransformerSizes
 from vlprompt.methods.base import Method
-from vlprompt.prompts.forward import bytes_per_token
+from vlprompt.prompts.interpreters.fast import bytes_per_token
 from vlprompt.prompts.tokens import TextPrompt
-from vlprompt.training.options import TrainOptions
+from vlprompt.training.train_options import TrainOptions
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from vlprompt.errors import TrainingError
+from vlprompt.feeding.inputs import Inputs
 from vlprompt.methods.base import Method
 from vlprompt.training.checkpoints import Checkpoints, State, pack, unpack
-from vlprompt.training.inputs import Inputs
 from vlprompt.training.optimizers import Optimizer, make_optimizer
-from vlprompt.training.options import TrainOptions
 from vlprompt.training.schedule import learning_rate
 from vlprompt.training.seeds import generator
+from vlprompt.training.train_options import TrainOptions
 
 Record = dict[str, Any]
 Emit = Callable[[Record], None]

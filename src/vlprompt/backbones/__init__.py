@@ -1,0 +1,1 @@
+"""Backbones: two frozen towers, from weights in every common layout, with their tokens and pixels."""

@@ -1,0 +1,228 @@
+"""Text to token ids and back: CLIP's byte-pair vocabulary, or any `tokenizer.json`.
+
+A tokenizer here adds the start and end token and nothing else: no padding (the towers need none),
+and never a silent cut: a text that does not fit is an error that names it.
+Source of CLIP's rules: `simple_tokenizer.py` of https://github.com/openai/CLIP.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlprompt.backbones.text_cleaning import clean
+from vlprompt.errors import BackboneError, OptionError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+# The published pattern. It tries the special tokens first at each position only, so that "!<|endoftext|>"
+# is punctuation and a word, not a special token.
+WORDS = r"(?i)<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+class Tokenizer:
+    """Token ids of texts, with a start and an end token.
+
+    context_length: most ids that a text may have, start and end included.
+    vocabulary: number of ids. fingerprint: hash of everything that decides the ids.
+    """
+
+    def __init__(
+        self,
+        core: tokenizers.Tokenizer,
+        *,
+        start_id: int,
+        end_id: int,
+        context_length: int = 77,
+        prepare: Callable[[str], str] | None = None,
+        clip_rules: bool = False,
+        fingerprint: str,
+    ) -> None:
+        self._core = core
+        self._prepare = prepare
+        self._clip_rules = clip_rules
+        self.start_id = start_id
+        self.end_id = end_id
+        self.context_length = context_length
+        self.vocabulary = core.get_vocab_size(with_added_tokens=True)
+        self.fingerprint = hashlib.sha256(
+            f"{fingerprint} {start_id} {end_id} {context_length}".encode()
+        ).hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """[start] + tokens of the text + [end]. Raises OptionError if they are too many."""
+        ids = [self.start_id, *self._ids(text), self.end_id]
+        if len(ids) > self.context_length:
+            raise OptionError(
+                f"text too long for this backbone: {len(ids)} tokens with start and end, at most "
+                f'{self.context_length}: "{text}"'
+            )
+        return ids
+
+    def encode_many(self, texts: Iterable[str]) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
+
+    def count(self, text: str) -> int:
+        """Number of tokens of a text, without start and end."""
+        return len(self._ids(text))
+
+    def whole_words(self) -> dict[int, str]:
+        """Id -> word for tokens of at least two letters that end a word (CLIP) or begin one (other vocabularies).
+
+        These are all words that are one token, and pieces that no vocabulary tells from words.
+        """
+        names = self._core.get_vocab(with_added_tokens=False)
+        marked = any(name.endswith("</w>") for name in names)
+        found = {}
+        for name, number in names.items():
+            if marked:
+                word = name.removesuffix("</w>") if name.endswith("</w>") else ""
+            else:  # SentencePiece and byte-level vocabularies mark the beginning
+                word = name[1:] if name[:1] in "\u2581\u0120" else ""
+            if len(word) > 1 and word.isascii() and word.isalpha():
+                found[number] = word
+        return found
+
+    def end_position(self, ids: Sequence[int]) -> int:
+        """Index of the token where the text feature is read: the first end token."""
+        return list(ids).index(self.end_id)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Readable text of ids; start and end tokens are left out."""
+        kept = [i for i in ids if i not in (self.start_id, self.end_id)]
+        if (
+            self._core.token_to_id("a</w>") is None
+        ):  # not in the manner of CLIP: bytes, and marks at word ends
+            return self._core.decode(kept)
+        characters = "".join(self._core.id_to_token(i) or "" for i in kept)
+        spaced = characters.replace("</w>", " ")
+        to_byte = {c: b for b, c in _byte_characters().items()}
+        return (
+            b"".join(bytes([to_byte[c]]) if c in to_byte else c.encode() for c in spaced)
+            .decode("utf-8", errors="replace")
+            .strip()
+        )
+
+    def _ids(self, text: str) -> list[int]:
+        if self._prepare is not None:
+            text = self._prepare(text)
+        if self._clip_rules and (START in text or END in text):
+            return self._ids_with_special_tokens(text)
+        return self._core.encode(text, add_special_tokens=False).ids
+
+    def _ids_with_special_tokens(self, text: str) -> list[int]:
+        """The literal special tokens inside a text become their ids, as in the published code."""
+        special = {START: self.start_id, END: self.end_id}
+        ids: list[int] = []
+        done = 0
+        for _, (begin, stop) in _word_splitter().pre_tokenize_str(text):
+            if text[begin:stop] in special:
+                ids += self._core.encode(text[done:begin], add_special_tokens=False).ids
+                ids.append(special[text[begin:stop]])
+                done = stop
+        return ids + self._core.encode(text[done:], add_special_tokens=False).ids
+
+
+def clip_tokenizer(context_length: int = 77) -> Tokenizer:
+    """CLIP's own tokenizer, from the merges that come with this package; built once per length."""
+    return _clip_tokenizer(context_length)
+
+
+@lru_cache(maxsize=4)
+def _clip_tokenizer(context_length: int) -> Tokenizer:
+    from tokenizers import Tokenizer as Core
+    from tokenizers import models, pre_tokenizers
+
+    merges, vocabulary = clip_merges(), clip_vocabulary()
+    core = Core(models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix="</w>"))
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [_word_splitter(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    return Tokenizer(
+        core,
+        start_id=vocabulary[START],
+        end_id=vocabulary[END],
+        context_length=context_length,
+        prepare=clean,
+        clip_rules=True,
+        fingerprint=f"clip {_hash(vocabulary)}",
+    )
+
+
+def tokenizer_from_json(
+    path: Path, *, start_id: int | None = None, end_id: int | None = None, context_length: int = 77
+) -> Tokenizer:
+    """A tokenizer from a `tokenizer.json` file; CLIP's own vocabulary gets CLIP's own rules.
+
+    Start and end are what the file itself puts around a text, else CLIP's two special tokens, else
+    start_id and end_id. Raises BackboneError.
+    """
+    from tokenizers import Tokenizer as Core
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        core = Core.from_str(text)
+    except Exception as error:  # the library raises bare Exception
+        raise BackboneError(f"cannot read tokenizer {path}: {error}") from error
+    vocabulary = core.get_vocab(with_added_tokens=True)
+    if vocabulary == clip_vocabulary():
+        return clip_tokenizer(context_length)
+    core.no_padding()
+    core.no_truncation()
+    around = core.encode("").ids
+    start, end = (
+        around if len(around) == 2 else (vocabulary.get(START, start_id), vocabulary.get(END, end_id))
+    )
+    if start is None or end is None or not {start, end} <= set(vocabulary.values()):
+        raise BackboneError(f'tokenizer {path} has no tokens "{START}" and "{END}", and nothing names others')
+    canonical = json.dumps(json.loads(text), sort_keys=True)
+    return Tokenizer(
+        core,
+        start_id=start,
+        end_id=end,
+        context_length=context_length,
+        fingerprint=f"json {hashlib.sha256(canonical.encode()).hexdigest()}",
+    )
+
+
+@lru_cache(maxsize=1)
+def clip_merges() -> list[tuple[str, str]]:
+    """The 48,894 merges, first one first."""
+    packed = (files("vlprompt") / "assets" / "clip_vocabulary" / "merges.txt.gz").read_bytes()
+    lines = gzip.decompress(packed).decode("utf-8").splitlines()
+    return [(left, right) for left, right in (line.split() for line in lines)]
+
+
+@lru_cache(maxsize=1)
+def clip_vocabulary() -> dict[str, int]:
+    """Token -> id: 256 bytes, the same at the end of a word, one per merge, start, end."""
+    characters = list(_byte_characters().values())
+    tokens = characters + [c + "</w>" for c in characters] + ["".join(pair) for pair in clip_merges()]
+    return {token: i for i, token in enumerate([*tokens, START, END])}
+
+
+@lru_cache(maxsize=1)
+def _byte_characters() -> dict[int, str]:
+    """A printable character for each byte, in the order of CLIP's ids: printable bytes as themselves."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
+
+
+@lru_cache(maxsize=1)
+def _word_splitter():  # type: ignore[no-untyped-def]  # the library has no types
+    from tokenizers import Regex, pre_tokenizers
+
+    return pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True)
+
+
+def _hash(vocabulary: dict[str, int]) -> str:
+    return hashlib.sha256("\n".join(sorted(vocabulary, key=vocabulary.__getitem__)).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Towers: modules that turn tokens or pixels into features, and know no method."""

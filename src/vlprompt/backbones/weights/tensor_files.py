@@ -1,0 +1,174 @@
+"""Weight files to state dicts, without ever running code that a file carries.
+
+Safetensors hold no code. `.bin` and plain `.pt` files are read with `weights_only`. The TorchScript
+archives that OpenAI released are zip files with a pickle; theirs is read by an unpickler that knows
+tensors and empty records and refuses everything else, so no module, function or script is run.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlprompt.backbones.weights.pickled import read_entry
+from vlprompt.errors import BackboneError
+
+MOST_VALUES, DEEPEST = 100_000, 50  # of the modules of a TorchScript archive
+TO_SAFETENSORS = "convert it to safetensors with the program that wrote it"
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """State dict of a .safetensors file, its .index.json (sharded), a .bin or a .pt file."""
+    if path.name.endswith(".index.json"):
+        return _read_shards(path)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if _is_torchscript(path):
+            return read_torchscript(path)
+        return _plain(torch.load(path, map_location="cpu", weights_only=True), path)
+    except pickle.UnpicklingError as error:
+        raise BackboneError(
+            f"{path} holds more than tensors and was not opened, because that could run code: {TO_SAFETENSORS}"
+        ) from error
+    except BackboneError:
+        raise
+    except Exception as error:  # damaged files raise whatever they happen to hit
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BackboneError(f"cannot read weights {path}: {reason}") from error
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    try:
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise BackboneError(f"cannot read the list of weight files {index}: {error}") from error
+    state: dict[str, Tensor] = {}
+    for shard in shards:
+        if Path(shard).name != shard:
+            raise BackboneError(f"{index} names a file outside its folder: {shard}")
+        if not (index.parent / shard).is_file():
+            raise BackboneError(f"{index} names {shard}, which is not there: download the model again")
+        state |= read_tensors(index.parent / shard)
+    return state
+
+
+def _plain(content: Any, path: Path) -> dict[str, Tensor]:
+    """A state dict, perhaps inside a training checkpoint, perhaps with DistributedDataParallel's prefix."""
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not content:
+        raise BackboneError(f"{path} is no state dict")
+    tensors = {str(n).removeprefix("module."): t for n, t in content.items() if isinstance(t, Tensor)}
+    if not tensors:
+        raise BackboneError(f"{path} holds no tensors by name")
+    return tensors
+
+
+def _is_torchscript(path: Path) -> bool:
+    """TorchScript archives hold code and constants beside the pickled module."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def read_torchscript(path: Path) -> dict[str, Tensor]:
+    """Parameters and buffers of a TorchScript archive by their dotted names; none of its code runs."""
+    with zipfile.ZipFile(path) as archive:
+        pickled = next((n for n in archive.namelist() if n.endswith("/data.pkl")), None)
+        if pickled is None:
+            raise BackboneError(f"{path} is a TorchScript archive without data.pkl")
+        data = io.BytesIO(read_entry(archive, pickled))
+        module = _ModuleReader(data, archive, pickled.removesuffix("data.pkl")).load()
+    if not isinstance(module, _Record):
+        raise BackboneError(f"{path} is a TorchScript archive without a module")
+    return dict(_named_tensors(module, "", [0]))
+
+
+class _Record:
+    """Stands for any scripted module: attributes and nothing else."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__.update(state if isinstance(state, dict) else {})
+
+
+class _ModuleReader(pickle.Unpickler):
+    """Knows tensors, storages, scripted modules and plain containers."""
+
+    def __init__(self, file: Any, archive: zipfile.ZipFile, prefix: str) -> None:
+        super().__init__(file)
+        self._archive = archive
+        self._prefix = prefix
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "__torch__" or module.startswith("__torch__."):
+            return _Record
+        allowed: dict[tuple[str, str], Any] = {
+            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch.jit._pickle", "restore_type_tag"): _first,
+            **{
+                ("torch.jit._pickle", f"build_{kind}list"): list
+                for kind in ("int", "tensor", "double", "bool")
+            },
+        }
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        if (module, name) not in allowed:
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a weight file")
+        return allowed[module, name]
+
+    def persistent_load(self, reference: Any) -> Tensor:
+        """One storage as a flat tensor."""
+        _, dtype, key, _, count = reference
+        if not isinstance(dtype, torch.dtype) or "/" in key:
+            raise pickle.UnpicklingError(f"storage {reference} is not known")
+        data = bytearray(read_entry(self._archive, f"{self._prefix}data/{key}"))
+        return torch.frombuffer(data, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
+
+
+_STORAGES = {
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "BoolStorage": torch.bool,
+    "ByteStorage": torch.uint8,
+}
+
+
+def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    if math.prod(size) > storage.numel():  # strides of 0 would repeat values without end
+        raise ValueError(f"a tensor of shape {list(size)} is more than its {storage.numel()} stored values")
+    return torch.as_strided(storage, size, stride, offset)
+
+
+def _first(value: Any, *_: Any) -> Any:
+    return value
+
+
+def _named_tensors(module: Any, prefix: str, seen: list[int]) -> Iterator[tuple[str, Tensor]]:
+    """seen: one number, of values looked at; modules that hold each other could be walked without end."""
+    for name, value in vars(module).items():
+        seen[0] += 1
+        if seen[0] > MOST_VALUES or prefix.count(".") > DEEPEST:
+            raise ValueError("modules that hold each other without end")
+        if isinstance(value, Tensor):
+            yield f"{prefix}{name}", value
+        elif isinstance(value, _Record):
+            yield from _named_tensors(value, f"{prefix}{name}.", seen)

@@ -1,0 +1,88 @@
+"""vlprompt eval: accuracy of a run, every class, beside zero-shot."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from vlprompt.cli import shared_arguments as shared
+from vlprompt.cli.console import note, progress, show
+
+
+def evaluate(
+    run: shared.RunFolder,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PATH]",
+            show_default=False,
+            help="other pictures than those of the run (then their own classes count, where the method allows that)",
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", metavar="NAME", help="test, val or train")] = "test",
+    json_: shared.Json = False,
+    classes: shared.Classes = None,
+    label_column: shared.LabelColumn = None,
+    labels: shared.Labels = None,
+    domain: shared.Domain = None,
+    backbone: shared.Moved = None,
+    device: shared.Device = "auto",
+    no_cache: shared.NoCache = False,
+) -> None:
+    """Accuracy, macro F1 and every class of a run, beside zero-shot.
+
+    Without PATH: the scores that fit recorded on its test pictures.
+    With PATH: the run is tried on these pictures.
+
+    \b
+    vlprompt eval runs/x
+    vlprompt eval runs/x new_photos/ --split test --json
+    """
+    from vlprompt.report.run_tables import class_table, scores_table
+
+    if data is None and split in ("test", "val"):
+        from vlprompt.runs.records import read_run
+
+        info = read_run(run)
+        reported = info.get("reported")
+        scores, zero_shot = info["scores"].get(split), info["scores"].get("zero_shot")
+        if split != reported:
+            zero_shot = None
+        title = f"{info['data']['name']}, {split}"
+        if scores is None:
+            from vlprompt.errors import RunError
+
+            raise RunError(f"{run}: fit had no {split} pictures to score: give PATH")
+        method = info["method"]
+    else:
+        from vlprompt.errors import OptionError
+
+        if data is None:
+            raise OptionError("to score training pictures, give their PATH")
+        dataset = shared.open_data(
+            data, classes=classes, label_column=label_column, labels=labels, domain=domain
+        )
+        dataset.items(split)
+        note("loading torch and the backbone")
+        from vlprompt.feeding.feature_cache import FeatureCache
+        from vlprompt.scoring.scoring_runs import score_run
+
+        with progress() as receive:
+            cache = FeatureCache(False if no_cache else None)
+            method, scores, zero_shot = score_run(
+                run, dataset, split, backbone=backbone, device=device, cache=cache, emit=receive
+            )
+        title = f"{dataset.name}, {split}"
+    if json_:
+        print(
+            json.dumps(
+                {"run": str(run), "data": title, "method": method, "scores": scores, "zero_shot": zero_shot},
+                ensure_ascii=False,
+                indent=1,
+            )
+        )
+        return
+    show(scores_table(title, method, scores, zero_shot))
+    show(class_table(scores, zero_shot))

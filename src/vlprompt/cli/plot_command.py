@@ -1,0 +1,99 @@
+"""vlprompt plot: the results of a protocol as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vlprompt.cli import completion as completing
+from vlprompt.cli.console import say
+from vlprompt.cli.protocol_command import recorded
+from vlprompt.errors import OptionError, nearest
+
+KINDS = {"shots": "few_shot", "forgetting": "class_incremental", "base_new": "base_to_new"}
+ENDINGS = (".png", ".svg", ".pdf")
+
+
+def plot(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", show_default=False, help="JSON lines that vlprompt protocol or sweep wrote"
+        ),
+    ],
+    kind: Annotated[str, typer.Option("--kind", "-k", help="shots, forgetting or base_new")] = "shots",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            show_default=False,
+            help="a .png, .svg or .pdf; KIND.png if not given",
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="NAME,...",
+            show_default=False,
+            autocompletion=completing.method,
+            help="only these; zero-shot is always shown",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="NAME,...", show_default=False, help="only these data sets"),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", "-b", metavar="NAME", show_default=False, help="only of this one"),
+    ] = None,
+    shots: Annotated[
+        int | None,
+        typer.Option("--shots", show_default=False, help="only at so many, where one number is shown"),
+    ] = None,
+) -> None:
+    """What vlprompt protocol recorded, as a picture.
+
+    shots: accuracy over the number of shots, method by method. forgetting: what
+    happens to earlier classes while later ones arrive. base_new: accuracy on
+    base classes against that on new ones. Several data sets get a panel each,
+    and one for their average.
+
+    \b
+    vlprompt plot results.jsonl --kind shots
+    vlprompt plot results.jsonl --kind base_new --method coop,maple,maple+lamm --out plane.svg
+    """
+    wanted = kind.replace("-", "_")
+    if wanted not in KINDS:
+        raise OptionError(f'no kind of plot "{kind}": {nearest(wanted, KINDS)}')
+    place = Path(f"{wanted}.png") if out is None else out
+    if place.suffix.lower() not in ENDINGS:
+        raise OptionError(f"--out is {place}: expected a name that ends in {', '.join(ENDINGS)}")
+    records = recorded(files, KINDS[wanted])
+    for name, chosen in (("method", method), ("data", data), ("backbone", backbone), ("shots", shots)):
+        if chosen is not None:
+            records = _only(
+                records, name, [chosen] if name in ("backbone", "shots") else str(chosen).split(",")
+            )
+
+    from vlprompt.report.base_against_new import base_new_plane
+    from vlprompt.report.curves import forgetting_curves, shot_curves
+    from vlprompt.report.plots import to_png
+
+    draw = {"shots": shot_curves, "forgetting": forgetting_curves, "base_new": base_new_plane}
+    say(f"{wanted}: {to_png(draw[wanted](records), place)}")
+
+
+def _only(records: list[dict[str, Any]], name: str, wanted: list[Any]) -> list[dict[str, Any]]:
+    """The records whose fact of that name is among the wanted; OptionError for one that none has."""
+    known = {record.get(name) for record in records}
+    for value in wanted:
+        if value not in known:
+            raise OptionError(f'--{name} is "{value}": {nearest(str(value), map(str, known))}')
+    return [record for record in records if record.get(name) in wanted]

@@ -1,0 +1,202 @@
+"""Large collections of pictures, shard by shard: paths go in, files of rows come out, each written once.
+
+    FOLDER/<work>.json         what is done, and on which pictures
+    FOLDER/part-00000.<kind>   a row or more for every picture of the first shard
+
+A shard appears under its name when it is whole, so what is there is not done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from vlprompt.errors import MissingExtra, OptionError, RunError
+
+SHARD = 4096  # pictures in a shard
+OnShard = Callable[["Shard", int], None]
+
+
+class Work(Protocol):
+    """What is done with the pictures: plain values, which travel to other processes."""
+
+    @property
+    def name(self) -> str:
+        """Of the file of facts, and what the command line calls it."""
+
+    @property
+    def kind(self) -> str:
+        """Ending of a shard's file."""
+
+    def facts(self) -> dict[str, Any]:
+        """What all shards of a folder must agree on; finds out what is wrong with the settings."""
+
+    def located(self) -> Work:
+        """The same with absolute paths, for processes in other folders."""
+
+    def load(self) -> None:
+        """Gets ready, so that the first shard takes no longer than the others."""
+
+    def write(self, pictures: Sequence[str], file: Path) -> int:
+        """Writes the rows of these pictures; gives how many could not be read."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file to write, of these pictures. errors: how many could not be read, once it is written."""
+
+    path: str
+    pictures: tuple[str, ...]
+    errors: int = 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """shards, pictures: of the collection; done: pictures of this call; errors: of them, not readable."""
+
+    folder: Path
+    shards: int
+    pictures: int
+    done: int
+    errors: int
+    seconds: float
+
+
+def process(
+    pictures: Sequence[str],
+    out: str | Path,
+    work: Work,
+    *,
+    shard: int = SHARD,
+    overwrite: bool = False,
+    ray: str | None = None,
+    cpus: float = 1,
+    gpus: float = 0,
+    on_shard: OnShard | None = None,
+) -> Done:
+    """Does the work for all pictures; shards that are there are left as they are.
+
+    ray: address of a cluster whose nodes see the same files; a worker takes cpus and gpus of it.
+    on_shard(shard, shards left): told after each.
+
+    RunError if `out` holds the rows of other pictures or of other settings.
+    """
+    if shard < 1:
+        raise OptionError(f"shard is {shard}: expected at least 1")
+    began, folder = time.monotonic(), Path(out)
+    paths = [os.path.abspath(path) for path in pictures] if ray is not None else list(pictures)
+    prepare_folder(folder, paths, work, shard, overwrite)
+    shards = [
+        Shard(
+            str(folder.resolve() / f"part-{start // shard:05d}.{work.kind}"),
+            tuple(paths[start : start + shard]),
+        )
+        for start in range(0, len(paths), shard)
+    ]
+    todo = [part for part in shards if not Path(part.path).exists()]
+    parts = (write_shard(part, work) for part in todo) if ray is None else spread(todo, work, ray, cpus, gpus)
+    errors = done = 0
+    for number, part in enumerate(parts, start=1):
+        errors += part.errors
+        done += len(part.pictures)
+        if on_shard is not None:
+            on_shard(part, len(todo) - number)
+    return Done(folder, len(shards), len(paths), done, errors, time.monotonic() - began)
+
+
+def prepare_folder(folder: Path, paths: Sequence[str], work: Work, shard: int, overwrite: bool) -> None:
+    """Writes the file of facts, or checks that it says the same."""
+    from vlprompt.training.checkpoints import write_atomically
+
+    names = hashlib.sha256(
+        "\n".join(map(os.path.abspath, paths)).encode(errors="surrogateescape")
+    ).hexdigest()
+    facts = {"format": 1} | work.facts() | {"pictures": len(paths), "shard": shard, "paths": names}
+    file = folder / f"{work.name}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            for old in folder.glob("part-*"):
+                old.unlink()
+        elif file.exists():
+            held = json.loads(file.read_text(encoding="utf-8"))
+            other = [name for name, value in facts.items() if held.get(name) != value]
+            if other:
+                raise RunError(
+                    f"{folder}: what it holds differs in {', '.join(other)}: choose another folder or --overwrite"
+                )
+            return
+        elif any(folder.glob("part-*")):
+            raise RunError(f"{folder}: holds shards of something else: choose another folder or --overwrite")
+        write_atomically(file, (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder}: cannot be used ({error})") from error
+
+
+def write_shard(shard: Shard, work: Work) -> Shard:
+    """Writes the file of one shard at once; gives the shard with the number of unreadable pictures."""
+    part = Path(f"{shard.path}.{os.getpid()}.tmp")
+    try:
+        errors = work.write(shard.pictures, part)
+        os.replace(part, shard.path)
+    finally:
+        part.unlink(missing_ok=True)
+    return Shard(shard.path, shard.pictures, errors)
+
+
+def spread(shards: Sequence[Shard], work: Work, address: str, cpus: float, gpus: float) -> Iterator[Shard]:
+    """The same on a Ray cluster, with Ray Data: shards as they are finished."""
+    from vlprompt.sweeps.ray_workers import connect
+
+    ray = connect(address)
+    try:
+        from ray import data as ray_data
+    except ImportError as error:
+        raise MissingExtra("Ray Data", "embed-ray", f"vlprompt {work.name} --ray") from error
+    if not shards:
+        return
+    rows = [{"path": shard.path, "pictures": json.dumps(shard.pictures)} for shard in shards]
+    ray_data.DataContext.get_current().enable_progress_bars = False  # shards are told about by the caller
+    held = ray_data.from_items(rows, override_num_blocks=len(rows))
+    found = ray.cluster_resources()
+    slots = int(found.get("GPU", 0) / gpus if gpus else found.get("CPU", 1) / max(cpus, 0.01))
+    done = held.map_batches(
+        Worker,
+        fn_constructor_kwargs={"work": work.located()},
+        batch_size=1,
+        num_cpus=cpus,
+        num_gpus=gpus,
+        compute=ray_data.ActorPoolStrategy(min_size=1, max_size=min(max(1, slots), len(rows))),
+    )
+    for row in done.iter_rows():
+        yield Shard(str(row["path"]), tuple(json.loads(row["pictures"])), int(row["errors"]))
+
+
+class Worker:
+    """A worker of Ray Data: gets ready once, then writes shard after shard."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        work.load()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        pairs = zip(batch["path"], batch["pictures"], strict=True)
+        return batch | {
+            "errors": [write_shard(Shard(str(p), tuple(json.loads(q))), self.work).errors for p, q in pairs]
+        }
+
+
+def parquet() -> tuple[Any, Any]:
+    """pyarrow and pyarrow.parquet; MissingExtra with the command that installs them."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "embed", "writing parquet files") from error
+    return pyarrow, pyarrow.parquet

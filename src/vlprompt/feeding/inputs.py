@@ -1,0 +1,402 @@
+"""Inputs: the pictures of a split in the form a method needs, encoded or decoded once where memory allows.
+
+features: image features of the frozen tower, one per picture and view, from the disk cache if they are there
+patches: features and patch tokens, kept in memory, or made per batch when they do not fit
+pixels: uint8 crops kept in memory, or decoded per batch when they do not fit
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.preprocessing import Preprocessing
+from vlprompt.data.dataset import Dataset, Item
+from vlprompt.errors import PictureError
+from vlprompt.feeding.feature_cache import FeatureCache, feature_key
+from vlprompt.feeding.views import CENTER, take_view, view_key
+from vlprompt.methods.base import Batch
+
+Emit = Callable[[dict[str, Any]], None]
+View = int | str
+Wanted = tuple[Item, str, list[View]]  # a picture, the hash of its file, and the views to make
+CHUNK = 256  # pictures between two writes to the cache
+
+
+@dataclass(frozen=True)
+class Views:
+    """Which views of every picture are used: `count` random ones of a seed, or the test crop if 0."""
+
+    count: int = 0
+    seed: int = 0
+
+    def names(self) -> list[View]:
+        return list(range(self.count)) if self.count else [CENTER]
+
+
+@dataclass
+class Inputs:
+    """Labelled pictures. labels: [N]; items: the N usable ones; skipped: (path, reason) of the others."""
+
+    labels: Tensor
+    items: list[Item]
+    skipped: list[tuple[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def batch(self, index: Tensor, view: int = 0) -> Batch:
+        """What a method is fed for the pictures of these numbers."""
+        raise NotImplementedError
+
+    def stream(self, indices: Iterable[Tensor], view: int = 0) -> Iterator[Batch]:
+        """Batch after batch."""
+        for index in indices:
+            yield self.batch(index, view)
+
+
+@dataclass
+class FeatureInputs(Inputs):
+    """features: [V, N, d] on the device; patches: [V, N, P, d] or None."""
+
+    features: Tensor
+    patches: Tensor | None = None
+
+    def batch(self, index: Tensor, view: int = 0) -> Batch:
+        index = index.to(self.features.device)
+        patches = None if self.patches is None else self.patches[view, index]
+        return Batch(features=self.features[view, index], patches=patches)
+
+
+@dataclass
+class PixelInputs(Inputs):
+    """crops: uint8 [V, N, S, S, 3], or None: then pictures are decoded per batch, the next one in advance.
+
+    patches: give features and patch tokens of the frozen tower instead of pixels.
+    """
+
+    crops: np.ndarray | None
+    encoder: Encoder
+    views: Views
+    digests: list[str]
+    patches: bool = False
+
+    def batch(self, index: Tensor, view: int = 0) -> Batch:
+        return self._feed(self._crops(index.tolist(), view))
+
+    def stream(self, indices: Iterable[Tensor], view: int = 0) -> Iterator[Batch]:
+        if self.crops is not None:
+            yield from super().stream(indices, view)
+            return
+        with ThreadPoolExecutor(1) as ahead:
+            waiting: list[Future[np.ndarray]] = []
+            for index in indices:
+                waiting.append(ahead.submit(self._crops, index.tolist(), view))
+                if len(waiting) > 2:
+                    yield self._feed(waiting.pop(0).result())
+            for future in waiting:
+                yield self._feed(future.result())
+
+    def _crops(self, numbers: Sequence[int], view: int) -> np.ndarray:
+        if self.crops is not None:
+            return self.crops[view, list(numbers)]
+        name = self.views.names()[view]
+        wanted = [(self.items[i], self.digests[i], [name]) for i in numbers]
+        found = self.encoder.decode(wanted, self.views.seed)
+        for item, crops in zip((w[0] for w in wanted), found, strict=True):
+            if isinstance(crops, PictureError):  # it could be read when the run began
+                raise PictureError(f"{item.path}: cannot be read any more ({crops})")
+        return np.stack([crops[0] for crops in found])  # type: ignore[index]
+
+    def _feed(self, crops: np.ndarray) -> Batch:
+        pixels = to_pixels(crops, self.encoder.backbone.preprocessing, self.encoder.backbone.device)
+        return live_batch(self.encoder.backbone, "patches" if self.patches else "pixels", pixels)
+
+
+@torch.no_grad()
+def live_batch(backbone: Backbone, needs: str, pixels: Tensor) -> Batch:
+    """A batch made from preprocessed pixels on the spot."""
+    if needs == "pixels":
+        return Batch(pixels=pixels)
+    if needs == "patches":
+        features, patches = backbone.vit.patch_features(pixels)
+        return Batch(features=features, patches=patches)
+    return Batch(features=backbone.image_features(pixels))
+
+
+def to_pixels(crops: np.ndarray, preprocessing: Preprocessing, device: torch.device) -> Tensor:
+    """uint8 [B, S, S, 3] -> float32 [B, 3, S, S], bit for bit what `Preprocessing.normalize` gives."""
+    pixels = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float()
+    mean = torch.tensor(preprocessing.mean, dtype=torch.float32, device=device)[:, None, None]
+    std = torch.tensor(preprocessing.std, dtype=torch.float32, device=device)[:, None, None]
+    return (pixels / 255).sub_(mean).div_(std).contiguous()
+
+
+class Encoder:
+    """Makes the inputs of one data set for one backbone.
+
+    cache: features on disk; None: none. budget: bytes that kept pictures may take.
+    emit: told about progress and skipped pictures.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        backbone: Backbone,
+        *,
+        cache: FeatureCache | None = None,
+        budget: int = 4 << 30,
+        emit: Emit = lambda record: None,
+    ) -> None:
+        self.dataset, self.backbone, self.cache = dataset, backbone, cache
+        self.budget, self.emit = budget, emit
+        self.threads = min(8, os.cpu_count() or 1)
+        self.batch = 32 if backbone.device.type == "cpu" else 256
+        self._pool: ThreadPoolExecutor | None = None
+
+    def inputs(
+        self,
+        needs: str,
+        items: Sequence[Item],
+        views: Views = Views(),
+        *,
+        what: str = "pictures",
+        known_good: bool = False,
+    ) -> Inputs:
+        """Inputs of one kind; `what` names the pictures in progress records. Kept pictures take of the budget."""
+        if needs == "features":
+            return self.features(items, views, what=what)
+        names = views.names()
+        if needs == "patches":
+            tower = self.backbone.vit
+            size = 4 * len(names) * len(items) * (1 + tower.sizes.patches) * self.backbone.embed_dim
+            if size <= self.budget:
+                self.budget -= size
+                return self.features(items, views, what=what, patches=True)
+        return self.pixels(items, views, what=what, patches=needs == "patches", known_good=known_good)
+
+    # -- frozen features -------------------------------------------------------------------------
+
+    def features(
+        self, items: Sequence[Item], views: Views = Views(), *, what: str = "pictures", patches: bool = False
+    ) -> FeatureInputs:
+        """Image features of every view of every picture that can be read."""
+        names = views.names()
+        kept: list[Item] = []
+        skipped: list[tuple[str, str]] = []
+        features: list[np.ndarray] = []  # per picture [V, d]
+        tokens: list[np.ndarray] = []
+        progress = Progress(self.emit, what, len(items))
+        for start in range(0, len(items), CHUNK):
+            chunk = items[start : start + CHUNK]
+            digests = self._digests(chunk)
+            held = self._cached(chunk, digests, views) if not patches else {}
+            todo = [
+                (item, digest, [v for v in names if (digest, v) not in held])
+                for item, digest in zip(chunk, digests, strict=True)
+                if isinstance(digest, str) and any((digest, v) not in held for v in names)
+            ]
+            wrong = self._encode(todo, held, views.seed, patches, progress)
+            for item, digest in zip(chunk, digests, strict=True):
+                reason = digest if isinstance(digest, PictureError) else wrong.get(item)
+                if reason is not None:
+                    skipped.append((item.path, str(reason)))
+                    self.emit({"event": "skipped", "path": item.path, "reason": str(reason)})
+                    continue
+                kept.append(item)
+                rows = [held[str(digest), v] for v in names]
+                features.append(np.stack([row[0] for row in rows]))
+                if patches:
+                    tokens.append(np.stack([row[1] for row in rows]))
+            progress.to(start + len(chunk))
+        device, d = self.backbone.device, self.backbone.embed_dim
+        stacked = np.stack(features, axis=1) if features else np.zeros((len(names), 0, d), np.float32)
+        return FeatureInputs(
+            labels_of(kept),
+            kept,
+            skipped,
+            torch.from_numpy(stacked).to(device),
+            torch.from_numpy(np.stack(tokens, axis=1)).to(device) if tokens else None,
+        )
+
+    def _key(self, digest: str, view: View, seed: int) -> str:
+        return feature_key(
+            backbone=self.backbone.fingerprint,
+            precision=str(self.backbone.dtype).removeprefix("torch."),
+            preprocessing=str(self.backbone.preprocessing),
+            view=view_key(view, seed),
+            content=digest,
+            kind="features",
+        )
+
+    def _cached(
+        self, items: Sequence[Item], digests: Sequence[str | PictureError], views: Views
+    ) -> dict[Any, Any]:
+        """(digest, view) -> (features,) of what the disk cache holds."""
+        if self.cache is None:
+            return {}
+        wanted = [(d, v) for d in dict.fromkeys(digests) if isinstance(d, str) for v in views.names()]
+        found = self.cache.get_many([self._key(d, v, views.seed) for d, v in wanted])
+        return {pair: (value,) for pair, value in zip(wanted, found, strict=True) if value is not None}
+
+    def _encode(
+        self, todo: Sequence[Wanted], held: dict[Any, Any], seed: int, patches: bool, progress: Progress
+    ) -> dict[Item, PictureError]:
+        """Fills `held`; gives the pictures that cannot be decoded, with the reason."""
+        wrong: dict[Item, PictureError] = {}
+        waiting: list[tuple[str, View, np.ndarray]] = []
+        fresh: list[tuple[str, np.ndarray]] = []
+
+        def flush(at_least: int) -> None:
+            while len(waiting) >= at_least and waiting:
+                part = waiting[: self.batch]
+                del waiting[: self.batch]
+                pixels = to_pixels(
+                    np.stack([crop for *_, crop in part]), self.backbone.preprocessing, self.backbone.device
+                )
+                rows = self._run_tower(pixels, patches)
+                for i, (digest, view, _) in enumerate(part):
+                    held[digest, view] = tuple(row[i] for row in rows)
+                    fresh.append((self._key(digest, view, seed), rows[0][i]))
+
+        most = max((len(views) for *_, views in todo), default=1)
+        step = max(1, min(max(self.batch, 8 * self.threads), 2048 // most))  # few crops wait at a time
+        for start in range(0, len(todo), step):
+            part = list(todo[start : start + step])
+            for (item, digest, views), crops in zip(part, self.decode(part, seed), strict=True):
+                if isinstance(crops, PictureError):
+                    wrong[item] = crops
+                    continue
+                waiting += [(digest, view, crop) for view, crop in zip(views, crops, strict=True)]
+            flush(self.batch)
+            progress.add(len(part))
+        flush(1)
+        if self.cache is not None and not patches:
+            self.cache.put_many(fresh)
+        return wrong
+
+    @torch.no_grad()
+    def _run_tower(self, pixels: Tensor, patches: bool) -> list[np.ndarray]:
+        if patches:
+            return [part.float().cpu().numpy() for part in self.backbone.vit.patch_features(pixels)]
+        return [self.backbone.image_features(pixels).float().cpu().numpy()]
+
+    # -- pixels ----------------------------------------------------------------------------------
+
+    def pixels(
+        self,
+        items: Sequence[Item],
+        views: Views = Views(),
+        *,
+        what: str = "pictures",
+        patches: bool = False,
+        known_good: bool = False,
+    ) -> PixelInputs:
+        """Crops of every view, kept if they fit. All pictures are decoded once, so that broken ones are
+        known before the first step, unless they are known to be good and are not kept anyway."""
+        names, size = views.names(), self.backbone.preprocessing.size
+        needed = len(names) * len(items) * size * size * 3
+        fits = needed <= self.budget
+        self.budget -= needed if fits else 0
+        kept: list[Item] = []
+        keys: list[str] = []
+        skipped: list[tuple[str, str]] = []
+        held: list[np.ndarray] = []
+        progress = Progress(self.emit, what, len(items))
+        step = 8 * self.threads
+        for start in range(0, len(items), step):
+            chunk = items[start : start + step]
+            digests = self._digests(chunk)
+            wanted = names if fits else names[:1]
+            good = [(i, d, wanted) for i, d in zip(chunk, digests, strict=True) if isinstance(d, str)]
+            survey = fits or not known_good
+            decoded = iter(self.decode(good, views.seed) if survey else [[] for _ in good])
+            for item, digest in zip(chunk, digests, strict=True):
+                found = next(decoded) if isinstance(digest, str) else digest
+                if isinstance(found, PictureError):
+                    skipped.append((item.path, str(found)))
+                    self.emit({"event": "skipped", "path": item.path, "reason": str(found)})
+                    continue
+                kept.append(item)
+                keys.append(str(digest))
+                if fits:
+                    held.append(np.stack(found))
+            progress.to(start + len(chunk))
+        crops = np.stack(held, axis=1) if held else None
+        return PixelInputs(labels_of(kept), kept, skipped, crops, self, views, keys, patches)
+
+    def decode(self, wanted: Sequence[Wanted], seed: int) -> list[list[np.ndarray] | PictureError]:
+        """uint8 crops [S, S, 3] of the named views of each picture, or why it cannot be read."""
+        preprocessing = self.backbone.preprocessing
+
+        def one(entry: Wanted) -> list[np.ndarray] | PictureError:
+            item, digest, views = entry
+            try:
+                picture = self.dataset.load(item)
+            except PictureError as error:
+                return error
+            return [
+                np.asarray(take_view(picture, preprocessing, v, seed=seed, identity=digest)) for v in views
+            ]
+
+        if self.threads == 1 or len(wanted) < 2:
+            return [one(entry) for entry in wanted]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads)
+        return list(self._pool.map(one, wanted))
+
+    def _digests(self, items: Sequence[Item]) -> list[str | PictureError]:
+        """Hash of each picture file, or why it cannot be read."""
+        cache = self.cache or FeatureCache(False)
+        try:
+            return list(cache.content_hashes(self.dataset, items))
+        except PictureError:
+            pass
+        found: list[str | PictureError] = []
+        for item in items:
+            try:
+                found.append(cache.content_hash(self.dataset, item))
+            except PictureError as error:
+                found.append(error)
+        return found
+
+
+class Progress:
+    """Emits how many of how many pictures are done, a few times a second."""
+
+    def __init__(self, emit: Emit, what: str, total: int) -> None:
+        self.emit, self.what, self.total = emit, what, total
+        self.done, self._began, self._last = 0, time.monotonic(), 0.0
+        self.to(0)
+
+    def add(self, count: int) -> None:
+        self.to(self.done + count)
+
+    def to(self, done: int) -> None:
+        self.done = max(self.done, min(done, self.total))
+        now = time.monotonic()
+        if now - self._last < 0.1 and 0 < self.done < self.total:
+            return
+        self._last = now
+        self.emit(
+            {
+                "event": "encoding",
+                "what": self.what,
+                "done": self.done,
+                "total": self.total,
+                "images_per_s": round(self.done / max(1e-9, now - self._began), 1),
+            }
+        )
+
+
+def labels_of(items: Sequence[Item]) -> Tensor:
+    return torch.tensor([item.label for item in items], dtype=torch.long)

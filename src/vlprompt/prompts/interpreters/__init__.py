@@ -1,0 +1,1 @@
+"""Interpreters: ways to evaluate prompts. `plain` defines what is right, `fast` computes nothing twice."""

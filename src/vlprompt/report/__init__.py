@@ -1,0 +1,1 @@
+"""Report: records of runs as tables, figures and pages. Nothing here trains anything."""

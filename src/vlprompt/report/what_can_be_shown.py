@@ -1,0 +1,195 @@
+"""What a report can show of a run, and why the rest is missing.
+
+run.json, log.jsonl and predictions.csv are enough for all figures. With the pictures at hand there are pictures, with
+the backbone the words and maps of what was learned, with both a linear probe on the same training pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlprompt.errors import VlpromptError
+from vlprompt.report.thumbnails import thumbnail
+from vlprompt.runs.predictions_file import Said, read_predictions
+from vlprompt.runs.records import read_log, read_run
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from vlprompt.backbones.backbone import Backbone
+    from vlprompt.data.dataset import Dataset
+    from vlprompt.feeding.feature_cache import FeatureCache
+    from vlprompt.runs.run import Run
+
+QUICK = "left out, as asked for"
+MOST_SHOTS = 64  # all training pictures of a class beyond which a probe is left out of a page
+
+
+@dataclass
+class Evidence:
+    """info, log: of the run folder. said: every picture of the split that scores are of.
+
+    dataset, run, probe: None where they cannot be had, and then `missing` says why under the same name.
+    """
+
+    info: dict[str, Any]
+    log: list[dict[str, Any]] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
+    dataset: Dataset | None = None
+    run: Run | None = None
+    probe: dict[str, Any] | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def reported(self) -> str | None:
+        return self.info.get("reported")
+
+    @property
+    def calibrated(self) -> bool:
+        return bool((self.info.get("calibration") or {}).get("applied"))
+
+    def sure(self, said: Said) -> float:
+        """How sure the run is of what it said, 0 to 1, as `predict` would say."""
+        return said.calibrated if self.calibrated and said.calibrated is not None else said.probability
+
+    def picture(self, path: str) -> Image | None:
+        """A picture of the data set by its path inside; None where it cannot be read."""
+        from vlprompt.data.dataset import Item
+
+        if self.dataset is None:
+            return None
+        try:
+            return self.dataset.load(Item(path, 0))
+        except VlpromptError:
+            return None
+
+    def thumbnail(self, path: str) -> str | None:
+        """The same as a data URL."""
+        found = self.picture(path)
+        return thumbnail(found) if found is not None else None
+
+
+def gather_evidence(
+    folder: Path,
+    *,
+    data: str | Dataset | None = None,
+    backbone: str | Backbone | None = None,
+    device: str = "auto",
+    quick: bool = False,
+    cache: FeatureCache | None = None,
+    emit: Callable[[dict[str, Any]], None] | None = None,
+) -> Evidence:
+    """Reads a run folder and whatever else is there.
+
+    data: where the pictures now lie, if not where fit found them. backbone: the same. quick: read the folder only.
+    cache: of features. RunError for a folder without a finished run; DataError for a `data` that was given and cannot
+    be read.
+    """
+    info = read_run(folder)
+    found = Evidence(info, read_log(folder / "log.jsonl"))
+    found.said = read_predictions(folder, info.get("reported"))
+    if not found.said:
+        found.missing["said"] = "the run folder has no predictions.csv (fit of this version writes it)"
+    if quick and data is None:
+        found.missing |= {"dataset": QUICK, "run": QUICK, "probe": QUICK}
+        return found
+    _open_dataset(found, data)
+    if quick:
+        found.missing |= {"run": QUICK, "probe": QUICK}
+        return found
+    _load_run(found, folder, backbone, device)
+    _fit_probe(found, cache, emit)
+    return found
+
+
+def _open_dataset(found: Evidence, data: str | Dataset | None) -> None:
+    from vlprompt.data.dataset import Dataset
+    from vlprompt.data.opening import open_dataset
+
+    origin = dict(found.info["data"].get("origin") or {})
+    if data is None and not origin:
+        found.missing["dataset"] = "the run does not say where its pictures lie; --data says it"
+        return
+    if isinstance(data, Dataset):
+        dataset = data
+    elif data is not None:
+        root = Path(data).expanduser()
+        moved = "root" if "root" in origin else "path"
+        dataset = open_dataset(**(origin | {moved: str(root)})) if origin else open_dataset(root)
+    else:
+        try:
+            dataset = open_dataset(**origin)
+        except (VlpromptError, TypeError) as error:
+            found.missing["dataset"] = f"{error}; --data says where they are now"
+            return
+    held = dataset.source.files
+    gone = sum(said.path not in held for said in found.said)
+    if found.said and gone == len(found.said):
+        found.missing["dataset"] = (
+            f"none of the scored pictures are in {dataset.name} any more; --data says where they are"
+        )
+        return
+    if gone:
+        found.missing["pictures"] = f"{gone} of the {len(found.said)} scored pictures are no longer there"
+    found.dataset = dataset
+
+
+def _load_run(found: Evidence, folder: Path, backbone: str | Backbone | None, device: str) -> None:
+    from vlprompt.runs.run import Run
+
+    try:
+        found.run = Run.load(folder, backbone, device=device)
+    except VlpromptError as error:
+        found.missing["run"] = str(error)
+
+
+def _fit_probe(
+    found: Evidence, cache: FeatureCache | None, emit: Callable[[dict[str, Any]], None] | None
+) -> None:
+    """Scores of a linear probe on the same training pictures, in per cent as in run.json."""
+    reason = _no_probe(found)
+    if reason is not None:
+        found.missing["probe"] = reason
+        return
+    from vlprompt.data.sampling import draw
+    from vlprompt.fitting.learning import Plan, learn
+
+    info, dataset, run = found.info, found.dataset, found.run
+    assert dataset is not None and run is not None
+    try:
+        split = draw(dataset, shots=info["shots"], seed=info["seed"], which=info["data"]["classes"])
+        if list(split.class_names) != list(info["class_names"]):
+            found.missing["probe"] = "the run's classes are not those of the pictures"
+            return
+        probe = learn(
+            dataset,
+            split,
+            run.backbone,
+            Plan("linear_probe"),
+            cache=cache if cache is not None else False,
+            on_record=emit,
+        )
+    except VlpromptError as error:
+        found.missing["probe"] = str(error)
+        return
+    found.probe = probe.scores.get(info.get("reported") or "")
+
+
+def _no_probe(found: Evidence) -> str | None:
+    info = found.info
+    if info["method"] == "linear_probe":
+        return "this run is one"
+    if not info.get("reported"):
+        return "there were no pictures to score on"
+    if info.get("after"):
+        return "this run went on from another one"
+    if found.dataset is None or found.run is None:
+        return "it needs the pictures and the backbone"
+    if info["data"].get("fingerprint") != found.dataset.fingerprint:
+        return "the pictures are no longer those of the run"
+    if not info.get("shots") and info["data"].get("train", 0) > MOST_SHOTS * len(info["class_names"]):
+        return "all pictures were trained on, which would take long"
+    return None

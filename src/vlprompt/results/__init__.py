@@ -1,1 +1,0 @@
-"""Results: records of runs as tables, figures and pages. Nothing here trains anything."""

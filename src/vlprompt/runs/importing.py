@@ -1,0 +1,336 @@
+"""Checkpoints of the published implementations (`model.pth.tar-N`) become runs.
+
+Written by CoOp and CoCoOp (Zhou et al.), MaPLe, IVLP and VPT (Khattak et al.) and LAMM (Gao et al.), whose
+trainer saves {"state_dict", "epoch", ...}. Their tensor names are those of `Method.published_names`, with or
+without the leading "prompt_learner."; MaPLe, IVLP and VPT save the whole CLIP beside, which is not read.
+Sizes (context length, depth, class-specific contexts, label tokens) are read off the shapes; no shape says
+where the class name stands (CoOp) or which words the context started from (IVLP, MaPLe): those are options.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import vlprompt
+from vlprompt import methods
+from vlprompt.backbones.backbone import Backbone
+from vlprompt.data.naming import read_names
+from vlprompt.data.task import DEFAULT_TEMPLATE, Task
+from vlprompt.errors import OptionError, RunError, nearest
+from vlprompt.fitting.learning import ZERO_SHOT_TEMPLATES, title
+from vlprompt.methods.base import Method
+from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_name
+from vlprompt.runs.records import FILES, check_place, remove_former
+from vlprompt.runs.run import PRECISIONS, Run
+
+METHODS = ("coop", "cocoop", "vpt", "ivlp", "maple", "lamm", "coop+lamm", "maple+lamm")
+LEARNER = "prompt_learner."
+# made from the class names, or copies; the names given say the same
+_BUFFERS = re.compile(r"token_(prefix|suffix|middle)\w*|fix_token\w*")
+_BARE = re.compile(r"(ctx|token_\w+|fix_token|meta_net\..*|proj\..*|compound_prompt\w*\..*)$")
+_TOWERS = ("image_encoder.", "text_encoder.", "clip_model.", "logit_scale", "token_embedding.")
+_VISUAL, _VISUAL_DEEP = "image_encoder.VPT", "image_encoder.transformer.resblocks.{}.VPT_shallow"
+_TEXT_DEEP = "text_encoder.transformer.resblocks.{}.VPT_shallow"
+_COMPOUND = LEARNER + "compound_prompts_text.{}"
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def import_checkpoint(
+    path: str | Path,
+    method: str | None,
+    class_names: Sequence[str] | str | Path,
+    backbone: str | Path | Backbone = "embedded",
+    *,
+    options: Mapping[str, Any] | None = None,
+    template: str = DEFAULT_TEMPLATE,
+    shots: int = 16,
+    tokenizer: str | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """A published checkpoint as a run.
+
+    path: the file. method: one of METHODS; None: what the names of its tensors say. class_names: as it was
+    trained with, in label order; or a file of one name a line, or of key, tab, name. backbone: the CLIP it was trained on.
+    options: what shapes do not say, such as name_position (coop; "end" if not given) and context_init (ivlp,
+    maple; "a photo of a" if not given). template: the words of vpt and lamm, which have no learned context.
+    shots: LAMM's losses use it when training goes on. out: folder to save the run in.
+    overwrite: replace the run that `out` holds.
+
+    RunError for an `out` that is not empty, for a file that cannot be read, or whose tensors are missing, surplus or of other sizes than
+    the backbone's; OptionError for a method or option that does not go with it;
+    DataError for a file of class names that is none. Nothing in the file is run.
+    """
+    path = Path(path)
+    if out is not None:
+        check_place(Path(out), overwrite)
+    if method is not None and method not in METHODS:
+        raise OptionError(f'checkpoints of method "{method}" cannot be imported: {nearest(method, METHODS)}')
+    names = names_of(class_names) if isinstance(class_names, (str, Path)) else tuple(class_names)
+    with open_pickled(path) as held:
+        stored = {with_prefix(name): value for name, value in tensors_by_name(held.content).items()}
+        shapes = {name: value.shape for name, value in stored.items() if is_learned(name)}
+        if not shapes:
+            raise RunError(f"{path}: no learned prompts in it (expected names such as {LEARNER}ctx)")
+        found = method_of(shapes)
+        method = method or found
+        given = dict(options or {})
+        sized = sizes(method, shapes, path)
+        for name in given.keys() & sized.keys():
+            if given[name] != sized[name]:
+                raise OptionError(
+                    f"{name} is {given[name]!r}, but {path.name} was trained with {sized[name]!r}"
+                )
+        check_classes(stored, shapes, names, path)
+        if not isinstance(backbone, Backbone):
+            from vlprompt.backbones.loading import load_backbone
+
+            backbone = load_backbone(str(backbone), device=device, precision=precision, tokenizer=tokenizer)
+        spec = methods.load(method)
+        task = Task(names, (template,), shots)
+        learned = spec.build(backbone, task, given | sized)
+
+        def load(name: str) -> Tensor:
+            return held.load(stored[name])
+
+        fill(learned, shapes, load, path, method, found)
+        if method == "lamm" and LEARNER + "ctx" in stored:
+            check_frozen_context(learned, load(LEARNER + "ctx"), template, path)
+        doubt = doubt_of_words(learned, stored, load)
+        content = held.content if isinstance(held.content, Mapping) else {}
+        epoch = content.get("epoch")
+    info: dict[str, Any] = {
+        "method": method,
+        "title": title(learned),
+        "paper": learned.paper,
+        "options": {k: v for s in spec.options(given | sized) for k, v in asdict(s).items()},
+        "train": None,
+        "seed": None,
+        "shots": shots,
+        "task_shots": shots,
+        "class_names": list(names),
+        "templates": [template],
+        "zero_shot_templates": list(ZERO_SHOT_TEMPLATES),
+        "backbone": {
+            "source": backbone.name,
+            "fingerprint": backbone.fingerprint,
+            "precision": PRECISIONS.get(backbone.dtype, str(backbone.dtype)),
+            "tokenizer": tokenizer,
+        },
+        "data": {"name": path.name, "split": "imported", "train": 0, "val": 0, "test": 0},
+        "imported": {
+            "file": path.name,
+            "sha256": sha256(path),
+            "epoch": epoch if isinstance(epoch, int) else None,
+        },
+        "notices": [f"imported from {path.name}, a checkpoint of the published code", *doubt],
+        "reported": None,
+        "scores": {},
+        "training": None,
+        "timings": {},
+        "parameters": learned.trainable_parameters(),
+        "versions": {"vlprompt": vlprompt.__version__},
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    info["settings"] = info["imported"]["sha256"][:16]
+    run = Run(learned.eval(), backbone, info)
+    if out is not None:
+        remove_former(Path(out), FILES)
+        run.save(out)
+    return run
+
+
+def with_prefix(name: str) -> str:
+    """CoOp, CoCoOp and LAMM save the prompt learner alone, so its names come without where it stands."""
+    return LEARNER + name if _BARE.match(name) else name
+
+
+def is_learned(name: str) -> bool:
+    """Whether a tensor is one that some method learns; towers and what is made from class names are not."""
+    if name.startswith(LEARNER):
+        return _BUFFERS.fullmatch(name.removeprefix(LEARNER)) is None
+    return name.endswith((".VPT", ".VPT_shallow")) or not name.startswith(_TOWERS)
+
+
+def method_of(shapes: Shapes) -> str:
+    """The method whose tensors these are."""
+    base = "coop"
+    if any(".meta_net." in name for name in shapes):
+        base = "cocoop"
+    elif LEARNER + "proj.weight" in shapes:
+        base = "maple"
+    elif any(name.endswith(("VPT", "VPT_shallow")) for name in shapes):
+        base = "ivlp" if LEARNER + "ctx" in shapes else "vpt"
+    if LEARNER + "token_classes" not in shapes:
+        return base
+    return f"{base}+lamm" if LEARNER + "ctx" in shapes else "lamm"
+
+
+def count(shapes: Shapes, pattern: str, start: int) -> int:
+    """How many tensors of a numbered series there are without a gap."""
+    number = start
+    while pattern.format(number) in shapes:
+        number += 1
+    return number - start
+
+
+def sizes(method: str, shapes: Shapes, path: Path) -> dict[str, Any]:
+    """Options of the method that the shapes of the learned tensors tell."""
+    base, _, wrapper = method.partition("+")
+
+    def shape(name: str, dims: Sequence[int]) -> tuple[int, ...]:
+        if name not in shapes:
+            raise RunError(
+                f"{path}: no tensor {name} in it, as {method} has; it looks like {method_of(shapes)}"
+            )
+        if len(shapes[name]) not in dims:
+            raise RunError(
+                f"{path}: {name} has shape {list(shapes[name])}: expected {' or '.join(map(str, dims))} sizes"
+            )
+        return shapes[name]
+
+    found: dict[str, Any] = {}
+    if base == "coop":
+        context = shape(LEARNER + "ctx", (2, 3))
+        found = {"context_tokens": context[-2], "class_specific": len(context) == 3, "context_init": ""}
+    elif base == "cocoop":
+        found = {"context_tokens": shape(LEARNER + "ctx", (2,))[0], "context_init": ""}
+    elif base == "maple":
+        found = {
+            "context_tokens": shape(LEARNER + "ctx", (2,))[0],
+            "depth": 1 + count(shapes, _COMPOUND, 0),
+            "init_always": bool(wrapper),
+        }
+    elif base == "ivlp":
+        found = {
+            "context_tokens": shape(LEARNER + "ctx", (2,))[0],
+            "text_depth": 1 + count(shapes, _TEXT_DEEP, 1),
+        }
+    if base == "vpt" or (base == "ivlp" and _VISUAL in shapes):
+        found["image_tokens"] = shape(_VISUAL, (2,))[0]
+        found["image_depth"] = 1 + count(shapes, _VISUAL_DEEP, 1)
+    elif base == "ivlp":
+        found["image_depth"] = 0
+    if "lamm" in (base, wrapper):
+        found |= {"reference": "published_code", "label_tokens": shape(LEARNER + "token_classes", (3,))[1]}
+    return found
+
+
+def check_classes(stored: Mapping[str, Stored], shapes: Shapes, names: Sequence[str], path: Path) -> None:
+    """RunError when the checkpoint was trained with another number of classes."""
+    per_class = [stored.get(LEARNER + n) for n in ("token_suffix", "token_prefix", "token_classes")]
+    context = stored.get(LEARNER + "ctx")
+    counts = {s.shape[0] for s in per_class if s is not None and len(s.shape) == 3}
+    if context is not None and len(context.shape) == 3:
+        counts.add(context.shape[0])
+    for found in counts - {len(names)}:
+        raise RunError(f"{path}: trained with {found} classes, but {len(names)} names are given")
+
+
+def fill(
+    learned: Method, shapes: Shapes, load: Callable[[str], Tensor], path: Path, method: str, found: str
+) -> None:
+    """Copies every tensor to its place; RunError for missing, surplus and wrongly sized ones."""
+    own = dict(learned.named_parameters())
+    places = learned.published_names()
+    hint = f"; it looks like a checkpoint of {found}" if found != method else ""
+    missing = sorted(set(places) - set(shapes))
+    surplus = sorted(set(shapes) - set(places) - ({LEARNER + "ctx"} if method == "lamm" else set()))
+    towers = (learned.backbone.text, learned.backbone.image)
+    layers = max(getattr(getattr(tower, "sizes", None), "layers", 0) for tower in towers)
+    surplus = [name for name in surplus if not beyond(name, layers)]
+    for what, listed in (("missing", missing), ("surplus", surplus)):
+        if listed:
+            more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+            raise RunError(f"{path}: {what} for {method}: {', '.join(listed[:3])}{more}{hint}")
+    with torch.no_grad():
+        for theirs, ours in places.items():
+            if shapes[theirs] != tuple(own[ours].shape):
+                raise RunError(
+                    f"{path}: {theirs} has shape {list(shapes[theirs])}, but with this backbone "
+                    f"{list(own[ours].shape)} is expected: was it trained on another one?"
+                )
+            value = load(theirs).float()
+            if not torch.isfinite(value).all():
+                raise RunError(f"{path}: {theirs} holds values that are not finite")
+            own[ours].copy_(value)
+
+
+def beyond(name: str, layers: int) -> bool:
+    """Whether a prompt of MaPLe is for a block that the towers do not have; nothing ever used it."""
+    found = re.search(r"\.compound_prompt(?:s_text|_projections)\.(\d+)(?:\.|$)", name)
+    return found is not None and int(found[1]) + 1 >= layers
+
+
+def check_frozen_context(learned: Method, context: Tensor, template: str, path: Path) -> None:
+    """LAMM alone keeps its context at the words of the template; a trained one belongs to coop+lamm."""
+    words = learned.base.prompts().text.prefix[0, 1:].detach().cpu()  # type: ignore[operator, union-attr]
+    same = words.shape == context.shape and torch.allclose(words, context.float(), atol=2e-3, rtol=1e-2)
+    if not same:
+        raise RunError(
+            f'{path}: its context is not that of the template "{template}": give the template that it was trained '
+            "with, or import it as coop+lamm"
+        )
+
+
+def doubt_of_words(learned: Method, stored: Mapping[str, Stored], load: Callable[[str], Tensor]) -> list[str]:
+    """A notice where the words behind the learned context are not those that the file was written with.
+
+    `token_suffix` [C, 76 - n, D] holds their embeddings; other names, another order of the classes or other
+    words of the context show in it. Names that stand before or amid the context are not compared.
+    """
+    name = LEARNER + "token_suffix"
+    base = getattr(learned, "base", learned)
+    context = stored.get(LEARNER + "ctx")
+    if name not in stored or context is None or getattr(base.options, "name_position", "end") != "end":
+        return []
+    with torch.no_grad():
+        text = base.prompts(torch.zeros(1, base.backbone.embed_dim, device=base.backbone.device)).text
+    ours = torch.cat([text.prefix[:1].expand(text.classes, -1, -1), text.suffix], dim=1).float().cpu()
+    first, theirs = 1 + context.shape[-2], load(name).float()
+    if theirs.dim() != 3 or len(theirs) != len(ours) or theirs.shape[-1] != ours.shape[-1]:
+        return []
+    wrong = []
+    for row, length in enumerate(text.lengths):
+        own = ours[row, first : text.prefix.shape[1] + length]
+        same = len(own) <= theirs.shape[1] and torch.allclose(
+            own, theirs[row, : len(own)], atol=2e-3, rtol=1e-2
+        )
+        wrong += [] if same else [learned.task.class_names[row]]
+    if not wrong:
+        return []
+    return [
+        f"the words that the file was written with read otherwise for {len(wrong)} of {len(ours)} classes "
+        f"({', '.join(wrong[:3])}): check the class names, their order, and context_init"
+    ]
+
+
+def names_of(path: str | Path) -> tuple[str, ...]:
+    """Class names from a file, in label order; see `naming.read_names`."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise OptionError(
+            f"{path}: no class names can be read from it ({error.strerror or error})"
+        ) from error
+    return read_names(data, str(path))
+
+
+def sha256(path: Path) -> str:
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()

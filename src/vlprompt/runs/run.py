@@ -1,0 +1,410 @@
+"""Run: a trained method in a folder of some kilobytes, without the backbone.
+
+    run.json               what was done: method, options, data, backbone, scores, timings, versions
+    prompts.safetensors    the method's own tensors
+    log.jsonl              one JSON record per line
+    predictions.csv        one line per held-out picture: what was said, how sure
+    README.md              a model card made from run.json
+
+All are written beside their places and then renamed; run.json comes last and names the hash of the tensors
+it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from vlprompt.runs import run_features as features
+
+from vlprompt import methods
+from vlprompt.backbones.backbone import Backbone
+from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.pictures import Picture, open_picture
+from vlprompt.data.task import Task
+from vlprompt.errors import PictureError, RunError, VlpromptError
+from vlprompt.scoring.evaluation import Scores, chunk_size, evaluate, softmax
+from vlprompt.methods.base import Batch, Method
+from vlprompt.runs.model_card import card
+from vlprompt.runs.predictions_file import FILE as PREDICTIONS
+from vlprompt.runs.predictions_file import Said, read_predictions, to_csv
+from vlprompt.runs.records import CARD as CARD
+from vlprompt.runs.records import INFO as INFO
+from vlprompt.runs.records import LOG as LOG
+from vlprompt.runs.records import TENSORS as TENSORS
+from vlprompt.runs.records import read_log, read_tensors
+from vlprompt.scoring.rejection import UNKNOWN, threshold_of
+from vlprompt.runs.hub import locate_run
+from vlprompt.training.checkpoints import write_together
+from vlprompt.feeding.inputs import Encoder, live_batch, to_pixels
+from vlprompt.training.run_log import ESCAPED
+
+FORMAT = 1
+PRECISIONS = {torch.float32: "float32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best classes of one picture with their probabilities, best first; or why it cannot be read.
+
+    rejected: the best one is too improbable to be said.
+    """
+
+    picture: str
+    top: tuple[tuple[str, float], ...] = ()
+    error: str | None = None
+    rejected: bool = False
+
+    @property
+    def label(self) -> str | None:
+        """The most probable class, "unknown" if the picture was rejected; None if it cannot be read."""
+        if self.rejected:
+            return UNKNOWN
+        return self.top[0][0] if self.top else None
+
+
+@dataclass(eq=False)
+class Run:
+    """A method with its backbone and the record of how it came to be.
+
+    info: the content of run.json. log: the records of log.jsonl. shown: the method for other classes,
+    if `for_classes` was called; what was learned stays in `learned`.
+    """
+
+    learned: Method
+    backbone: Backbone
+    info: dict[str, Any]
+    log: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    folder: Path | None = None
+    shown: Method | None = None
+    predictions: list[Said] | None = field(
+        default=None, repr=False
+    )  # None: they are in the folder, if at all
+
+    @property
+    def method(self) -> Method:
+        """What predicts."""
+        return self.shown if self.shown is not None else self.learned
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes that predictions choose among, in the order of the columns of `probabilities`."""
+        return self.method.task.class_names
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Scores by name: "test", "val", "zero_shot"; each as `Scores.to_dict` gives it."""
+        return self.info.get("scores", {})
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether probabilities are those at the run's temperature."""
+        return bool((self.info.get("calibration") or {}).get("applied"))
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before they become probabilities; 1 if the run is not calibrated."""
+        return float(self.info["calibration"]["temperature"]) if self.calibrated else 1.0
+
+    def calibrate(self, applied: bool = True) -> Run:
+        """Switches the temperature that fit found on the validation pictures on or off; `save` keeps that.
+
+        RunError where fit found none.
+        """
+        if not self.info.get("calibration"):
+            raise RunError(
+                "this run has no temperature, because fit had no validation pictures to find it on (or is of an "
+                "older version): fit again with a val folder (--overwrite)"
+            )
+        self.info["calibration"]["applied"] = applied
+        return self
+
+    def for_classes(self, names: Sequence[str]) -> Run:
+        """The same learned tensors with other class names; OptionError where a method cannot do that."""
+        shown = self.learned.for_classes(list(names)).eval()
+        return Run(self.learned, self.backbone, self.info, self.log, None, shown)
+
+    # -- using it --------------------------------------------------------------------------------
+
+    def predict(
+        self, pictures: Picture | Iterable[Picture], top: int = 5, *, reject: bool | float = False
+    ) -> list[Prediction]:
+        """The best classes of each picture. pictures: one, or many, as paths, bytes, PIL images or arrays.
+
+        reject: say "unknown" of pictures that are less probable than a threshold chosen on the validation
+        pictures, of which this share (True: 0.95) got an answer; see `vlprompt.scoring.rejection`.
+        A picture that cannot be read gets a Prediction with `error`.
+        """
+        many = as_list(pictures)
+        least = threshold_of(self.info, reject) if reject is not False else None
+        rows, wrong = self._logits(many)
+        probabilities = softmax(rows / self.temperature)
+        found = []
+        for i, picture in enumerate(many):
+            name = str(picture) if isinstance(picture, (str, Path)) else f"picture {i + 1}"
+            if i in wrong:
+                found.append(Prediction(name, error=str(wrong[i])))
+                continue
+            best = np.argsort(-probabilities[i], kind="stable")[: max(1, top)]
+            said = tuple((self.class_names[c], float(probabilities[i, c])) for c in best)
+            found.append(Prediction(name, said, rejected=least is not None and said[0][1] < least))
+        return found
+
+    def probabilities(self, pictures: Picture | Iterable[Picture]) -> np.ndarray:
+        """[N, C] probabilities; PictureError for a picture that cannot be read."""
+        rows, wrong = self._logits(as_list(pictures))
+        if wrong:
+            raise next(iter(wrong.values()))
+        return softmax(rows / self.temperature)
+
+    def image_features(self, pictures: Picture | Iterable[Picture]) -> np.ndarray:
+        """Unit-length features of pictures as the method sees them, with its visual prompts: [N, d], float32.
+
+        PictureError for a picture that cannot be read.
+        """
+        return features.image_features(self, pictures)
+
+    def text_features(self, pictures: Picture | Iterable[Picture] | None = None) -> np.ndarray:
+        """What the method compares pictures with: [C, d], float32, rows in the order of `class_names`.
+
+        Of methods whose text features depend on the picture: [N, C, d], and OptionError without pictures.
+        """
+        return features.text_features(self, pictures)
+
+    @torch.no_grad()
+    def _logits(self, pictures: Sequence[Picture]) -> tuple[np.ndarray, dict[int, PictureError]]:
+        """[N, C] logits (zeros where a picture cannot be read) and what could not be read."""
+        method, backbone = self.method.eval(), self.backbone
+        rows = np.zeros((len(pictures), len(self.class_names)), np.float32)
+        wrong: dict[int, PictureError] = {}
+        late: list[torch.Tensor] = []  # features are gathered, so that text features are needed once
+        numbers: list[int] = []
+        by_features = method.needs == "features"
+        step = 64 if by_features else min(64, chunk_size(method))
+        for start in range(0, len(pictures), step):
+            crops, good = [], []
+            for i in range(start, min(start + step, len(pictures))):
+                try:
+                    crops.append(np.asarray(backbone.preprocessing.crop(open_picture(pictures[i]))))
+                    good.append(i)
+                except PictureError as error:
+                    wrong[i] = error
+            if not good:
+                continue
+            pixels = to_pixels(np.stack(crops), backbone.preprocessing, backbone.device)
+            batch = live_batch(backbone, method.needs, pixels)
+            if by_features:
+                assert batch.features is not None
+                late.append(batch.features)
+                numbers += good
+            else:
+                rows[good] = method(batch).logits.float().cpu().numpy()
+        if late:
+            features = torch.cat(late)
+            for part in torch.arange(len(numbers)).split(chunk_size(method)):
+                logits = method(Batch(features=features[part.to(features.device)])).logits
+                rows[[numbers[i] for i in part]] = logits.float().cpu().numpy()
+        return rows, wrong
+
+    def evaluate(
+        self,
+        dataset: Dataset,
+        split: str = "test",
+        *,
+        cache: Any = None,
+        probabilities: bool = False,
+        emit: Any = None,
+    ) -> Scores:
+        """Scores on a split of a data set. Its classes may be others, or in another order, than the run's."""
+        method, items = self.method, dataset.items(split)
+        if dataset.class_names != self.class_names:
+            if set(dataset.class_names) == set(self.class_names):
+                place = [self.class_names.index(name) for name in dataset.class_names]
+                items = [Item(i.path, place[i.label], i.domain) for i in items]
+            else:
+                method = self.learned.for_classes(dataset.class_names)
+        more = {} if emit is None else {"emit": emit}
+        encoder = Encoder(dataset, self.backbone, cache=cache, **more)
+        return evaluate(method, encoder.inputs(method.needs, items, what=split), probabilities=probabilities)
+
+    # -- keeping it ------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the run; when the folder cannot be written, to a temporary one that the RunError names."""
+        folder = Path(folder)
+        try:
+            self._write(folder)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            try:
+                rescue = Path(tempfile.mkdtemp(prefix="vlprompt-"))
+                self._write(rescue)
+            except OSError:
+                raise RunError(f"{folder}: the run cannot be written ({reason}): free some space") from error
+            raise RunError(f"{folder}: cannot be written ({reason}); the run is kept in {rescue}") from error
+        self.folder = folder
+        return folder
+
+    def _write(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v.detach().cpu().contiguous() for k, v in self.learned.state_dict().items()}
+        data = save_tensors(state)
+        self.info["format"] = FORMAT
+        self.info["shown_classes"] = list(self.class_names) if self.shown is not None else None
+        self.info["tensors"] = {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "shapes": {name: list(value.shape) for name, value in state.items()},
+        }
+        files = {TENSORS: data, CARD: card(self.info).encode()}
+        if self.folder != folder or not (folder / LOG).exists():
+            lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in self.log)
+            files[LOG] = lines.encode(errors=ESCAPED)
+        if self.predictions is None and self.folder is not None and self.folder != folder:
+            self.predictions = read_predictions(self.folder) or None
+        if self.predictions is not None:
+            files[PREDICTIONS] = to_csv(self.predictions)
+        text = json.dumps(self.info, indent=1, ensure_ascii=False)
+        write_together(folder, files | {INFO: (text + "\n").encode(errors=ESCAPED)})
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        backbone: Backbone | str | None = None,
+        *,
+        device: str = "auto",
+        precision: str | None = None,
+        revision: str | None = None,
+    ) -> Run:
+        """A saved run, ready to predict.
+
+        folder: or the id of a run on the Hugging Face hub (see `sharing.locate_run`); revision: its branch, tag or
+        commit. backbone: the backbone, or where it now lies, if not where the run says. Raises RunError for a
+        missing or damaged run and for another backbone than the one that the prompts were learned on.
+        """
+        folder = locate_run(folder, revision)
+        info = read_info(folder)
+        data = read_tensors(folder, info)
+        held = info["backbone"]
+        if not isinstance(backbone, Backbone):
+            backbone = _load_backbone(folder, info, backbone, device, precision)
+        if backbone.fingerprint != held["fingerprint"]:
+            raise RunError(
+                f'{folder}: these prompts were learned on backbone "{held["source"]}" ({held["fingerprint"][:12]}), '
+                f'not on "{backbone.name}" ({backbone.fingerprint[:12]}): give that one'
+            )
+        task = Task(tuple(info["class_names"]), tuple(info["templates"]), info["task_shots"])
+        try:
+            method = methods.load(info["method"]).build(backbone, task, info["options"])
+            method.load_state_dict(load_tensors(data))
+        except VlpromptError:
+            raise
+        except Exception as error:
+            raise RunError(
+                f"{folder / TENSORS}: does not fit method {info['method']} ({_first_line(error)})"
+            ) from error
+        run = cls(method.eval(), backbone, info, read_log(folder / LOG), folder)
+        if info.get("shown_classes"):
+            run.shown = method.for_classes(info["shown_classes"]).eval()
+        return run
+
+
+def _load_backbone(
+    folder: Path, info: dict[str, Any], source: str | None, device: str, precision: str | None
+) -> Backbone:
+    from vlprompt.backbones.loading import load_backbone
+
+    held = info["backbone"]
+    precision = precision or held["precision"]
+    if precision == "fp16" and not torch.cuda.is_available():
+        precision = "float32"
+    try:
+        return load_backbone(
+            source or held["source"], device=device, precision=precision, tokenizer=held.get("tokenizer")
+        )
+    except VlpromptError as error:
+        raise RunError(f"{folder}: its backbone cannot be loaded: {error}") from error
+
+
+def as_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
+    """One picture as a list of one; an array [N, H, W, 3] as N pictures."""
+    from PIL.Image import Image
+
+    if isinstance(pictures, np.ndarray):
+        return list(pictures) if pictures.ndim == 4 else [pictures]
+    if isinstance(pictures, (str, Path, bytes, bytearray, Image)):
+        return [pictures]
+    return list(pictures)  # type: ignore[arg-type]
+
+
+def read_info(folder: str | Path) -> dict[str, Any]:
+    """The content of run.json; RunError if there is none or it cannot be used."""
+    path = Path(folder) / INFO
+    if not Path(folder).is_dir():
+        raise RunError(f"{folder}: there is no such run folder")
+    if not path.exists():
+        hint = "; its training was interrupted: run the same fit again to finish it"
+        interrupted = (Path(folder) / "checkpoint.safetensors").exists()
+        raise RunError(f"{folder}: no {INFO} in it, so this is no finished run{hint if interrupted else ''}")
+    try:
+        info = json.loads(_read(path))
+        newer = isinstance(info.get("format", 0), (int, float)) and info.get("format", 0) > FORMAT
+        wrong = None if newer else _wrong(info)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(f"{path}: damaged ({_first_line(error)})") from error
+    if newer:
+        raise RunError(f"{path}: written by a newer vlprompt (format {info['format']}): update vlprompt")
+    if wrong:
+        raise RunError(f"{path}: damaged ({wrong})")
+    return info
+
+
+def _wrong(info: dict[str, Any]) -> str | None:
+    """What in run.json is not of the kind that loading needs; KeyError for what is missing."""
+    kinds = {
+        "method": str,
+        "options": dict,
+        "class_names": list,
+        "templates": list,
+        "task_shots": int,
+        "backbone": dict,
+        "tensors": dict,
+    }
+    for key, kind in kinds.items():
+        if not isinstance(info[key], kind):
+            return f"{key} is a {type(info[key]).__name__}, not a {kind.__name__}"
+    held = info["backbone"]
+    listed = [
+        info["class_names"],
+        info["templates"],
+        info.get("shown_classes") or ["none"],
+        [held["source"], held["fingerprint"], held["precision"], held.get("tokenizer") or "none"],
+        [info["tensors"]["sha256"]],
+    ]
+    if not all(
+        isinstance(texts, list) and texts and all(isinstance(t, str) for t in texts) for texts in listed
+    ):
+        return "names, templates and what is said of the backbone are to be texts"
+    return None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 and lines[0].endswith(":") else (lines or [type(error).__name__])[0]

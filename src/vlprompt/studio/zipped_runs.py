@@ -1,0 +1,105 @@
+"""A run as one zip file, and back; what comes back is not trusted."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from vlprompt import methods
+from vlprompt.errors import RunError, VlpromptError
+from vlprompt.runs.run import CARD, INFO, LOG, TENSORS, Run, read_info
+from vlprompt.studio.limits import MB
+from vlprompt.studio.offered_backbones import Backbones
+from vlprompt.studio.sessions import Session, Shown
+from vlprompt.studio.teaching import keepable
+
+FILES = (INFO, TENSORS, LOG, CARD)
+LARGEST = 64 * MB  # one file of a run
+
+
+def pack(run: Run, folder: Path) -> bytes:
+    """The run folder `run` as a zip. folder: a new one, for the files."""
+    run.save(folder)
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in FILES:
+            archive.write(folder / name, f"run/{name}")
+    return data.getvalue()
+
+
+def bundle(session: Session) -> bytes | None:
+    """What the session's download link gives; None when there is nothing."""
+    held = keepable(session)
+    return pack(held[0], session.new_folder("download")) if held is not None else None
+
+
+def reopen(session: Session, path: Path, backbones: Backbones) -> Run:
+    """Puts the run of a zip, as `pack` or a run folder gives it, in place of what the session holds.
+
+    RunError for what is no run, is damaged, or was learned on a backbone that is not offered. Methods must be
+    the package's own: a run that names another file is not followed.
+    """
+    folder = session.new_folder("run")
+    _unpack(path, folder)
+    info = read_info(folder)
+    try:
+        if info["method"] not in methods.names():
+            raise RunError(f'this run\'s method, "{info["method"]}", is not one of the package')
+        held = info["backbone"]
+        name, backbone = backbones.of_fingerprint(str(held["fingerprint"]), str(held["source"]))
+        run = Run.load(folder, backbone)
+        names = [session.limits.check_name(str(name)) for name in run.class_names]
+        if len(names) > session.limits.classes:
+            raise RunError(
+                f"this run has {len(names)} classes, and at most {session.limits.classes} are taken"
+            )
+    except VlpromptError:
+        raise
+    except Exception as error:  # values of another kind than a run has
+        raise RunError(f"this run cannot be used: it is damaged ({type(error).__name__})") from error
+    with session.lock:
+        before = {shown.name: shown for shown in session.classes}
+        for shown in list(session.classes):
+            if shown.name not in names:
+                session.remove_class(shown.number)
+        kept = [before[name] if name in before else session.add_class(name) for name in names]
+        session.classes = list[Shown](kept)
+        session.studied = {path for shown in kept for path in shown.pictures}
+        session.run, session.backbone = run, name
+    return run
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    """The files of a run, and nothing else, from anywhere in the archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = {}
+            for entry in archive.infolist():
+                name = PurePosixPath(entry.filename).name
+                if name in FILES and not entry.is_dir():
+                    if name in found:
+                        raise RunError(f"there is more than one {name} in this archive: give one run")
+                    if entry.file_size > LARGEST:
+                        raise RunError(f"{name} is larger than a run's files are")
+                    found[name] = entry
+            if INFO not in found or TENSORS not in found:
+                raise RunError("this archive holds no run: download one here, or zip a run folder")
+            folder.mkdir()
+            for name, entry in found.items():
+                with archive.open(entry) as file:
+                    data = file.read(LARGEST + 1)
+                if len(data) > LARGEST:
+                    raise RunError(f"{name} is larger than a run's files are")
+                (folder / name).write_bytes(data)
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+    ) as error:
+        raise RunError(f"not a zip archive that can be read ({error})") from error
