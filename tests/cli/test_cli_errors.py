@@ -5,7 +5,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from vlprompt.cli.guarding import explain
+from vlprompt.cli.error_reporting import explain
 from vlprompt.errors import DataError, OptionError
 
 # the words of the command, the exit code, and what its one line has to say. {pictures}, ... are filled in
