@@ -15,6 +15,7 @@ from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import draw
+from vlprompt.error_messages import explain
 from vlprompt.feeding.feature_cache import FeatureCache, default_directory
 from vlprompt.feeding.inputs import Encoder, Views
 from vlprompt.fitting.learning import make_plan
@@ -47,11 +48,7 @@ def perform(
             return Result(warm(job, on_record, keep=packs is not None))
         return Result(run(job, on_record, packs or {}, folder or job.folder))
     except Exception as error:
-        from vlprompt.cli.error_reporting import explain
-
-        return Result(
-            error=explain(error)[1].replace(" (this is a mistake in vlprompt; --debug shows where)", "")
-        )
+        return Result(error=explain(error).text)
 
 
 def run(
