@@ -36,7 +36,7 @@ from vlprompt.data.catalog import TRANSFER
 from vlprompt.data.catalog import find as find_entry
 from vlprompt.data.demo_pictures import packaged_name
 from vlprompt.errors import OptionError, nearest
-from vlprompt.sweeps.cells import Cell, DataSpec, Setup
+from vlprompt.sweeps.grid_cells import Cell, DataSpec, Setup
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -134,7 +134,7 @@ def make_sweep(held: dict[str, Any]) -> Sweep:
     """
     from vlprompt.cli.protocol_command import find
     from vlprompt.fitting.learning import make_plan
-    from vlprompt.protocols.common import obstacle
+    from vlprompt.protocols.protocol_records import obstacle
 
     check_keys(held, KEYS, "")
     check_values(held, OF_MACHINE, "")
