@@ -32,7 +32,7 @@ from vlprompt.feeding.inputs import Encoder, FeatureInputs, Inputs, Progress, Vi
 from vlprompt.fitting.outcome import Outcome
 from vlprompt.fitting.recipes import load_recipe
 from vlprompt.locks import alone_in_its_folder
-from vlprompt.methods.base import Method, Recipe, set_parameter
+from vlprompt.methods.base import Method, set_parameter
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.options import build
 from vlprompt.runs.records import read_log
@@ -228,11 +228,11 @@ def learn(
             emit(message(text))
         kept = FeatureCache(None if cache else False) if isinstance(cache, bool) else cache
         encoder = Encoder(dataset, backbone, cache=kept, budget=method.interpreter.budget, emit=emit)
-        views = Views(options.view_count() if method.learns else 0, split.seed)
+        views = Views(options.view_count() if method.facts.learns else 0, split.seed)
         inputs = encoder.inputs(
-            method.needs, split.train if method.learns else [], views, what="training pictures"
+            method.facts.needs, split.train if method.facts.learns else [], views, what="training pictures"
         )
-        lost = lost_training_pictures(split, inputs) if method.learns else {}
+        lost = lost_training_pictures(split, inputs) if method.facts.learns else {}
         held_out = {
             name: HeldOut.read(encoder, method, items, name)
             for name, items in (("test", split.test), ("val", split.val))
@@ -249,9 +249,9 @@ def learn(
             emit(score_record("zero-shot", reported, scores["zero_shot"]))
         clock.lap("zero_shot_s")
         trained = None
-        if method.learns:
+        if method.facts.learns:
             get_ready(method, inputs, held_out.get("val"))
-        if method.learns and method.trains:
+        if method.facts.learns and method.facts.trains:
             announce(method, len(inputs), options, emit)
             keeper = None
             if folder is not None:
@@ -283,7 +283,7 @@ def learn(
             "scores": {name: s.to_dict() for name, s in scores.items()},
             "training": asdict(trained) if trained else None,
             "timings": clock.laps,
-            "parameters": method.trainable_parameters() if method.learns else 0,
+            "parameters": method.trainable_parameters() if method.facts.learns else 0,
             "versions": versions(),
             "machine": machine(backbone),
             "command": command,
@@ -313,20 +313,20 @@ def prepare(
 ) -> tuple[Method, TrainOptions, dict[str, Any]]:
     """The method with its initial values, the resolved training options, and what is known before training."""
     spec = methods.load(plan.method)
-    spoken = plan.templates or (dataset.templates if spec.outermost.says_template else ())
+    spoken = plan.templates or (dataset.templates if spec.facts.says_template else ())
     task = Task(split.class_names, spoken or (DEFAULT_TEMPLATE,), shots_of(split))
     if after is None:
         method = spec.build(backbone, task, plan.options, generator(split.seed, "initial values"))
     else:
         method = extended(after.learned, split.class_names)
-    options = plan.train.resolved(recipe_of(method), method.needs)
+    options = plan.train.resolved(method.facts.recipe, method.facts.needs)
     method.interpreter.budget = int(options.memory * 2**30) // 2  # the other half is for pictures
     info: dict[str, Any] = {
         "method": plan.method,
-        "title": title(method),
-        "paper": method.paper,
+        "title": method.facts.title,
+        "paper": method.facts.paper,
         "options": {k: v for s in spec.options(plan.options) for k, v in asdict(s).items()},
-        "train": asdict(options) if method.learns and method.trains else None,
+        "train": asdict(options) if method.facts.learns and method.facts.trains else None,
         "seed": split.seed,
         "shots": split.shots,
         "task_shots": task.shots,
@@ -416,9 +416,9 @@ class HeldOut:
     @classmethod
     def read(cls, encoder: Encoder, method: Method, items: Sequence[Item], name: str) -> HeldOut:
         features = encoder.features(items, what=f"{name} pictures")
-        if method.needs == "features":
+        if method.facts.cached:
             return cls(features, features)
-        own = encoder.inputs(method.needs, features.items, what=f"{name} crops", known_good=True)
+        own = encoder.inputs(method.facts.needs, features.items, what=f"{name} crops", known_good=True)
         return cls(features, own)
 
 
@@ -512,17 +512,6 @@ def skipped_notice(skipped: Sequence[tuple[str, str]], lost: dict[str, tuple[int
 def shots_of(split: Split) -> int:
     """Training pictures per class as asked for; with all of them, their mean."""
     return split.shots or max(1, round(len(split.train) / max(1, len({i.label for i in split.train}))))
-
-
-def recipe_of(method: Method) -> Recipe:
-    """The published settings: of the method that LAMM wraps, if it learns."""
-    base = getattr(method, "base", None)
-    return base.recipe if isinstance(base, Method) and base.learns else method.recipe
-
-
-def title(method: Method) -> str:
-    base = getattr(method, "base", None)
-    return f"{base.title} + {method.title}" if isinstance(base, Method) and base.learns else method.title
 
 
 def score_record(who: str, split: str, scores: Scores) -> dict[str, Any]:

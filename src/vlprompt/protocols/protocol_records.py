@@ -15,7 +15,7 @@ from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, OptionError, nearest
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.feeding.inputs import Encoder
-from vlprompt.fitting.learning import Plan, make_plan, recipe_of
+from vlprompt.fitting.learning import Plan, make_plan
 from vlprompt.methods.base import Method
 from vlprompt.runs.run import Run
 from vlprompt.training.train_options import TrainOptions
@@ -47,7 +47,7 @@ NEW_NAMES = (
 def obstacle(protocol: str, plan: Plan) -> str | None:
     """Why a method takes no part in a protocol, in one line, as far as it is known before anything is trained."""
     spec = methods.load(plan.method)
-    if protocol not in NEW_NAMES or spec.base.takes_new_names(spec.options(plan.options)[0]):
+    if protocol not in NEW_NAMES or spec.facts_with(plan.options).takes_new_names:
         return None
     kind = "further" if protocol == "class_incremental" else "new"
     return f"{plan.method}: not under {protocol}, because it knows only the classes it was trained on and takes no {kind} classes"
@@ -149,15 +149,17 @@ def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[
     }
     options = {key: value for key, value in run.info["options"].items() if value != usual.get(key)}
     given, default = (
-        train.resolved(recipe_of(method), method.needs) for train in (plan.train, TrainOptions())
+        train.resolved(method.facts.recipe, method.facts.needs) for train in (plan.train, TrainOptions())
     )
     train: dict[str, Any] = {}
-    if method.learns and method.trains:
+    if method.facts.learns and method.facts.trains:
         known = default.decisive()
         train = {
             key: value for key, value in given.decisive().items() if value != known[key] and key != "memory"
         }
-    elif method.learns and given.view_count() != default.view_count():  # all that the loop's options do to it
+    elif (
+        method.facts.learns and given.view_count() != default.view_count()
+    ):  # all that the loop's options do to it
         train = {"views": given.view_count()}
     precision = run.info["backbone"]["precision"]
     setup = {

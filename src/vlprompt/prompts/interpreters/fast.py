@@ -4,15 +4,13 @@ Exact because the text mask is causal:
 1. the prefix runs once per group; its keys and values are kept per block for all classes;
 2. a suffix ends at its [EOT]; suffixes are packed side by side, nothing is padded to 77 (prompts/interpreters/packing.py);
 3. the last block computes the [EOT] position (image: the class token) only;
-4. prompts that do not learn are evaluated once per run, without gradients;
-5. many classes go in chunks under a memory budget, recomputed in the backward pass;
-6. in evaluation the features of equal prompts are computed once (prompts/interpreters/known_texts.py).
+4. a prefix that does not learn is run once, without gradients (texts that do not: prompts/interpreters/fixed.py);
+5. many classes go in chunks under a memory budget, recomputed in the backward pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +19,6 @@ from torch.utils.checkpoint import checkpoint
 
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.towers.transformer import ImageTower, TextTower, TransformerSizes
-from vlprompt.prompts.interpreters.known_texts import KnownTexts
 from vlprompt.prompts.interpreters.packing import Packing
 from vlprompt.prompts.tokens import ImagePrompt, TextPrompt
 
@@ -180,25 +177,15 @@ class Fast:
     are recomputed in the backward pass.
     """
 
+    kept_as: str | None = "fast"
+
     def __init__(self, backbone: Backbone, budget: int = 4 << 30) -> None:
         self.backbone = backbone
         self.budget = budget
-        self._kept: dict[str, tuple[object, Any, object]] = {}
-        self._known: KnownTexts | None = None
-
-    def remember_texts(self, wanted: bool) -> None:
-        """Whether, without gradients, features of equal prompts are computed once; what was known is forgotten if not."""
-        self._known = (self._known or KnownTexts()) if wanted else None
+        self._kept: tuple[object, States, object] | None = None
 
     def text(self, prompt: TextPrompt) -> Tensor:
         """Unit-length text features of every class under every prefix, [G, C, d]."""
-        if self._known is not None and not torch.is_grad_enabled():
-            return self._known.find(prompt, self._text)
-        if not any(t.requires_grad for t in prompt.tensors()):
-            return self._keep("features", prompt.tensors(), lambda: self._text(prompt))
-        return self._text(prompt)
-
-    def _text(self, prompt: TextPrompt) -> Tensor:
         tower = self.backbone.text
         prefix = prompt.prefix, prompt.deep
         learns = any(t.requires_grad for t in (prompt.prefix, *prompt.deep))
@@ -209,9 +196,7 @@ class Fast:
             beside = torch.is_grad_enabled() and len(chunks) == 1
             states = None if beside else prefix_states(tower, *prefix)
         else:
-            states = self._keep(
-                "states", [prompt.prefix, *prompt.deep], lambda: prefix_states(tower, *prefix)
-            )
+            states = self._states(prompt)
         if len(chunks) == 1:
             return text_features(tower, states, *prefix, prompt.suffix, prompt.lengths)
         features = []
@@ -244,19 +229,18 @@ class Fast:
 
     def __getstate__(self) -> dict[str, object]:
         """Without what is kept: it is known by addresses in memory, which mean nothing in another process."""
-        return self.__dict__ | {"_kept": {}, "_known": self._known and KnownTexts()}
+        return self.__dict__ | {"_kept": None}
 
-    def _keep(self, kind: str, tensors: Sequence[Tensor], compute: Callable[[], Any]) -> Any:
-        """The last result of its kind, as long as its tensors are the same and unchanged."""
+    def _states(self, prompt: TextPrompt) -> States:
+        """Those of a prefix that does not learn: the last ones, as long as its tensors are the same and unchanged."""
+        tensors = (prompt.prefix, *prompt.deep)
         key = tuple((t.data_ptr(), t._version, t.shape) for t in tensors)
-        held = self._kept.get(kind)
-        if held is not None and held[0] == key:
-            return held[1]
-        with torch.no_grad():
-            value = compute()
-        # the tensors are kept with the result so that their addresses cannot be given to others
-        self._kept[kind] = (key, value, tuple(tensors))
-        return value
+        if self._kept is None or self._kept[0] != key:
+            with torch.no_grad():
+                states = prefix_states(self.backbone.text, prompt.prefix, prompt.deep)
+            # the tensors are kept with the result so that their addresses cannot be given to others
+            self._kept = key, states, tensors
+        return self._kept[1]
 
     def image(self, pixels: Tensor, prompt: ImagePrompt | None = None) -> Tensor:
         """Unit-length image features, [B, 3, H, W] -> [B, d]; pictures in parts that fit the budget."""
