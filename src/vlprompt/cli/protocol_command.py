@@ -118,7 +118,7 @@ def protocol(
     vlprompt protocol few_shot photos/ --method zeroshot,coop,coop+lamm
     vlprompt protocol base_to_new photos/ --method maple --seeds 1
     vlprompt protocol class_incremental demo --method lamm,coop --sessions 4
-    vlprompt protocol domain_generalization demo --source google
+    vlprompt protocol domain_generalization emoji --source google
     vlprompt protocol cross_dataset photos/ --target birds.zip --target cars=autos/
     vlprompt table results.jsonl --format md
 

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlprompt.data.catalog import find as find_entry
+from vlprompt.data.demo_pictures import packaged_name
 from vlprompt.errors import OptionError, nearest
 from vlprompt.protocols import facts_of
 from vlprompt.sweeps.grid_cells import Cell, DataSpec, Setup
@@ -262,12 +263,7 @@ class Specs:
     def __call__(self, word: str) -> DataSpec:
         content = self.tables.get(word, {})
         self.used.add(word)
-        if (
-            not content
-            and self.root is not None
-            and word.partition(":")[0] != "demo"
-            and not Path(word).exists()
-        ):
+        if not content and self.root is not None and packaged_name(word) is None and not Path(word).exists():
             content = {"path": find_entry(word).name, "root": self.root}
             word = content["path"]
         name = word if content else Path(word).name.split(".")[0] or "data"
