@@ -17,7 +17,7 @@ from vlprompt.cli.console import note, progress, say, show, show_sheets
 from vlprompt.errors import OptionError, nearest
 
 if TYPE_CHECKING:
-    from vlprompt.fitting.learning import Plan
+    from vlprompt.fitting.plan import Plan
 
 PROBE = "linear_probe"
 
@@ -148,7 +148,7 @@ def protocol(
     note("loading torch and the backbone")
     from vlprompt.backbones.loading import load_backbone
     from vlprompt.feeding.feature_cache import FeatureCache
-    from vlprompt.fitting.learning import make_plan
+    from vlprompt.fitting.plan import make_plan
     from vlprompt.report.comparison import compare
     from vlprompt.runs.records import append
 

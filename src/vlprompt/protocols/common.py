@@ -15,7 +15,7 @@ from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, OptionError, nearest
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.feeding.inputs import Encoder
-from vlprompt.fitting.learning import Plan, make_plan, recipe_of
+from vlprompt.fitting.plan import Plan, make_plan, recipe_of
 from vlprompt.methods.base import Method
 from vlprompt.runs.run import Run
 from vlprompt.training.train_options import TrainOptions

@@ -17,7 +17,7 @@ from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import draw
 from vlprompt.feeding.feature_cache import FeatureCache, default_directory
 from vlprompt.feeding.inputs import Encoder, Views
-from vlprompt.fitting.learning import make_plan
+from vlprompt.fitting.plan import make_plan
 from vlprompt.sweeps.cells import Cell, DataSpec, Setup, Warm
 from vlprompt.sweeps.packs import Pack, PackedCache
 
