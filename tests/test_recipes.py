@@ -4,7 +4,7 @@ import pytest
 
 from vlprompt import methods
 from vlprompt.errors import OptionError
-from vlprompt.fitting.learning import make_plan
+from vlprompt.fitting.plan import make_plan
 from vlprompt.fitting.recipes import FOLDER, load_recipe, recipe_names
 
 

@@ -72,3 +72,13 @@ def test_reading_facts_imports_no_torch():
 @pytest.mark.parametrize(("base", "new", "mean"), [(0, 0, 0), (50, 50, 50), (80, 40, 2 * 3200 / 120)])
 def test_harmonic_mean(base, new, mean):
     assert harmonic_mean(base, new) == pytest.approx(mean)
+
+
+def test_methods_that_know_only_their_classes_are_named_where_others_come():
+    from vlprompt.fitting.plan import make_plan
+    from vlprompt.protocols.protocol_setup import obstacle
+
+    probe = make_plan("linear_probe")
+    kept_out = [name for name in protocols.names() if obstacle(name, probe)]
+    assert kept_out == ["base_to_new", "class_incremental", "cross_dataset"]
+    assert "no further classes" in obstacle("class_incremental", probe)

@@ -16,7 +16,7 @@ from vlprompt.errors import OptionError, nearest
 from vlprompt.protocols import all_facts, facts_of, find
 
 if TYPE_CHECKING:
-    from vlprompt.fitting.learning import Plan
+    from vlprompt.fitting.plan import Plan
     from vlprompt.protocols.protocol_facts import ProtocolFacts
 
 PROBE = "linear_probe"
@@ -146,7 +146,7 @@ def protocol(
     note("loading torch and the backbone")
     from vlprompt.backbones.loading import load_backbone
     from vlprompt.feeding.feature_cache import FeatureCache
-    from vlprompt.fitting.learning import make_plan
+    from vlprompt.fitting.plan import make_plan
     from vlprompt.report.comparison import compare
     from vlprompt.runs.records import append
 

@@ -40,6 +40,7 @@ FACTS = ProtocolFacts(
         Argument("target_templates", "a table of target and text"),
     ),
     averaged=False,
+    new_classes="new",
     usual_targets=TRANSFER["cross_dataset"],
     each_on_the_others=True,
 )

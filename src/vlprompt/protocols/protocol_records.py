@@ -12,7 +12,7 @@ from vlprompt import methods
 if TYPE_CHECKING:
     from vlprompt.backbones.backbone import Backbone
     from vlprompt.data.dataset import Dataset
-    from vlprompt.fitting.learning import Plan
+    from vlprompt.fitting.plan import Plan
     from vlprompt.runs.run import Run
 
 
@@ -55,7 +55,7 @@ def base_record(
 
 def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What differs from the method's own defaults: its options, train, and setup, which zero-shot depends on too."""
-    from vlprompt.fitting.learning import recipe_of
+    from vlprompt.fitting.plan import recipe_of
     from vlprompt.training.train_options import TrainOptions
 
     method = run.learned

@@ -14,7 +14,7 @@ from vlprompt.protocols import facts_of
 if TYPE_CHECKING:
     from vlprompt.backbones.backbone import Backbone
     from vlprompt.feeding.inputs import Encoder
-    from vlprompt.fitting.learning import Plan
+    from vlprompt.fitting.plan import Plan
     from vlprompt.methods.base import Method
 
 _PLAN = ("options", "train", "recipe", "templates")
@@ -29,7 +29,7 @@ def plan_and_rest(
     for name in more:
         if name not in (*_PLAN, *_SETUP, *_REST):
             raise OptionError(f'no argument "{name}": {nearest(name, (*_PLAN, *_SETUP, *_REST))}')
-    from vlprompt.fitting.learning import make_plan
+    from vlprompt.fitting.plan import make_plan
 
     plan = make_plan(method, **{k: v for k, v in more.items() if k in _PLAN})
     setup = {k: more.get(k, default) for k, default in _SETUP.items()}

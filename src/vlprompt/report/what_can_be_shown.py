@@ -155,7 +155,8 @@ def _fit_probe(
         found.missing["probe"] = reason
         return
     from vlprompt.data.sampling import draw
-    from vlprompt.fitting.learning import Plan, learn
+    from vlprompt.fitting.learning import learn
+    from vlprompt.fitting.plan import Plan
 
     info, dataset, run = found.info, found.dataset, found.run
     assert dataset is not None and run is not None

@@ -18,7 +18,7 @@ from vlprompt.data.sampling import draw
 from vlprompt.error_messages import explain
 from vlprompt.feeding.feature_cache import FeatureCache, default_directory
 from vlprompt.feeding.inputs import Encoder, Views
-from vlprompt.fitting.learning import make_plan
+from vlprompt.fitting.plan import make_plan
 from vlprompt.protocols import facts_of, find
 from vlprompt.sweeps.feature_packs import Pack, PackedCache
 from vlprompt.sweeps.grid_cells import Cell, DataSpec, Setup, Warm

@@ -120,7 +120,7 @@ def make_sweep(held: dict[str, Any]) -> Sweep:
 
     OptionError names what cannot be, also where no method can take part in its protocol.
     """
-    from vlprompt.fitting.learning import make_plan
+    from vlprompt.fitting.plan import make_plan
     from vlprompt.protocols.protocol_setup import obstacle
 
     check_keys(held, KEYS, "")
