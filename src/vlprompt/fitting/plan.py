@@ -21,8 +21,9 @@ from vlprompt.fitting.recipes import load_recipe
 from vlprompt.methods.base import Method, Recipe, set_parameter
 from vlprompt.options import build
 from vlprompt.runs.run import PRECISIONS, Run
+from vlprompt.runs.titles import title
+from vlprompt.seeds import generator
 from vlprompt.training.run_log import ESCAPED
-from vlprompt.training.seeds import generator
 from vlprompt.training.train_options import TrainOptions
 
 DEFAULT_METHOD = "coop+lamm"
@@ -138,8 +139,3 @@ def recipe_of(method: Method) -> Recipe:
     """The published settings: of the method that LAMM wraps, if it learns."""
     base = getattr(method, "base", None)
     return base.recipe if isinstance(base, Method) and base.learns else method.recipe
-
-
-def title(method: Method) -> str:
-    base = getattr(method, "base", None)
-    return f"{base.title} + {method.title}" if isinstance(base, Method) and base.learns else method.title

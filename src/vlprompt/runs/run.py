@@ -144,7 +144,7 @@ class Run:
         pictures, of which this share (True: 0.95) got an answer; see `vlprompt.scoring.rejection`.
         A picture that cannot be read gets a Prediction with `error`.
         """
-        many = as_list(pictures)
+        many = features.as_list(pictures)
         least = threshold_of(self.info, reject) if reject is not False else None
         rows, wrong = self._logits(many)
         probabilities = softmax(rows / self.temperature)
@@ -161,7 +161,7 @@ class Run:
 
     def probabilities(self, pictures: Picture | Iterable[Picture]) -> np.ndarray:
         """[N, C] probabilities; PictureError for a picture that cannot be read."""
-        rows, wrong = self._logits(as_list(pictures))
+        rows, wrong = self._logits(features.as_list(pictures))
         if wrong:
             raise next(iter(wrong.values()))
         return softmax(rows / self.temperature)
@@ -333,17 +333,6 @@ def _load_backbone(
         )
     except VlpromptError as error:
         raise RunError(f"{folder}: its backbone cannot be loaded: {error}") from error
-
-
-def as_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
-    """One picture as a list of one; an array [N, H, W, 3] as N pictures."""
-    from PIL.Image import Image
-
-    if isinstance(pictures, np.ndarray):
-        return list(pictures) if pictures.ndim == 4 else [pictures]
-    if isinstance(pictures, (str, Path, bytes, bytearray, Image)):
-        return [pictures]
-    return list(pictures)  # type: ignore[arg-type]
 
 
 def read_info(folder: str | Path) -> dict[str, Any]:
