@@ -29,6 +29,7 @@ from vlprompt.data.task import DEFAULT_TEMPLATE, Task
 from vlprompt.errors import DataError, OptionError, RunError
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.feeding.inputs import Encoder, FeatureInputs, Inputs, Progress, Views
+from vlprompt.fitting.outcome import Outcome
 from vlprompt.fitting.recipes import load_recipe
 from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method, Recipe, set_parameter
@@ -38,7 +39,7 @@ from vlprompt.runs.records import read_log
 from vlprompt.runs.run import INFO, LOG, PRECISIONS, Run, read_info
 from vlprompt.scoring.calibration import calibration_line
 from vlprompt.scoring.evaluation import Scores, evaluate, logits_of
-from vlprompt.scoring.outcome import Outcome
+from vlprompt.seeds import generator
 from vlprompt.training.checkpoints import FILE as CHECKPOINT
 from vlprompt.training.checkpoints import Checkpoints
 from vlprompt.training.checkpoints import read as read_checkpoint
@@ -46,7 +47,6 @@ from vlprompt.training.estimating import estimate
 from vlprompt.training.loop import OnEpoch, message, train
 from vlprompt.training.progress_bar import ProgressBar
 from vlprompt.training.run_log import ESCAPED, RunLog, was_done
-from vlprompt.training.seeds import generator
 from vlprompt.training.train_options import TrainOptions
 
 DEFAULT_METHOD = "coop+lamm"

@@ -67,7 +67,7 @@ def figures_of(page: Path) -> Path:
 
 def write_page(path: Path, text: str) -> None:
     """Replaces the page at once."""
-    from vlprompt.training.checkpoints import write_atomically
+    from vlprompt.files import write_atomically
 
     write_atomically(path, text.encode(errors="backslashreplace"))
 

@@ -45,7 +45,7 @@ from vlprompt.runs.records import TENSORS as TENSORS
 from vlprompt.runs.records import read_log, read_tensors
 from vlprompt.scoring.rejection import UNKNOWN, threshold_of
 from vlprompt.runs.hub import locate_run
-from vlprompt.training.checkpoints import write_together
+from vlprompt.files import write_together
 from vlprompt.feeding.inputs import Encoder, live_batch, to_pixels
 from vlprompt.training.run_log import ESCAPED
 

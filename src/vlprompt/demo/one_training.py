@@ -20,7 +20,7 @@ from vlprompt.feeding.inputs import Encoder
 from vlprompt.fitting.learning import learn, make_plan
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.protocols.base_to_new import class_parts, harmonic_mean
-from vlprompt.protocols.common import base_record
+from vlprompt.protocols.protocol_records import base_record
 from vlprompt.scoring.evaluation import logits_of
 
 
