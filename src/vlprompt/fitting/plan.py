@@ -21,8 +21,8 @@ from vlprompt.fitting.recipes import load_recipe
 from vlprompt.methods.base import Method, Recipe, set_parameter
 from vlprompt.options import build
 from vlprompt.runs.run import PRECISIONS, Run
+from vlprompt.seeds import generator
 from vlprompt.training.run_log import ESCAPED
-from vlprompt.training.seeds import generator
 from vlprompt.training.train_options import TrainOptions
 
 DEFAULT_METHOD = "coop+lamm"
