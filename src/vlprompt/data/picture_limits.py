@@ -120,7 +120,7 @@ def _check_tiff(data: bytes) -> None:
 
 def _check_jpeg(data: bytes) -> None:
     place, scans = 2, 0
-    tags: list[int] = []
+    tags: list[bytes] = []
     index: list[bytes] = []
     for _ in range(MOST_SEGMENTS):
         found = _MARKER.search(data, place)
