@@ -202,7 +202,7 @@ def probe_belongs(protocol: str, plans: list[Plan], shots: int) -> bool:
     """Whether a linear probe is run unasked: where it can take part, is not named, and takes seconds."""
     from importlib.util import find_spec
 
-    from vlprompt.report.what_can_be_shown import MOST_SHOTS
+    from vlprompt.fitting.probe_beside import MOST_SHOTS
 
     if not facts_of(protocol).probe_beside or any(plan.method == PROBE for plan in plans):
         return False
