@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,10 +53,10 @@ def test_every_method_learns_its_own_tensors_reproducibly(backbone, data, tmp_pa
 
 def test_zero_shot_is_scored_beside_what_was_learned(backbone, data):
     run = quick(data, backbone=backbone)
-    zero = quick(data, "zeroshot", backbone=backbone, templates=run.info["zero_shot_templates"])
+    zero = quick(data, "zeroshot", backbone=backbone, templates=run.info.zero_shot_templates)
     assert run.scores["zero_shot"] == zero.scores["test"]
     assert run.scores.keys() == {"zero_shot", "test", "val"}
-    assert set(run.info["timings"]) == {"encode_s", "zero_shot_s", "train_s", "evaluate_s", "total_s"}
+    assert set(run.info.timings) == {"encode_s", "zero_shot_s", "train_s", "evaluate_s", "total_s"}
 
 
 def test_without_test_pictures_validation_is_scored_and_said(backbone, tmp_path):
@@ -65,13 +66,13 @@ def test_without_test_pictures_validation_is_scored_and_said(backbone, tmp_path)
         dataset.name, dataset.class_names, dataset.class_keys, {"train": dataset.all_items}, dataset.source
     )
     run = quick(only, backbone=backbone)
-    assert run.scores == {} and "nothing can be scored" in run.info["notices"][-1]
+    assert run.scores == {} and "nothing can be scored" in run.info.notices[-1]
 
 
 def test_fewer_pictures_than_shots_are_used_and_said(backbone, data):
     records = []
     run = quick(data, backbone=backbone, shots=16, on_record=records.append)
-    assert run.info["data"]["train"] == 12
+    assert run.info.data.train == 12
     assert any("fewer than 16" in r.get("text", "") for r in records)
 
 
@@ -81,7 +82,7 @@ def test_broken_pictures_are_skipped_counted_and_logged(backbone, tmp_path):
         path.write_bytes(b"no picture")
     for name in ("coop", "vpt"):
         run = quick(folder, name, backbone=backbone, out=tmp_path / name)
-        assert run.info["data"]["skipped"] == 2
+        assert run.info.data.skipped == 2
         assert run.scores["test"]["count"] == 7 and run.scores["test"]["classes"][2]["count"] == 1
         lines = (tmp_path / name / "log.jsonl").read_text().splitlines()
         named = [r["path"] for r in map(json.loads, lines) if r["event"] == "skipped"]
@@ -92,13 +93,11 @@ def test_classes_that_lost_training_pictures_are_named(backbone, tmp_path):
     folder = picture_folder(tmp_path / "data")
     (folder / "train" / "red cat" / "0.png").write_bytes(b"no picture")
     records = []
-    told = quick(folder, backbone=backbone, out=tmp_path / "run", on_record=records.append).info["notices"][
-        -1
-    ]
+    told = quick(folder, backbone=backbone, out=tmp_path / "run", on_record=records.append).info.notices[-1]
     assert told.startswith("1 pictures could not be read and were skipped; log.jsonl names them")
     assert told.endswith("fewer training pictures for that: red cat (1 of 3)")
     assert told in [r.get("text") for r in records]
-    kept_nowhere = quick(folder, backbone=backbone).info["notices"][-1]  # without a folder there is no log
+    kept_nowhere = quick(folder, backbone=backbone).info.notices[-1]  # without a folder there is no log
     assert "log.jsonl" not in kept_nowhere and "for example train/red cat/0.png: " in kept_nowhere
 
 
@@ -147,23 +146,15 @@ def test_a_folder_that_cannot_be_written_is_said_before_training(backbone, data,
 
 def test_a_recipe_sets_what_is_not_given(backbone, data):
     run = quick(data, None, backbone=backbone, recipe="ivlp", train={"epochs": 1}, options={"text_depth": 2})
-    assert run.info["method"] == "ivlp"
-    assert run.info["options"] | {"text_depth": 2, "image_depth": 12} == run.info["options"]
-    assert (run.info["train"]["epochs"], run.info["train"]["batch"], run.info["train"]["lr"]) == (
-        1,
-        4,
-        0.0035,
-    )
+    assert run.info.method == "ivlp"
+    assert run.info.options | {"text_depth": 2, "image_depth": 12} == run.info.options
+    assert (run.info.train["epochs"], run.info.train["batch"], run.info.train["lr"]) == (1, 4, 0.0035)
 
 
 def test_wrapped_methods_train_by_the_wrapped_recipe(backbone, data):
     run = quick(data, "maple+lamm", backbone=backbone, train={"epochs": 1})
-    assert (run.info["train"]["batch"], run.info["train"]["lr"], run.info["train"]["views"]) == (
-        4,
-        0.0035,
-        "epoch",
-    )
-    assert run.info["title"] == "MaPLe + LAMM"
+    assert (run.info.train["batch"], run.info.train["lr"], run.info.train["views"]) == (4, 0.0035, "epoch")
+    assert run.info.title == "MaPLe + LAMM"
 
 
 @pytest.mark.parametrize(
@@ -205,4 +196,11 @@ def test_bf16_towers_train_float32_prompts(data):
     assert all(
         v.dtype == torch.float32 and torch.isfinite(v).all() for v in run.learned.state_dict().values()
     )
-    assert run.info["backbone"]["precision"] == "bf16"
+    assert run.info.backbone.precision == "bf16"
+
+
+def test_a_class_name_that_is_no_text_stops_before_training(backbone, data):
+    dataset = open_dataset(data)
+    broken = replace(dataset, class_names=("\udcff", *dataset.class_names[1:]))
+    with pytest.raises(DataError, match=r'"\\udcff" is no UTF-8 text'):
+        quick(broken, backbone=backbone)

@@ -155,8 +155,8 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
             progress=self.verbose,
             calibrate=self.calibrate,
         )
-        if run.info["data"]["skipped"]:
-            warnings.warn(run.info["notices"][-1], stacklevel=2)  # nothing else shows a run's notices here
+        if run.info.data.skipped:
+            warnings.warn(run.info.notices[-1], stacklevel=2)  # nothing else shows a run's notices here
         return self._take(run, labels, getattr(data, "class_keys", None))
 
     def _with_validation(self, data: Dataset) -> Dataset:
@@ -198,11 +198,11 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     @property
     def score_(self) -> float | None:
         """Accuracy of what was learned on the same pictures, 0 to 1."""
-        return self._held_out(self._run().info.get("reported") or "test")
+        return self._held_out(self._run().info.reported or "test")
 
     def _held_out(self, key: str) -> float | None:
-        found = self._run().scores.get(key)
-        return found["accuracy"] / 100 if found else None
+        found = self._run().info.scores.get(key)
+        return found.accuracy / 100 if found else None
 
     def _run(self) -> Run:
         if not hasattr(self, "run_"):
@@ -275,7 +275,7 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes a run folder (without the backbone)."""
         run = self._run()
-        run.info["labels"] = [
+        run.info.labels = [
             label.item() if isinstance(label, np.generic) else label for label in self._ordered()
         ]
         return run.save(Path(folder))
@@ -299,18 +299,18 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         run = Run.load(Path(folder), backbone, device=device, precision=precision)
         info = run.info
         own = cls(
-            method=info["method"],
-            backbone=backbone or info["backbone"]["source"],
-            shots=info.get("shots", 16),
-            seed=info.get("seed", 1),
-            options=info["options"],
-            train=info.get("train"),
-            templates=info["templates"],
+            method=info.method,
+            backbone=backbone or info.backbone.source,
+            shots=info.shots,
+            seed=1 if info.seed is None else info.seed,
+            options=info.options,
+            train=info.train,
+            templates=info.templates,
             device=device,
-            precision=precision or info["backbone"]["precision"],
+            precision=precision or info.backbone.precision,
         )
         own.run_ = run
-        own._set_labels(info.get("labels") or list(run.class_names))
+        own._set_labels(info.labels or list(run.class_names))
         return own
 
     def __sklearn_is_fitted__(self) -> bool:

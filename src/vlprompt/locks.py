@@ -87,7 +87,7 @@ def alone_in_its_folder(function: Callable[..., T]) -> Callable[..., T]:
 
 
 def _enter(stack: ExitStack, folder: Path) -> None:
-    from vlprompt.training.checkpoints import remove_parts
+    from vlprompt.files import remove_parts
 
     try:
         held = stack.enter_context(folder_lock(folder, WAIT))

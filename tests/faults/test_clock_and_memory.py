@@ -38,7 +38,7 @@ def test_a_clock_that_jumps_changes_nothing(pictures, tmp_path, monkeypatch):
     steps = [r for r in told if r["event"] == "step"]
     assert all(r["eta"] >= 0 and r["images_per_s"] > 0 for r in steps)
     assert [r["seconds"] for r in steps] == sorted(r["seconds"] for r in steps)
-    assert all(seconds >= 0 for seconds in run.info["timings"].values())
+    assert all(seconds >= 0 for seconds in run.info.timings.values())
     assert torch.equal(run.learned.context, whole.learned.context)
     assert "loss" in terminal.getvalue()
 

@@ -118,7 +118,7 @@ def test_the_temperature_is_applied_when_asked_for_and_changes_no_answer(run, da
     assert not plain.calibrated and plain.temperature == 1
     pictures = sorted((data / "test").rglob("*.png"))
     own = learned(data, backbone, "coop+lamm", tmp_path / "calibrated", calibrate=True)
-    assert own.calibrated and own.temperature == plain.info["calibration"]["temperature"] != 1
+    assert own.calibrated and own.temperature == plain.info.calibration.temperature != 1
     sharp, mended = (
         plain.probabilities(pictures),
         Run.load(tmp_path / "calibrated", backbone).probabilities(pictures),
@@ -204,7 +204,7 @@ def test_quick_reads_the_run_folder_only(run, tmp_path):
 def test_a_run_without_validation_pictures_has_neither_temperature_nor_threshold(backbone, tmp_path):
     folder = picture_folder(tmp_path / "data", {"train": 2, "test": 2})
     own = learned(folder, backbone, "coop", tmp_path / "run")
-    assert own.info["calibration"] is None and own.info["rejection"] is None
+    assert own.info.calibration is None and own.info.rejection is None
     with pytest.raises(RunError, match="no validation pictures"):
         own.predict([next(folder.rglob("*.png"))], reject=True)
     with pytest.raises(RunError, match="no temperature"):

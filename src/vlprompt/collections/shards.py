@@ -112,7 +112,7 @@ def process(
 
 def prepare_folder(folder: Path, paths: Sequence[str], work: Work, shard: int, overwrite: bool) -> None:
     """Writes the file of facts, or checks that it says the same."""
-    from vlprompt.training.checkpoints import write_atomically
+    from vlprompt.files import write_atomically
 
     names = hashlib.sha256(
         "\n".join(map(os.path.abspath, paths)).encode(errors="surrogateescape")

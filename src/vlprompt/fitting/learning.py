@@ -32,6 +32,7 @@ from vlprompt.fitting.run_folders import finished, open_log
 from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
+from vlprompt.runs.info import ScoreInfo, TrainedInfo
 from vlprompt.runs.run import Run
 from vlprompt.scoring.calibration import calibration_line
 from vlprompt.scoring.evaluation import Scores, evaluate, logits_of
@@ -166,11 +167,11 @@ def learn(
             done.calibrate(calibrate)
             done.save(folder or "")
         return done
-    log = open_log(folder, info["settings"], resume)
+    log = open_log(folder, info.settings, resume)
     emit = both(log, on_record)
     try:
-        info["notices"] = notices(dataset, split)
-        for text in info["notices"]:
+        info.notices = notices(dataset, split)
+        for text in info.notices:
             emit(message(text))
         kept = FeatureCache(None if cache else False) if isinstance(cache, bool) else cache
         encoder = Encoder(dataset, backbone, cache=kept, budget=method.interpreter.budget, emit=emit)
@@ -189,7 +190,7 @@ def learn(
         outcome = Outcome(method.task.class_names)
         reported = next(iter(held_out), None)  # test, or val without one
         if reported is not None:
-            task = replace(method.task, templates=tuple(info["zero_shot_templates"]))
+            task = replace(method.task, templates=tuple(info.zero_shot_templates))
             logits = logits_of(ZeroShot(backbone, task), held_out[reported].features)
             scores["zero_shot"] = outcome.zero_shot(held_out[reported].features, logits)
             emit(score_record("zero-shot", reported, scores["zero_shot"]))
@@ -203,7 +204,7 @@ def learn(
             if folder is not None:
                 keeper = Checkpoints(
                     folder,
-                    info["settings"],
+                    info.settings,
                     every=options.save_seconds,
                     on_trouble=lambda text: emit(message(text)),
                 )
@@ -220,26 +221,26 @@ def learn(
             emit(score_record(plan.method, name, scores[name]))
         clock.lap("evaluate_s")
         skipped = inputs.skipped + [s for part in held_out.values() for s in part.features.skipped]
-        info["data"]["skipped"] = len(skipped)
+        info.data.skipped = len(skipped)
         if skipped:
-            info["notices"].append(skipped_notice(skipped, lost, logged=folder is not None))  # the last one
-            emit(message(info["notices"][-1]))
-        info |= {
-            "reported": reported,
-            "scores": {name: s.to_dict() for name, s in scores.items()},
-            "training": asdict(trained) if trained else None,
-            "timings": clock.laps,
-            "parameters": method.trainable_parameters() if method.learns else 0,
-            "versions": versions(),
-            "machine": machine(backbone),
-            "command": command,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "memory": peak_memory(backbone.device),
-            **outcome.records(),
-        }
+            info.notices.append(skipped_notice(skipped, lost, logged=folder is not None))  # the last one
+            emit(message(info.notices[-1]))
+        info.reported = reported
+        info.scores = {name: ScoreInfo.of(s) for name, s in scores.items()}
+        info.training = TrainedInfo.from_json(asdict(trained)) if trained else None
+        info.timings = clock.laps
+        info.parameters = method.trainable_parameters() if method.learns else 0
+        info.versions = versions()
+        info.machine = machine(backbone)
+        info.command = command
+        info.created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        info.memory = peak_memory(backbone.device)
+        info.calibration, info.rejection = outcome.records()
         run = Run(method.eval(), backbone, info, log.records, predictions=outcome.predictions(reported))
         if calibrate:
-            emit(message(calibration_line(run.calibrate().info["calibration"])))
+            run.calibrate()
+            assert info.calibration is not None
+            emit(message(calibration_line(info.calibration)))
     finally:
         log.close()
     if folder is not None:

@@ -61,7 +61,7 @@ def base_to_new(
             dataset, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
         )
         zero_shot = ZeroShot(
-            backbone, replace(run.method.task, templates=tuple(run.info["zero_shot_templates"]))
+            backbone, replace(run.method.task, templates=tuple(run.info.zero_shot_templates))
         )
         values, reference = (
             {"base": run.scores["test"]["accuracy"]},

@@ -109,11 +109,11 @@ def class_incremental(
             sizes = [len(labels) for labels in groups[:number]]
             course.add(run.method, held.own, sizes)
             zero_shot = ZeroShot(
-                backbone, replace(run.method.task, templates=tuple(run.info["zero_shot_templates"]))
+                backbone, replace(run.method.task, templates=tuple(run.info.zero_shot_templates))
             )
             reference.add(zero_shot, held.features, sizes)
-            seconds[0] += run.info["timings"]["train_s"]
-            seconds[1] += run.info["timings"]["total_s"]
+            seconds[0] += run.info.timings["train_s"]
+            seconds[1] += run.info.timings["total_s"]
         assert run is not None
         yield base_record(NAME, dataset, backbone, plan, shots, seed, run, own={"sessions": sessions}) | {
             "seconds": round(seconds[0], 3),

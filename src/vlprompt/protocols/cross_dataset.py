@@ -81,7 +81,7 @@ def cross_dataset(
             texts = (
                 spoken.get(name)
                 or ("" if plan.templates else target.templates)
-                or run.info["zero_shot_templates"]
+                or run.info.zero_shot_templates
             )
             task = Task(target.class_names, (texts,) if isinstance(texts, str) else tuple(texts))
             values[name] = evaluate(bound, held.own).accuracy

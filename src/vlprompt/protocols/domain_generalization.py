@@ -68,7 +68,7 @@ def domain_generalization(
         run = learn(
             trained, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
         )
-        templates = tuple(run.info["zero_shot_templates"])
+        templates = tuple(run.info.zero_shot_templates)
         zero_shot = ZeroShot(backbone, replace(run.method.task, templates=templates))
         own = trained.name.rpartition(":")[2] if not targets else "source"
         values = {own: run.scores["test"]["accuracy"]}

@@ -31,7 +31,8 @@ from vlprompt.fitting.plan import title
 from vlprompt.methods.base import Method
 from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_name
 from vlprompt.runs.records import FILES, check_place, remove_former
-from vlprompt.runs.run import PRECISIONS, Run
+from vlprompt.runs.info import DataInfo, ImportedInfo, RunInfo
+from vlprompt.runs.run import Run, backbone_info
 
 METHODS = ("coop", "cocoop", "vpt", "ivlp", "maple", "lamm", "coop+lamm", "maple+lamm")
 LEARNER = "prompt_learner."
@@ -112,40 +113,26 @@ def import_checkpoint(
         doubt = doubt_of_words(learned, stored, load)
         content = held.content if isinstance(held.content, Mapping) else {}
         epoch = content.get("epoch")
-    info: dict[str, Any] = {
-        "method": method,
-        "title": title(learned),
-        "paper": learned.paper,
-        "options": {k: v for s in spec.options(given | sized) for k, v in asdict(s).items()},
-        "train": None,
-        "seed": None,
-        "shots": shots,
-        "task_shots": shots,
-        "class_names": list(names),
-        "templates": [template],
-        "zero_shot_templates": list(ZERO_SHOT_TEMPLATES),
-        "backbone": {
-            "source": backbone.name,
-            "fingerprint": backbone.fingerprint,
-            "precision": PRECISIONS.get(backbone.dtype, str(backbone.dtype)),
-            "tokenizer": tokenizer,
-        },
-        "data": {"name": path.name, "split": "imported", "train": 0, "val": 0, "test": 0},
-        "imported": {
-            "file": path.name,
-            "sha256": sha256(path),
-            "epoch": epoch if isinstance(epoch, int) else None,
-        },
-        "notices": [f"imported from {path.name}, a checkpoint of the published code", *doubt],
-        "reported": None,
-        "scores": {},
-        "training": None,
-        "timings": {},
-        "parameters": learned.trainable_parameters(),
-        "versions": {"vlprompt": vlprompt.__version__},
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-    info["settings"] = info["imported"]["sha256"][:16]
+    digest = sha256(path)
+    info = RunInfo(
+        method=method,
+        title=title(learned),
+        paper=learned.paper,
+        options={k: v for s in spec.options(given | sized) for k, v in asdict(s).items()},
+        shots=shots,
+        task_shots=shots,
+        class_names=list(names),
+        templates=[template],
+        zero_shot_templates=list(ZERO_SHOT_TEMPLATES),
+        backbone=backbone_info(backbone, tokenizer),
+        data=DataInfo(path.name, split="imported"),
+        imported=ImportedInfo(path.name, digest, epoch if isinstance(epoch, int) else None),
+        notices=[f"imported from {path.name}, a checkpoint of the published code", *doubt],
+        parameters=learned.trainable_parameters(),
+        versions={"vlprompt": vlprompt.__version__},
+        created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        settings=digest[:16],
+    )
     run = Run(learned.eval(), backbone, info)
     if out is not None:
         remove_former(Path(out), FILES)
