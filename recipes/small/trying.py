@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from vlprompt.demo.jobs import cores, set_up
+from vlprompt.demo.one_training import cores, set_up
 from vlprompt.fitting.recipes import load_recipe
 from vlprompt.runs.records import append, lines_of
 

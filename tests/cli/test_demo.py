@@ -6,7 +6,7 @@ import re
 import pytest
 
 from vlprompt.demo import demo_settings as settings
-from vlprompt.demo.jobs import Job, Place, backbone_and_data, curve, work
+from vlprompt.demo.one_training import Job, Place, backbone_and_data, curve, work
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import draw
 from vlprompt.errors import DataError, OptionError
 from vlprompt.protocols.base_to_new import VALUES, base_to_new, harmonic_mean
-from vlprompt.protocols.common import summary
 from vlprompt.protocols.few_shot import few_shot
+from vlprompt.protocols.protocol_records import summary
 from vlprompt.runs.run import Run
 
 MORE = {"train": {"epochs": 1, "batch": 6, "views": 1}, "cache": False, "shots": 2}

@@ -76,9 +76,7 @@ def with_loose(backbone: Any, loose: Mapping[str, Any], who: str) -> Any:
         return backbone
     names = " and ".join(f"{name}=..." for name in loose)
     warnings.warn(
-        f"{who}({names}) is deprecated: give backbone=BackboneSpec({names})",
-        DeprecationWarning,
-        stacklevel=4,
+        f"{who}({names}) is deprecated: give backbone=BackboneSpec({names})", DeprecationWarning, stacklevel=4
     )
     from vlprompt.backbones.backbone import Backbone
 

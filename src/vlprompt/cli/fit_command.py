@@ -67,7 +67,7 @@ def fit(
     vlprompt fit photos/                      coop+lamm, 16 pictures per class
     vlprompt fit photos.zip --method maple --shots 4
     vlprompt fit list.csv --label-column fine --method coop --epochs 100
-    vlprompt fit demo --method lamm --out runs/emoji
+    vlprompt fit demo --method lamm --out runs/groceries
     vlprompt fit oxford_pets --root datasets/ --recipe maple
     vlprompt fit --method maple --help        what MaPLe can be told
     """

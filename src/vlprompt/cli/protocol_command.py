@@ -118,7 +118,7 @@ def protocol(
     vlprompt protocol few_shot photos/ --method zeroshot,coop,coop+lamm
     vlprompt protocol base_to_new photos/ --method maple --seeds 1
     vlprompt protocol class_incremental demo --method lamm,coop --sessions 4
-    vlprompt protocol domain_generalization demo --source google
+    vlprompt protocol domain_generalization emoji --source google
     vlprompt protocol cross_dataset photos/ --target birds.zip --target cars=autos/
     vlprompt table results.jsonl --format md
 
@@ -189,7 +189,7 @@ def protocol(
 
 def taking_part(protocol: str, plans: list[Plan]) -> list[Plan]:
     """Those of the plans whose methods can take part; says why the others cannot. OptionError if none is left."""
-    from vlprompt.protocols.common import obstacle
+    from vlprompt.protocols.protocol_records import obstacle
 
     reasons = [obstacle(protocol, plan) for plan in plans]
     said = [reason for reason in reasons if reason is not None]
@@ -217,7 +217,7 @@ def protocol_names() -> list[str]:
 
     from vlprompt import protocols
 
-    return sorted(m.name for m in pkgutil.iter_modules(protocols.__path__) if m.name != "common")
+    return sorted(m.name for m in pkgutil.iter_modules(protocols.__path__) if m.name != "protocol_records")
 
 
 def find(name: str) -> Callable[..., Any]:

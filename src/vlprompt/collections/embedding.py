@@ -80,7 +80,7 @@ class Embedding:
         }
 
     def located(self) -> Embedding:
-        from vlprompt.sweeps.cells import absolute
+        from vlprompt.sweeps.grid_cells import absolute
 
         held = self.loading
         return replace(

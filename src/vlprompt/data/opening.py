@@ -11,6 +11,7 @@ from typing import Any
 from vlprompt.data.archives import is_archive, open_source
 from vlprompt.data.catalog import papers_split
 from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.demo_pictures import packaged_name, packaged_path
 from vlprompt.data.folder_layouts import is_picture
 from vlprompt.data.hugging_face_datasets import is_huggingface, is_saved, open_huggingface, open_saved
 from vlprompt.data.list_files import Row, Table, is_split_file, read_table
@@ -43,7 +44,7 @@ def open_dataset(
         JSON-Lines file of path, label and optionally split and domain; a split file of CoOp's form; a .zip,
         .tar or .tar.gz of any of these, read in place; a parquet file or a folder of them, as Hugging Face `datasets`
         writes them, what its `save_to_disk` wrote, or a Dataset or DatasetDict of it; or the pictures that come with
-        the package: "demo", "demo:google".
+        the package: "demo", "emoji", "emoji:google".
     classes: names for the classes, see `naming.class_names`; a classes.txt in the data set is used unasked.
     labels: a labels file or split file in or beside the data set. label_column: its column of labels.
         Without them a split file (`split_*.json`) is used, then a labels file with one obvious label column,
@@ -81,12 +82,11 @@ def open_dataset(
                 f"{path}: a data set of the catalog has its own classes, labels and splits; give its folder instead"
             )
         return replace(open_catalog(os.fspath(path), root), origin=origin)
-    if isinstance(path, str) and (path == "demo" or path.startswith("demo:")) and not Path(path).exists():
-        from vlprompt.data.demo_pictures import demo_path
-
-        if domains is None and ":" in path:
-            domains = [name.strip() for name in path.split(":", 1)[1].split(",")]
-        path, name = demo_path(), "demo"
+    packaged = packaged_name(path)
+    if packaged is not None:
+        if domains is None and ":" in str(path):
+            domains = [part.strip() for part in str(path).split(":", 1)[1].split(",")]
+        path, name = packaged_path(packaged), packaged
     else:
         found = Path(path).expanduser().resolve()
         name = (found.name if found.is_dir() else found.name.split(".")[0]) or "data"
@@ -142,7 +142,7 @@ def origin_of(
 ) -> dict[str, Any]:
     """The arguments of `open_dataset` as JSON values, those left at their default left out; paths from the root."""
     usual = {"split_seed": 1, "val_fraction": VAL_FRACTION, "test_fraction": TEST_FRACTION}
-    packaged = isinstance(path, str) and path.split(":")[0] == "demo" and not Path(path).exists()
+    packaged = packaged_name(path) is not None
     found: dict[str, Any] = {"path": os.fspath(path) if root is not None or packaged else _whole(path)}
     if root is not None:
         found["root"] = _whole(root)

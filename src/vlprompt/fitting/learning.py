@@ -27,6 +27,7 @@ from vlprompt.fitting.notices import (
     score_record,
     skipped_notice,
 )
+from vlprompt.fitting.outcome import Outcome
 from vlprompt.fitting.plan import Plan, make_plan, prepare
 from vlprompt.fitting.run_folders import finished, open_log
 from vlprompt.locks import alone_in_its_folder
@@ -36,7 +37,6 @@ from vlprompt.runs.info import ScoreInfo, TrainedInfo
 from vlprompt.runs.run import Run
 from vlprompt.scoring.calibration import calibration_line
 from vlprompt.scoring.evaluation import Scores, evaluate, logits_of
-from vlprompt.scoring.outcome import Outcome
 from vlprompt.training.checkpoints import FILE as CHECKPOINT
 from vlprompt.training.checkpoints import Checkpoints
 from vlprompt.training.loop import OnEpoch, message, train

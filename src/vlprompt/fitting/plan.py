@@ -22,8 +22,8 @@ from vlprompt.methods.base import Method, Recipe, set_parameter
 from vlprompt.options import build
 from vlprompt.runs.info import DataInfo, RunInfo
 from vlprompt.runs.run import Run, backbone_info
+from vlprompt.seeds import generator
 from vlprompt.training.run_log import ESCAPED
-from vlprompt.training.seeds import generator
 from vlprompt.training.train_options import TrainOptions
 
 DEFAULT_METHOD = "coop+lamm"

@@ -21,7 +21,14 @@ from vlprompt.feeding.inputs import Encoder
 from vlprompt.fitting.learning import HeldOut, learn
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.protocols.common import base_record, obstacle, open_both, plan_and_rest, run_folder, test_needed
+from vlprompt.protocols.protocol_records import (
+    base_record,
+    obstacle,
+    open_both,
+    plan_and_rest,
+    run_folder,
+    test_needed,
+)
 from vlprompt.scoring.evaluation import evaluate
 
 NAME = "base_to_new"

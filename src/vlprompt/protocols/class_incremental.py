@@ -38,7 +38,7 @@ from vlprompt.errors import DataError, OptionError, nearest
 from vlprompt.fitting.learning import HeldOut, learn
 from vlprompt.methods.base import Batch, Method
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.protocols.common import (
+from vlprompt.protocols.protocol_records import (
     base_record,
     encoder_for,
     obstacle,

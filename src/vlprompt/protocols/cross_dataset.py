@@ -21,7 +21,7 @@ from vlprompt.fitting.learning import HeldOut, learn
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.protocols.base_to_new import other
-from vlprompt.protocols.common import (
+from vlprompt.protocols.protocol_records import (
     RECORD,
     base_record,
     encoder_for,

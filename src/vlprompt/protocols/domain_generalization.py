@@ -23,7 +23,8 @@ from vlprompt.feeding.inputs import Inputs
 from vlprompt.fitting.learning import HeldOut, learn
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.protocols.common import (
+from vlprompt.protocols.cross_dataset import Data, named_targets
+from vlprompt.protocols.protocol_records import (
     RECORD,
     base_record,
     encoder_for,
@@ -32,7 +33,6 @@ from vlprompt.protocols.common import (
     run_folder,
     test_needed,
 )
-from vlprompt.protocols.cross_dataset import Data, named_targets
 from vlprompt.scoring.evaluation import logits_of
 
 NAME = "domain_generalization"

@@ -14,7 +14,7 @@ from vlprompt.data.dataset import Dataset
 from vlprompt.data.sampling import draw
 from vlprompt.fitting.learning import learn
 from vlprompt.methods.base import Method
-from vlprompt.protocols.common import base_record, open_both, plan_and_rest, run_folder, test_needed
+from vlprompt.protocols.protocol_records import base_record, open_both, plan_and_rest, run_folder, test_needed
 
 NAME = "few_shot"
 VALUES = ("accuracy", "macro_f1", "zero_shot")
@@ -34,7 +34,7 @@ def few_shot(
 
     out: one run folder per seed in it, `seed1`, ...; runs that are there already are not done again.
     more: as for `fit` (options, train, recipe, templates, classes, device, precision, cache, on_record,
-    ...). `vlprompt.protocols.common.summary` gives mean and standard deviation over the records.
+    ...). `vlprompt.protocols.protocol_records.summary` gives mean and standard deviation over the records.
     """
     plan, setup, rest = plan_and_rest(method, more)
     dataset, backbone = open_both(data, backbone, setup)

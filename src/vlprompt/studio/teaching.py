@@ -27,7 +27,7 @@ from vlprompt.runs.info import RunInfo
 from vlprompt.runs.run import Run, backbone_info
 from vlprompt.scoring.evaluation import Scores, scores_of
 from vlprompt.studio.offered_backbones import Backbones
-from vlprompt.studio.sessions import Session
+from vlprompt.studio.tab_sessions import Session
 
 if TYPE_CHECKING:
     from vlprompt.backbones.backbone import Backbone

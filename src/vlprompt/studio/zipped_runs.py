@@ -14,7 +14,7 @@ from vlprompt.runs.records import CARD, LOG, TENSORS
 from vlprompt.runs.run import Run
 from vlprompt.studio.limits import MB
 from vlprompt.studio.offered_backbones import Backbones
-from vlprompt.studio.sessions import Session, Shown
+from vlprompt.studio.tab_sessions import Session, Shown
 from vlprompt.studio.teaching import keepable
 
 FILES = (INFO, TENSORS, LOG, CARD)

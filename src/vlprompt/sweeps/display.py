@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from vlprompt.sweeps.cells import Cell
+from vlprompt.sweeps.grid_cells import Cell
 from vlprompt.training.progress_bar import duration
 
 if TYPE_CHECKING:

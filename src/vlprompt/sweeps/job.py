@@ -15,11 +15,12 @@ from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import draw
+from vlprompt.error_messages import explain
 from vlprompt.feeding.feature_cache import FeatureCache, default_directory
 from vlprompt.feeding.inputs import Encoder, Views
 from vlprompt.fitting.plan import make_plan
-from vlprompt.sweeps.cells import Cell, DataSpec, Setup, Warm
-from vlprompt.sweeps.packs import Pack, PackedCache
+from vlprompt.sweeps.feature_packs import Pack, PackedCache
+from vlprompt.sweeps.grid_cells import Cell, DataSpec, Setup, Warm
 
 OnRecord = Callable[[dict[str, Any]], None]
 
@@ -47,11 +48,7 @@ def perform(
             return Result(warm(job, on_record, keep=packs is not None))
         return Result(run(job, on_record, packs or {}, folder or job.folder))
     except Exception as error:
-        from vlprompt.cli.guarding import explain
-
-        return Result(
-            error=explain(error)[1].replace(" (this is a mistake in vlprompt; --debug shows where)", "")
-        )
+        return Result(error=explain(error).text)
 
 
 def run(

@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 from vlprompt.errors import MissingExtra, OptionError
-from vlprompt.sweeps.cells import Cell, Warm
+from vlprompt.sweeps.feature_packs import Pack
+from vlprompt.sweeps.grid_cells import Cell, Warm
 from vlprompt.sweeps.job import Result, perform
 from vlprompt.sweeps.local_workers import Job
-from vlprompt.sweeps.packs import Pack
 
 RETRIES = 5  # of a task whose worker is lost
 AHEAD = 2  # tasks beyond what the cluster can do at once, so that no node waits for the driver

@@ -34,8 +34,9 @@ from typing import Any
 
 from vlprompt.data.catalog import TRANSFER
 from vlprompt.data.catalog import find as find_entry
+from vlprompt.data.demo_pictures import packaged_name
 from vlprompt.errors import OptionError, nearest
-from vlprompt.sweeps.cells import Cell, DataSpec, Setup
+from vlprompt.sweeps.grid_cells import Cell, DataSpec, Setup
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -133,7 +134,7 @@ def make_sweep(held: dict[str, Any]) -> Sweep:
     """
     from vlprompt.cli.protocol_command import find
     from vlprompt.fitting.plan import make_plan
-    from vlprompt.protocols.common import obstacle
+    from vlprompt.protocols.protocol_records import obstacle
 
     check_keys(held, KEYS, "")
     check_values(held, OF_MACHINE, "")
@@ -275,12 +276,7 @@ class Specs:
     def __call__(self, word: str) -> DataSpec:
         content = self.tables.get(word, {})
         self.used.add(word)
-        if (
-            not content
-            and self.root is not None
-            and word.partition(":")[0] != "demo"
-            and not Path(word).exists()
-        ):
+        if not content and self.root is not None and packaged_name(word) is None and not Path(word).exists():
             content = {"path": find_entry(word).name, "root": self.root}
             word = content["path"]
         name = word if content else Path(word).name.split(".")[0] or "data"

@@ -21,7 +21,7 @@ from vlprompt.fitting.learning import learn
 from vlprompt.fitting.plan import make_plan
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.protocols.base_to_new import class_parts, harmonic_mean
-from vlprompt.protocols.common import base_record
+from vlprompt.protocols.protocol_records import base_record
 from vlprompt.scoring.evaluation import logits_of
 
 

@@ -1,9 +1,9 @@
-"""Builds the demo pictures: emoji of three vendors, sorted into some forty everyday classes.
+"""Builds the emoji pictures: emoji of three vendors, sorted into fourteen everyday classes.
 
-    python recipes/demo/build.py [--work build/demo] [--out src/vlprompt/assets/demo]
+    python recipes/demo/build_emoji.py [--work build/demo] [--out src/vlprompt/assets/demo]
 
 Fetches three npm packages with `npm pack` (needs npm and the internet once; what is already in the work
-folder is used again), takes the 64 px pictures of the subgroups named in `classes.json`, puts them on white
+folder is used again), takes the 64 px pictures of the subgroups named in `emoji_classes.json`, puts them on white
 and packs them as WebP into one stored zip with a `labels.csv` (path, label, split, domain, emoji). Given the
 same packages and the same Pillow the result is the same, byte for byte.
 
@@ -145,7 +145,7 @@ def build(work: Path, out: Path) -> None:
     emoji.sort(key=lambda entry: entry["sort_order"])
     # without this flag the package may hold another vendor's picture in its place
     emoji = [entry for entry in emoji if entry["has_img_google"] and entry["has_img_twitter"]]
-    rules = json.loads((Path(__file__).parent / "classes.json").read_text())
+    rules = json.loads((Path(__file__).parent / "emoji_classes.json").read_text())
 
     wanted: dict[str, dict[str, tuple]] = {vendor: {} for vendor in PACKAGES}
     for label, rule in rules.items():
@@ -172,10 +172,10 @@ def build(work: Path, out: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "label", "split", "domain", "emoji"))
     writer.writerows(rows)
-    with zipfile.ZipFile(out / "demo.zip", "w", zipfile.ZIP_STORED) as packed:
+    with zipfile.ZipFile(out / "emoji.zip", "w", zipfile.ZIP_STORED) as packed:
         for path, data in [("labels.csv", text.getvalue().encode()), *sorted(pictures.items())]:
             packed.writestr(zipfile.ZipInfo(path, (2026, 1, 1, 0, 0, 0)), data)
-    size = (out / "demo.zip").stat().st_size
+    size = (out / "emoji.zip").stat().st_size
     print(f"{len(rules)} classes, {len(rows)} pictures, {size / 1e6:.2f} MB")
 
 

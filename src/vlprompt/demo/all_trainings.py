@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from vlprompt.demo import demo_settings as settings
-from vlprompt.demo.jobs import Job, Place, backbone_and_data, cores, set_up, work
+from vlprompt.demo.one_training import Job, Place, backbone_and_data, cores, set_up, work
 from vlprompt.errors import TrainingError
 from vlprompt.feeding.feature_cache import default_directory
 from vlprompt.runs.records import append

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -10,15 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from vlprompt.cli.console import switches
-from vlprompt.errors import VlpromptError
+from vlprompt.error_messages import explain, one_line
 
 INTERRUPTED = 130  # what shells report for a process that was stopped with Ctrl-C
-_REASONS = {
-    errno.ENOSPC: "the disk is full: free some space",
-    errno.EDQUOT: "the disk quota is used up: free some space",
-    errno.EACCES: "permission denied",
-    errno.EROFS: "the file system is read-only",
-}
 
 
 class Stop(Exception):
@@ -44,7 +37,7 @@ def guarded(*, resumable: bool = False) -> Iterator[None]:
     except Stop:
         raise
     except Exception as error:
-        code, text = explain(error)
+        code, text = told(error)
         if switches.debug:
             import traceback
 
@@ -54,25 +47,14 @@ def guarded(*, resumable: bool = False) -> Iterator[None]:
         raise Stop(code) from None
 
 
-def explain(error: Exception) -> tuple[int, str]:
-    """Exit code and the one line for an error."""
-    if isinstance(error, VlpromptError):
-        return error.exit_code, one_line(str(error))
+def told(error: Exception) -> tuple[int, str]:
+    """Exit code and the line to print for an error; "" where nobody listens any more."""
     if isinstance(error, BrokenPipeError):  # `vlprompt methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1, ""
-    if isinstance(error, OSError):
-        what = _REASONS.get(error.errno or 0) or error.strerror or str(error)
-        where = f"{error.filename}: " if error.filename else ""
-        return 1, one_line(f"{where}{what}")
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return 1, "out of memory: try a smaller --batch, --accumulate 2 or more, or a smaller --memory"
-    kind = type(error).__name__
-    return 1, one_line(f"unexpected {kind}: {error} (this is a mistake in vlprompt; --debug shows where)")
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())
+    found = explain(error)
+    hint = " (this is a mistake in vlprompt; --debug shows where)" if found.mistake else ""
+    return found.code, found.text + hint
 
 
 def fail(text: str) -> None:

@@ -11,7 +11,7 @@ from conftest import png, teach, until
 from vlprompt.errors import DataError
 from vlprompt.studio.limits import Limits
 from vlprompt.studio.offered_backbones import Backbones
-from vlprompt.studio.sessions import LEAF
+from vlprompt.studio.tab_sessions import LEAF
 from vlprompt.studio.workshop import Studio, sweep
 
 

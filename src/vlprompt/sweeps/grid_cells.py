@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from vlprompt.data.demo_pictures import packaged_name
 from vlprompt.fitting.recipes import load_recipe
 
 
@@ -29,8 +30,7 @@ class DataSpec:
     def missing(self) -> str | None:
         """The path that is not there, seen from the folder that this process is in; None if all is."""
         place = dict(self.arguments).get("root", self.path)  # below a root, the path is a name
-        packaged = place.partition(":")[0] == "demo"
-        return None if packaged or Path(place).expanduser().exists() else place
+        return None if packaged_name(place) or Path(place).expanduser().exists() else place
 
     def located(self) -> DataSpec:
         """The same with absolute paths, for processes that run in other folders."""

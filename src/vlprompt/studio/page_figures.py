@@ -14,7 +14,7 @@ from vlprompt.data.pictures import open_picture
 from vlprompt.report.html_pages import Html, html
 from vlprompt.report.thumbnails import data_url
 from vlprompt.runs.info import RunInfo
-from vlprompt.studio.sessions import Session, Shown
+from vlprompt.studio.tab_sessions import Session, Shown
 from vlprompt.studio.teaching import FEWEST_ASIDE, Answer, Check, keepable
 from vlprompt.studio.trainings import Job
 from vlprompt.training.progress_bar import duration

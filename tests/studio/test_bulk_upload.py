@@ -9,7 +9,7 @@ from conftest import png
 from small_data import picture_folder
 
 from vlprompt.errors import DataError
-from vlprompt.studio.bringing import EXAMPLES, bring_archive, bring_examples, bring_folder
+from vlprompt.studio.bulk_upload import EXAMPLES, bring_archive, bring_examples, bring_folder
 from vlprompt.studio.limits import Limits
 
 

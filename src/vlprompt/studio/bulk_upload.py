@@ -10,9 +10,9 @@ from vlprompt.data.opening import open_dataset
 from vlprompt.data.sources import Source
 from vlprompt.errors import DataError, PictureError
 from vlprompt.studio.limits import confined
-from vlprompt.studio.sessions import Session, Shown
+from vlprompt.studio.tab_sessions import Session, Shown
 
-EXAMPLES = ("bird", "flower", "fruit", "land vehicle", "musical instrument", "vegetable")
+EXAMPLES = ("apple", "banana", "carrot", "lemon", "mushroom", "tomato")
 EXAMPLE_PICTURES = 12  # of each class
 
 

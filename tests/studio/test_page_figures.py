@@ -9,7 +9,7 @@ import pytest
 from conftest import png, teach
 
 from vlprompt.scoring.evaluation import scores_of
-from vlprompt.studio import drawing
+from vlprompt.studio import page_figures as drawing
 from vlprompt.studio.teaching import Answer, Check, Wrong
 from vlprompt.studio.trainings import Job
 
