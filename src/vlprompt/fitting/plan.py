@@ -79,12 +79,7 @@ def make_plan(
 
 
 def prepare(
-    dataset: Dataset,
-    split: Split,
-    backbone: Backbone,
-    plan: Plan,
-    tokenizer: str | None = None,
-    after: Run | None = None,
+    dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, after: Run | None = None
 ) -> tuple[Method, TrainOptions, RunInfo]:
     """The method with its initial values, the resolved training options, and what is known before training."""
     check_text(split.class_names)
@@ -109,7 +104,7 @@ def prepare(
         class_names=list(task.class_names),
         templates=list(task.templates),
         zero_shot_templates=list(plan.templates or dataset.templates or ZERO_SHOT_TEMPLATES),
-        backbone=backbone_info(backbone, tokenizer),
+        backbone=backbone_info(backbone),
         data=DataInfo(
             dataset.name,
             dataset.fingerprint,

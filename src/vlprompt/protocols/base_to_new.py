@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.sampling import draw, kept_labels
 from vlprompt.errors import DataError, OptionError
@@ -43,7 +44,7 @@ def harmonic_mean(base: float, new: float) -> float:
 def base_to_new(
     data: str | Path | Dataset,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     shots: int = 16,
     seeds: Sequence[int] = (1, 2, 3),
@@ -64,9 +65,7 @@ def base_to_new(
         split = draw(dataset, shots=shots, seed=seed, which="base")
         order = kept_labels(dataset.items("train"), "base") + kept_labels(dataset.items("train"), "new")
         parts = class_parts(dataset, order, len(split.class_names))
-        run = learn(
-            dataset, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
-        )
+        run = learn(dataset, split, backbone, plan, out=run_folder(out, seed), **rest)
         zero_shot = ZeroShot(
             backbone, replace(run.method.task, templates=tuple(run.info.zero_shot_templates))
         )

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.sampling import Split, draw
 from vlprompt.errors import DataError, OptionError, nearest
@@ -57,7 +58,7 @@ WITNESSES = 4  # pictures that text features are compared on, for methods whose 
 def class_incremental(
     data: str | Path | Dataset,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     sessions: int | Sequence[Sequence[str]] = 4,
     shots: int = 16,
@@ -90,16 +91,7 @@ def class_incremental(
             split = session_split(dataset, whole, groups[:number])
             folder = None if out is None else Path(out) / f"seed{seed}" / f"session{number}"
             try:
-                run = learn(
-                    dataset,
-                    split,
-                    backbone,
-                    plan,
-                    out=folder,
-                    tokenizer=setup["tokenizer"],
-                    after=run,
-                    **rest,
-                )
+                run = learn(dataset, split, backbone, plan, out=folder, after=run, **rest)
             except OptionError as error:
                 if number == 1:
                     raise

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import draw
@@ -41,7 +42,7 @@ Data = str | Path | Dataset
 def cross_dataset(
     data: Data,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     targets: Mapping[str, Data] | Sequence[Data] = (),
     target_templates: Mapping[str, str | Sequence[str]] | None = None,
@@ -70,9 +71,7 @@ def cross_dataset(
             raise OptionError(f'target_templates: there is no target "{name}": {nearest(name, opened)}')
     for seed in seeds:
         split = draw(source, shots=shots, seed=seed)
-        run = learn(
-            source, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
-        )
+        run = learn(source, split, backbone, plan, out=run_folder(out, seed), **rest)
         values = {"source": run.scores["test"]["accuracy"]}
         reference = {"source": run.scores["zero_shot"]["accuracy"]}
         for name, target in opened.items():

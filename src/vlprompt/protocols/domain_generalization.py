@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.sampling import draw
 from vlprompt.errors import DataError, OptionError, nearest
@@ -42,7 +43,7 @@ VALUES = ("average",)
 def domain_generalization(
     data: Data,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     source: str | None = None,
     targets: Mapping[str, Data] | Sequence[Data] = (),
@@ -65,9 +66,7 @@ def domain_generalization(
     test_needed(trained)
     for seed in seeds:
         split = draw(trained, shots=shots, seed=seed)
-        run = learn(
-            trained, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
-        )
+        run = learn(trained, split, backbone, plan, out=run_folder(out, seed), **rest)
         templates = tuple(run.info.zero_shot_templates)
         zero_shot = ZeroShot(backbone, replace(run.method.task, templates=templates))
         own = trained.name.rpartition(":")[2] if not targets else "source"

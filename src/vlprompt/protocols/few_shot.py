@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.sampling import draw
 from vlprompt.fitting.learning import learn
@@ -23,7 +24,7 @@ VALUES = ("accuracy", "macro_f1", "zero_shot")
 def few_shot(
     data: str | Path | Dataset,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     shots: int = 16,
     seeds: Sequence[int] = (1, 2, 3),
@@ -41,13 +42,7 @@ def few_shot(
     test_needed(dataset)
     for seed in seeds:
         run = learn(
-            dataset,
-            draw(dataset, shots=shots, seed=seed),
-            backbone,
-            plan,
-            out=run_folder(out, seed),
-            tokenizer=setup["tokenizer"],
-            **rest,
+            dataset, draw(dataset, shots=shots, seed=seed), backbone, plan, out=run_folder(out, seed), **rest
         )
         yield base_record(NAME, dataset, backbone, plan, shots, seed, run) | {
             "accuracy": run.scores["test"]["accuracy"],

@@ -10,6 +10,7 @@ from typing import Any
 
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.spec import LOOSE, BackboneSpec, opened, with_loose
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, OptionError, nearest
@@ -21,7 +22,7 @@ from vlprompt.runs.run import Run
 from vlprompt.training.train_options import TrainOptions
 
 _PLAN = ("options", "train", "recipe", "templates")
-_SETUP = {"classes": None, "device": "auto", "precision": "float32", "tokenizer": None}
+_SETUP = ("classes", *LOOSE)
 _REST = ("cache", "resume", "overwrite", "on_record", "command")
 
 
@@ -33,7 +34,7 @@ def plan_and_rest(
         if name not in (*_PLAN, *_SETUP, *_REST):
             raise OptionError(f'no argument "{name}": {nearest(name, (*_PLAN, *_SETUP, *_REST))}')
     plan = make_plan(method, **{k: v for k, v in more.items() if k in _PLAN})
-    setup = {k: more.get(k, default) for k, default in _SETUP.items()}
+    setup = {k: more[k] for k in _SETUP if k in more}
     return plan, setup, {k: v for k, v in more.items() if k in _REST}
 
 
@@ -54,16 +55,11 @@ def obstacle(protocol: str, plan: Plan) -> str | None:
 
 
 def open_both(
-    data: str | Path | Dataset, backbone: str | Path | Backbone, setup: dict[str, Any]
+    data: str | Path | Dataset, backbone: str | Path | BackboneSpec | Backbone, setup: dict[str, Any]
 ) -> tuple[Dataset, Backbone]:
-    dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup["classes"])
-    if not isinstance(backbone, Backbone):
-        from vlprompt.backbones.loading import load_backbone
-
-        backbone = load_backbone(
-            str(backbone), device=setup["device"], precision=setup["precision"], tokenizer=setup["tokenizer"]
-        )
-    return dataset, backbone
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup.get("classes"))
+    loose = {name: setup[name] for name in LOOSE if name in setup}
+    return dataset, opened(with_loose(backbone, loose, "protocols"))
 
 
 def test_needed(dataset: Dataset) -> None:

@@ -23,6 +23,7 @@ from torch import Tensor
 import vlprompt
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.spec import LOOSE, BackboneSpec, opened, with_loose
 from vlprompt.data.naming import read_names
 from vlprompt.data.task import DEFAULT_TEMPLATE, Task
 from vlprompt.errors import OptionError, RunError, nearest
@@ -51,16 +52,14 @@ def import_checkpoint(
     path: str | Path,
     method: str | None,
     class_names: Sequence[str] | str | Path,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     options: Mapping[str, Any] | None = None,
     template: str = DEFAULT_TEMPLATE,
     shots: int = 16,
-    tokenizer: str | None = None,
-    device: str = "auto",
-    precision: str = "float32",
     out: str | Path | None = None,
     overwrite: bool = False,
+    **loose: Any,
 ) -> Run:
     """A published checkpoint as a run.
 
@@ -75,6 +74,9 @@ def import_checkpoint(
     the backbone's; OptionError for a method or option that does not go with it;
     DataError for a file of class names that is none. Nothing in the file is run.
     """
+    if wrong := loose.keys() - {*LOOSE}:
+        raise TypeError(f"import_checkpoint() got an unexpected keyword argument {min(wrong)!r}")
+    backbone = with_loose(backbone, loose, "import_checkpoint")
     path = Path(path)
     if out is not None:
         check_place(Path(out), overwrite)
@@ -96,10 +98,7 @@ def import_checkpoint(
                     f"{name} is {given[name]!r}, but {path.name} was trained with {sized[name]!r}"
                 )
         check_classes(stored, shapes, names, path)
-        if not isinstance(backbone, Backbone):
-            from vlprompt.backbones.loading import load_backbone
-
-            backbone = load_backbone(str(backbone), device=device, precision=precision, tokenizer=tokenizer)
+        backbone = opened(backbone)
         spec = methods.load(method)
         task = Task(names, (template,), shots)
         learned = spec.build(backbone, task, given | sized)
@@ -124,7 +123,7 @@ def import_checkpoint(
         class_names=list(names),
         templates=[template],
         zero_shot_templates=list(ZERO_SHOT_TEMPLATES),
-        backbone=backbone_info(backbone, tokenizer),
+        backbone=backbone_info(backbone),
         data=DataInfo(path.name, split="imported"),
         imported=ImportedInfo(path.name, digest, epoch if isinstance(epoch, int) else None),
         notices=[f"imported from {path.name}, a checkpoint of the published code", *doubt],

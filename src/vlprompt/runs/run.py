@@ -29,6 +29,7 @@ from vlprompt.runs import run_features as features
 
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.pictures import Picture, open_picture
 from vlprompt.data.task import Task
@@ -279,7 +280,7 @@ class Run:
     def load(
         cls,
         folder: str | Path,
-        backbone: Backbone | str | None = None,
+        backbone: Backbone | BackboneSpec | str | Path | None = None,
         *,
         device: str = "auto",
         precision: str | None = None,
@@ -296,7 +297,7 @@ class Run:
         data = read_tensors(folder, info)
         held = info.backbone
         if not isinstance(backbone, Backbone):
-            backbone = _load_backbone(folder, info, backbone, device, precision)
+            backbone = _load_backbone(folder, info.backbone, backbone, device, precision)
         if backbone.fingerprint != held.fingerprint:
             raise RunError(
                 f'{folder}: these prompts were learned on backbone "{held.source}" ({held.fingerprint[:12]}), '
@@ -318,25 +319,34 @@ class Run:
         return run
 
 
-def backbone_info(backbone: Backbone, tokenizer: str | None = None) -> BackboneInfo:
-    """What run.json says of a backbone. tokenizer: where it came from, if not with the weights."""
+def backbone_info(backbone: Backbone) -> BackboneInfo:
+    """What run.json says of a backbone."""
     precision = PRECISIONS.get(backbone.dtype, str(backbone.dtype))
-    return BackboneInfo(backbone.name, backbone.fingerprint, precision, tokenizer)
+    more = (backbone.details.get(name) for name in ("tokenizer", "revision"))
+    return BackboneInfo(backbone.name, backbone.fingerprint, precision, *more)
 
 
 def _load_backbone(
-    folder: Path, info: RunInfo, source: str | None, device: str, precision: str | None
+    folder: Path,
+    held: BackboneInfo,
+    given: BackboneSpec | str | Path | None,
+    device: str,
+    precision: str | None,
 ) -> Backbone:
-    from vlprompt.backbones.loading import load_backbone
-
-    held = info.backbone
-    precision = precision or held.precision
-    if precision == "fp16" and not torch.cuda.is_available():
-        precision = "float32"
-    try:
-        return load_backbone(
-            source or held.source, device=device, precision=precision, tokenizer=held.tokenizer
+    """The backbone of a run, from where it says or now lies; a BackboneSpec says the rest itself."""
+    if not isinstance(given, BackboneSpec):
+        precision = precision or held.precision
+        if precision == "fp16" and not torch.cuda.is_available():
+            precision = "float32"
+        given = BackboneSpec(
+            str(given or held.source),
+            device,
+            precision,
+            held.tokenizer,
+            held.revision if given is None else None,
         )
+    try:
+        return given.load()
     except VlpromptError as error:
         raise RunError(f"{folder}: its backbone cannot be loaded: {error}") from error
 
