@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 
 R = TypeVar("R", bound="Record")
 MOST_NUMBER = 1 << 63
+OPTIONAL = {"optional": True}  # metadata of a field that is left out of the JSON where it is None
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,6 @@ class Record:
             if one.name != "more" and not (value is None and one.metadata.get("optional")):
                 found[one.name] = plain(value)
         return found | plain(self.more)
-
-
-def optional(**more: Any) -> Any:
-    """A field that is left out of the JSON where it is None."""
-    return field(default=None, metadata={"optional": True, **more})
 
 
 def checked(kind: Any, value: Any, where: str) -> Any:

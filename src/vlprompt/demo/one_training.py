@@ -20,7 +20,8 @@ from vlprompt.feeding.inputs import Encoder
 from vlprompt.fitting.learning import learn
 from vlprompt.fitting.plan import make_plan
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.protocols.base_to_new import class_parts, harmonic_mean
+from vlprompt.protocols.base_to_new import class_parts
+from vlprompt.protocols.protocol_facts import harmonic_mean
 from vlprompt.protocols.protocol_records import base_record
 from vlprompt.scoring.evaluation import logits_of
 

@@ -19,18 +19,11 @@ from typing import Any
 from vlprompt import methods
 from vlprompt.backbones.locating import NAMED
 from vlprompt.errors import OptionError, RunError
-from vlprompt.hub_access import HUB_ID, PREFIX, plain_errors
 from vlprompt.files import read_file
+from vlprompt.hub_access import HUB_ID, PREFIX, plain_errors
 from vlprompt.runs.info import INFO, RunInfo, read_info
 from vlprompt.runs.model_card import card, hub_metadata
-from vlprompt.runs.records import (
-    CARD,
-    LOG,
-    TENSORS,
-    check_place,
-    read_tensors,
-    remove_former,
-)
+from vlprompt.runs.records import CARD, LOG, TENSORS, check_place, read_tensors, remove_former
 
 LOGIN = 'set HF_TOKEN or log in with "hf auth login"'
 _ABSOLUTE = re.compile(r"[/\\~]|[A-Za-z]:[/\\]")
@@ -160,9 +153,7 @@ def shared_files(
     """What `push` sends, by name."""
     info, data = read_whole(folder)
     told = shareable(info)
-    page = (
-        f"---\n{hub_metadata(told, _hub_id(told.backbone.source), license)}---\n\n{card(told, repo_id)}"
-    )
+    page = f"---\n{hub_metadata(told, _hub_id(told.backbone.source), license)}---\n\n{card(told, repo_id)}"
     files = {TENSORS: data, CARD: page.encode()}
     if with_log and (folder / LOG).is_file():
         files[LOG] = read_file(folder / LOG)

@@ -24,15 +24,14 @@ import vlprompt
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.spec import LOOSE, BackboneSpec, opened, with_loose
+from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_name
 from vlprompt.data.naming import read_names
-from vlprompt.data.task import DEFAULT_TEMPLATE, Task
+from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import OptionError, RunError, nearest
-from vlprompt.data.task import ZERO_SHOT_TEMPLATES
 from vlprompt.fitting.plan import title
 from vlprompt.methods.base import Method
-from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_name
-from vlprompt.runs.records import FILES, check_place, remove_former
 from vlprompt.runs.info import DataInfo, ImportedInfo, RunInfo
+from vlprompt.runs.records import FILES, check_place, remove_former
 from vlprompt.runs.run import Run, backbone_info
 
 METHODS = ("coop", "cocoop", "vpt", "ivlp", "maple", "lamm", "coop+lamm", "maple+lamm")

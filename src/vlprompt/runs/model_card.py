@@ -33,10 +33,7 @@ def card(info: RunInfo, where: str = "path/to/this/folder") -> str:
     lines += [
         "",
         f"- classes: {len(names)} ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})",
-        (
-            f"- training pictures: {data.train} ({info.shots or 'all'} per class), "
-            f"seed {info.seed}"
-        ),
+        (f"- training pictures: {data.train} ({info.shots or 'all'} per class), seed {info.seed}"),
     ]
     if train:
         lines.append(
@@ -76,7 +73,10 @@ def hub_metadata(info: RunInfo, backbone: str | None, license: str | None = None
         score = info.scores.get(split)
         if not score:
             continue
-        for kind, value, name in (("accuracy", score.accuracy, "Accuracy"), ("f1", score.macro_f1, "Macro F1")):
+        for kind, value, name in (
+            ("accuracy", score.accuracy, "Accuracy"),
+            ("f1", score.macro_f1, "Macro F1"),
+        ):
             results.append(
                 EvalResult(
                     task_type="image-classification",
