@@ -100,7 +100,7 @@ def text_features(run: Run, pictures: Picture | Iterable[Picture] | None = None)
         text = method(live_batch(run.backbone, method.needs, pixels)).text
         if text.dim() == 3:
             raise OptionError(
-                f'text features of method "{run.info.get("method", "")}" depend on the picture: give pictures'
+                f'text features of method "{run.info.method}" depend on the picture: give pictures'
             )
         return text.float().cpu().numpy()
     found = []
