@@ -278,7 +278,7 @@ def test_pages_and_names_that_were_given_may_ask(run: Path) -> None:
                 one_line(one.result(), 408, "not decoded in 0.4 s")
         began = time.monotonic()
         server.stop()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10  # 1 s where nothing else runs
 
 
 def test_clients_that_never_finish_shut_nobody_out(run: Path) -> None:
