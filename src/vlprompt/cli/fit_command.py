@@ -80,7 +80,7 @@ def fit(
     )
     note("loading torch and the backbone")
     from vlprompt.fitting.learning import fit as learn
-    from vlprompt.fitting.learning import make_plan
+    from vlprompt.fitting.plan import make_plan
     from vlprompt.report.run_tables import cost_line, run_table
 
     plan = make_plan(method, options, train, recipe, template)

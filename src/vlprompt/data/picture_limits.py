@@ -119,7 +119,9 @@ def _check_tiff(data: bytes) -> None:
 
 
 def _check_jpeg(data: bytes) -> None:
-    place, scans, tags, index = 2, 0, [], []
+    place, scans = 2, 0
+    tags: list[bytes] = []
+    index: list[bytes] = []
     for _ in range(MOST_SEGMENTS):
         found = _MARKER.search(data, place)
         if found is None or found[0] == b"\xff\xd9":

@@ -17,9 +17,11 @@ from vlprompt.data.sampling import draw, kept_labels
 from vlprompt.demo import demo_settings as settings
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.feeding.inputs import Encoder
-from vlprompt.fitting.learning import learn, make_plan
+from vlprompt.fitting.learning import learn
+from vlprompt.fitting.plan import make_plan
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.protocols.base_to_new import class_parts, harmonic_mean
+from vlprompt.protocols.base_to_new import class_parts
+from vlprompt.protocols.protocol_facts import harmonic_mean
 from vlprompt.protocols.protocol_records import base_record
 from vlprompt.scoring.evaluation import logits_of
 
