@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from vlprompt.data.picture_files import HEIF_MEND, heif_is_read, is_heif, turned_by, without_side_data
 from vlprompt.errors import PictureError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ EXTENSIONS = frozenset(
     | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".avif"}
 )
 MOST_PIXELS = 89_478_485  # Pillow's own limit, beyond which it warns of a decompression bomb
-_ORIENTATION = 0x0112
 # Pillow knows more, some of which start other programs (EPS) or are hardly used and tested
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "TGA", "PCX")
 LARGEST_FILE = 512 * 2**20  # bytes
@@ -56,8 +56,11 @@ def open_picture(
         raise PictureError(f"{name}: a {kind} is no picture; give a path, bytes, a PIL image or an array")
     if len(picture) == 0:
         raise PictureError(f"{name}: the file is empty")
+    picture = bytes(picture)
+    if is_heif(picture) and not heif_is_read():
+        raise PictureError(f"{name}: is a HEIC picture{HEIF_MEND}")
     try:
-        opened = Image.open(io.BytesIO(picture), formats=_formats())
+        opened = Image.open(io.BytesIO(without_side_data(picture)), formats=_formats())
     except Exception as error:
         raise PictureError(f"{name}: {_reason(error)}") from error
     with opened:
@@ -66,9 +69,9 @@ def open_picture(
 
 @lru_cache(maxsize=1)
 def _formats() -> list[str]:
-    """Those of FORMATS that this Pillow reads."""
+    """Those of FORMATS that this Pillow reads, and HEIF where pillow-heif is installed."""
     Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
+    return [name for name in (*FORMATS, *(("HEIF",) if heif_is_read() else ())) if name in Image.OPEN]
 
 
 def _content(path: Path, name: str) -> bytes:
@@ -95,18 +98,11 @@ def _decoded(image: Image.Image, name: str, turn: bool, most_pixels: int) -> Ima
         raise PictureError(f"{name}: {width} x {height} pixels")
     try:
         image.load()
-        if turn and _turned(image):
-            image = ImageOps.exif_transpose(image)
+        if turn and (how := turned_by(image)) is not None:
+            image = image.transpose(how)
         return to_rgb(image)
     except Exception as error:
         raise PictureError(f"{name}: {_reason(error)}") from error
-
-
-def _turned(image: Image.Image) -> bool:
-    try:
-        return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
-    except Exception:  # a damaged tag does not make the pixels unusable
-        return False
 
 
 def _reason(error: BaseException) -> str:
