@@ -22,7 +22,7 @@ from torch import nn
 import vlprompt
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.data.dataset import Dataset, Item, duplicate_notice, duplicates_across_splits
+from vlprompt.data.dataset import Dataset, Item, equal_notices
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import Split, draw
 from vlprompt.data.task import DEFAULT_TEMPLATE, Task
@@ -471,8 +471,7 @@ def announce(method: Method, pictures: int, options: TrainOptions, emit: OnRecor
 
 def notices(dataset: Dataset, split: Split) -> list[str]:
     """What a user should know about the data before trusting a figure."""
-    twice = duplicate_notice(duplicates_across_splits(dataset))
-    found = [*dataset.notices, *split.notices, *([twice] if twice else [])]
+    found = [*dataset.notices, *split.notices, *equal_notices(dataset)]
     if not split.test:
         other = "the validation pictures are scored" if split.val else "nothing can be scored"
         found.append(f"{dataset.name} has no test pictures: {other}")
