@@ -9,6 +9,8 @@ from functools import lru_cache
 
 from PIL import Image
 
+from vlprompt.data.picture_limits import check_tags
+
 ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,12 +47,14 @@ def heif_is_read() -> bool:
 def turned_by(image: Image.Image) -> Image.Transpose | None:
     """How a picture is to be turned to stand as it was seen, from its EXIF or XMP; None where it stands so.
 
-    The orientation alone is read, so that other tags may be damaged.
+    The orientation alone is read, so that other tags may be damaged or too costly.
     """
+    held = image.info.get("exif")
     try:
+        check_tags(held if isinstance(held, bytes) else b"")
         found = image.getexif().get(ORIENTATION)
     except Exception:  # Pillow reads all tags at once, and raises whatever a damaged one makes it hit
-        found = orientation_of(image.info.get("exif", b""))
+        found = orientation_of(held)
     if isinstance(found, tuple):
         found = found[0] if found else None
     try:

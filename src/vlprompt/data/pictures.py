@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 from functools import lru_cache
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vlprompt.data.picture_files import HEIF_MEND, heif_is_read, is_heif, turned_by, without_side_data
+from vlprompt.data.picture_limits import Counted, TooCostly, check_file, check_opened
 from vlprompt.errors import PictureError
 
 if TYPE_CHECKING:
@@ -56,11 +56,14 @@ def open_picture(
         raise PictureError(f"{name}: a {kind} is no picture; give a path, bytes, a PIL image or an array")
     if len(picture) == 0:
         raise PictureError(f"{name}: the file is empty")
-    picture = bytes(picture)
-    if is_heif(picture) and not heif_is_read():
+    data = bytes(picture)
+    if is_heif(data) and not heif_is_read():
         raise PictureError(f"{name}: is a HEIC picture{HEIF_MEND}")
     try:
-        opened = Image.open(io.BytesIO(without_side_data(picture)), formats=_formats())
+        data = without_side_data(data)
+        check_file(data)
+        opened = Image.open(Counted(data), formats=_formats())
+        check_opened(opened)
     except Exception as error:
         raise PictureError(f"{name}: {_reason(error)}") from error
     with opened:
@@ -98,8 +101,10 @@ def _decoded(image: Image.Image, name: str, turn: bool, most_pixels: int) -> Ima
         raise PictureError(f"{name}: {width} x {height} pixels")
     try:
         image.load()
-        if turn and (how := turned_by(image)) is not None:
-            image = image.transpose(how)
+        if image.width * image.height > most:  # icons say so only now
+            raise TooCostly(f"{image.width} x {image.height} pixels are more than {most // 10**6} million")
+        if turn and (way := turned_by(image)) is not None:
+            image = image.transpose(way)
         return to_rgb(image)
     except Exception as error:
         raise PictureError(f"{name}: {_reason(error)}") from error
@@ -109,6 +114,8 @@ def _reason(error: BaseException) -> str:
     """Pillow's decoders raise whatever a damaged file makes them hit."""
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"more than {MOST_PIXELS // 10**6} million pixels"
+    if isinstance(error, TooCostly):
+        return str(error)
     if isinstance(error, UnidentifiedImageError):
         return "not a picture that Pillow can read"
     return f"broken or cut off ({error})" if str(error) else "broken or cut off"

@@ -26,8 +26,6 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from vlprompt.runs import run_features as features
-
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset, Item
@@ -35,8 +33,11 @@ from vlprompt.data.many_pictures import list_of_pictures
 from vlprompt.data.pictures import Picture, open_picture
 from vlprompt.data.task import Task
 from vlprompt.errors import PictureError, RunError, VlpromptError
-from vlprompt.scoring.evaluation import Scores, chunk_size, evaluate, softmax
+from vlprompt.feeding.inputs import Encoder, live_batch, to_pixels
+from vlprompt.files import write_together
 from vlprompt.methods.base import Batch, Method
+from vlprompt.runs import run_features as features
+from vlprompt.runs.hub import locate_run
 from vlprompt.runs.model_card import card
 from vlprompt.runs.predictions_file import FILE as PREDICTIONS
 from vlprompt.runs.predictions_file import Said, read_predictions, to_csv
@@ -45,10 +46,8 @@ from vlprompt.runs.records import INFO as INFO
 from vlprompt.runs.records import LOG as LOG
 from vlprompt.runs.records import TENSORS as TENSORS
 from vlprompt.runs.records import read_log, read_tensors
+from vlprompt.scoring.evaluation import Scores, chunk_size, evaluate, softmax
 from vlprompt.scoring.rejection import UNKNOWN, threshold_of
-from vlprompt.runs.hub import locate_run
-from vlprompt.training.checkpoints import write_together
-from vlprompt.feeding.inputs import Encoder, live_batch, to_pixels
 from vlprompt.training.run_log import ESCAPED
 
 FORMAT = 1

@@ -18,10 +18,10 @@ from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.many_pictures import list_of_pictures
 from vlprompt.data.pictures import Picture, open_picture
 from vlprompt.errors import OptionError
-from vlprompt.scoring.evaluation import chunk_size
+from vlprompt.feeding.inputs import live_batch, to_pixels
 from vlprompt.prompts.interpreters.fast import Fast
 from vlprompt.prompts.tokens import Output, TextPrompt
-from vlprompt.feeding.inputs import live_batch, to_pixels
+from vlprompt.scoring.evaluation import chunk_size
 
 if TYPE_CHECKING:
     from vlprompt.runs.run import Run

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from vlprompt.backbones.preprocessing import Preprocessing
 from vlprompt.backbones.towers.transformer import ImageTower
-from vlprompt.runs.exporting.tracing import Traced, interpreted
+from vlprompt.feeding.inputs import live_batch
 from vlprompt.methods.base import Batch, Method
 from vlprompt.prompts.interpreters.fast import image_features
 from vlprompt.prompts.tokens import ImagePrompt
-from vlprompt.feeding.inputs import live_batch
+from vlprompt.runs.exporting.tracing import Traced, interpreted
 
 SAME = 2e-5  # of logits of some tens, computed in two ways
 
