@@ -115,12 +115,13 @@ def test_package_data() -> None:
     for name in (
         "clip_vocabulary/merges.txt.gz",
         "clip_vocabulary/LICENSE",
-        "demo/demo.zip",
+        "demo/groceries.zip",
+        "demo/emoji.zip",
         "demo/NOTICE.txt",
         "recipes/coop.json",
     ):
         assert (assets / name).stat().st_size > 0, name
-    assert (assets / "demo" / "demo.zip").stat().st_size < 3 * 10**6
+    assert sum(file.stat().st_size for file in (assets / "demo").glob("*.zip")) < 3 * 10**6
 
 
 def test_package_data_is_in_the_wheel() -> None:

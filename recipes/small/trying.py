@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from vlprompt.demo.jobs import cores, set_up
+from vlprompt.demo.one_training import cores, set_up
 from vlprompt.fitting.recipes import load_recipe
 from vlprompt.runs.records import append, lines_of
 
@@ -37,7 +37,8 @@ def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
     from vlprompt.backbones.loading import load_backbone
     from vlprompt.data.sampling import draw
     from vlprompt.errors import TrainingError
-    from vlprompt.fitting.learning import learn, make_plan
+    from vlprompt.fitting.learning import learn
+    from vlprompt.fitting.plan import make_plan
 
     dataset = open_dataset("demo")
     dataset = replace(dataset, splits={"train": dataset.items("train"), "test": dataset.items("val")})

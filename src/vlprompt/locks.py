@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vlprompt.errors import RunError
+from vlprompt.files import remove_parts
 
 T = TypeVar("T")
 WAIT = 3.0  # seconds for another process to leave a run folder: enough for one that is about to end
@@ -87,8 +88,6 @@ def alone_in_its_folder(function: Callable[..., T]) -> Callable[..., T]:
 
 
 def _enter(stack: ExitStack, folder: Path) -> None:
-    from vlprompt.training.checkpoints import remove_parts
-
     try:
         held = stack.enter_context(folder_lock(folder, WAIT))
     except (

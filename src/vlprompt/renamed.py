@@ -13,11 +13,13 @@ import sys
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 GONE_IN = "0.3"
 PACKAGES = ("clip", "results", "exporting")  # rooms that are no more
 MOVED = {
     "classifier": "estimator",
+    "cli.guarding": "cli.error_reporting",
     "clip.assembling": "backbones.assembling",
     "clip.backbone": "backbones.backbone",
     "clip.cleaning": "backbones.text_cleaning",
@@ -39,6 +41,8 @@ MOVED = {
     "data.store": "sqlite_store",
     "data.tables": "data.list_files",
     "data.views": "feeding.views",
+    "demo.all_jobs": "demo.all_trainings",
+    "demo.jobs": "demo.one_training",
     "embedding": "collections.embedding",
     "evaluation": "scoring.evaluation",
     "exporting.checking": "runs.exporting.checking",
@@ -58,6 +62,7 @@ MOVED = {
     "prompts.kept": "methods.sessions",
     "prompts.known": "prompts.interpreters.known_texts",
     "prompts.packing": "prompts.interpreters.packing",
+    "protocols.common": "protocols.protocol_records",
     "recipes": "fitting.recipes",
     "results.attention": "report.attention",
     "results.calibration": "scoring.calibration",
@@ -69,7 +74,7 @@ MOVED = {
     "results.insides": "report.what_was_learned",
     "results.mistakes": "report.mistakes",
     "results.movement": "report.label_movement",
-    "results.outcome": "scoring.outcome",
+    "results.outcome": "fitting.outcome",
     "results.overview": "report.overview",
     "results.pages": "report.html_pages",
     "results.panels": "report.protocol_panels",
@@ -80,25 +85,58 @@ MOVED = {
     "results.records": "runs.records",
     "results.rejection": "scoring.rejection",
     "results.report": "report.run_report",
-    "results.scoring": "scoring.scoring_runs",
+    "results.scoring": "runs.scoring_runs",
     "results.sheets": "report.text_tables",
     "results.sureness": "report.reliability",
     "results.tables": "report.run_tables",
     "results.thumbnails": "report.thumbnails",
     "results.words": "report.nearest_words",
     "run": "runs.run",
+    "scoring.outcome": "fitting.outcome",
+    "scoring.scoring_runs": "runs.scoring_runs",
     "serving.options": "serving.serve_options",
     "sharding": "collections.shards",
     "sharing": "runs.hub",
+    "studio.bringing": "studio.bulk_upload",
+    "studio.drawing": "studio.page_figures",
+    "studio.sessions": "studio.tab_sessions",
+    "sweeps.cells": "sweeps.grid_cells",
     "sweeps.cluster": "sweeps.ray_workers",
     "sweeps.local": "sweeps.local_workers",
+    "sweeps.packs": "sweeps.feature_packs",
     "sweeps.running": "sweeps.job",
     "sweeps.settings": "sweeps.sweep_file",
     "training.inputs": "feeding.inputs",
     "training.log": "training.run_log",
     "training.options": "training.train_options",
     "training.progress": "training.progress_bar",
+    "training.seeds": "seeds",
 }
+
+# single names that a room has handed to another
+NAMES = {
+    "data": {
+        "CacheInfo": "feeding.feature_cache",
+        "FeatureCache": "feeding.feature_cache",
+        "feature_key": "feeding.feature_cache",
+        "take_view": "feeding.views",
+        "view_key": "feeding.views",
+    }
+}
+
+
+def moved_name(module: str, name: str) -> Any:
+    """For a module's `__getattr__`: what `NAMES` says the name is now, with a warning; AttributeError for others."""
+    home = NAMES.get(module.partition(".")[2], {}).get(name)
+    if home is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    new = f"vlprompt.{home}"
+    warnings.warn(
+        f"{module}.{name} is now {new}.{name}; the old name goes with version {GONE_IN}",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return getattr(importlib.import_module(new), name)
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -5,7 +5,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from vlprompt.cli.guarding import explain
+from vlprompt.cli.error_reporting import told
 from vlprompt.errors import DataError, OptionError
 
 # the words of the command, the exit code, and what its one line has to say. {pictures}, ... are filled in
@@ -174,4 +174,4 @@ def test_a_mistake_of_ours_is_one_line_and_a_trace_with_debug(vlprompt, places, 
     ],
 )
 def test_explanations(error, code, text):
-    assert explain(error) == (code, text)
+    assert told(error) == (code, text)

@@ -2,12 +2,8 @@
 
 import csv
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "results"))
 from seed_records import base_new, record
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from vlprompt.demo import demo_settings as settings
-from vlprompt.demo.jobs import Job, Place, backbone_and_data, curve, work
+from vlprompt.demo.one_training import Job, Place, backbone_and_data, curve, work
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_curves_are_means_over_equal_parts():
 
 
 def test_demo(vlprompt, pictures, backbone, tmp_path, monkeypatch):
-    from vlprompt.demo import run_demo as running
+    from vlprompt.demo import all_trainings as running
 
     data = tmp_path / "demo-pictures"
     data.symlink_to(pictures)

@@ -11,7 +11,7 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "demo"
 
 @pytest.fixture(scope="module")
 def build():
-    spec = importlib.util.spec_from_file_location("demo_build", RECIPE / "build.py")
+    spec = importlib.util.spec_from_file_location("demo_build", RECIPE / "build_emoji.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -45,7 +45,26 @@ def test_concepts_stay_together_and_training_keeps_enough(build, total):
     assert sum(groups[-1][0] in entries for entries in parts.values()) == 1
 
 
+def test_groceries_are_chosen_within_their_own_split():
+    spec = importlib.util.spec_from_file_location("groceries_build", RECIPE / "build_groceries.py")
+    groceries = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(groceries)
+    parts = {
+        "train": [f"train/{i}" for i in range(40)],
+        "val": ["val/0"],
+        "test": [f"test/{i}" for i in range(30)],
+    }
+    chosen = groceries.choose(parts)
+    assert {part: len(paths) for part, paths in chosen.items()} == {"train": 20, "val": 5, "test": 16}
+    assert not set(chosen["train"]) & set(chosen["val"])
+    assert all(path.startswith(("train/", "val/")) for path in chosen["train"] + chosen["val"])
+    assert all(path.startswith("test/") for path in chosen["test"])
+    assert chosen == groceries.choose({part: paths[::-1] for part, paths in parts.items()})
+    with pytest.raises(SystemExit, match="too few"):
+        groceries.choose(parts | {"test": []})
+
+
 def test_class_rules_are_well_formed():
-    rules = json.loads((RECIPE / "classes.json").read_text())
-    assert len(rules) == 42
+    rules = json.loads((RECIPE / "emoji_classes.json").read_text())
+    assert len(rules) == 14
     assert all(set(rule) <= {"subgroups", "without", "neutral"} for rule in rules.values())

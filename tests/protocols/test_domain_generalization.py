@@ -82,9 +82,9 @@ def test_classes_are_known_by_name_before_number(data):
         shared_labels(numbered, replace(numbered, class_names=("x", *data.class_names[1:])))
 
 
-def test_vendors_are_the_domains_of_the_demo_pictures():
-    trained, tested = domains_of(open_dataset("demo"), "google", ())
-    assert trained.name == "demo:google" and set(tested) == {"fluent", "twitter"}
+def test_vendors_are_the_domains_of_the_emoji():
+    trained, tested = domains_of(open_dataset("emoji"), "google", ())
+    assert trained.name == "emoji:google" and set(tested) == {"fluent", "twitter"}
     for target in tested.values():
         assert set(shared_labels(trained, target)) == set(range(len(trained.class_names)))
 

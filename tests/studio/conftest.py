@@ -18,7 +18,7 @@ from support import save_huggingface
 
 from vlprompt.studio.limits import Limits
 from vlprompt.studio.offered_backbones import Backbones
-from vlprompt.studio.sessions import Session
+from vlprompt.studio.tab_sessions import Session
 from vlprompt.studio.workshop import Studio
 
 NAMES = ("red cat", "blue sea", "green dog")

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import png, teach
 
-from vlprompt.studio import drawing
-from vlprompt.studio.sessions import LEAF
+from vlprompt.studio import page_figures as drawing
+from vlprompt.studio.tab_sessions import LEAF
 from vlprompt.studio.teaching import Choice, learn_all
 from vlprompt.studio.web_server import quieten
 from vlprompt.studio.zipped_runs import bundle, reopen

@@ -90,9 +90,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> dict[str, list[Path]]:
-    """Demo pictures of three classes as files."""
+    """Emoji of three classes as files."""
     found: dict[str, list[Path]] = {}
-    with open_dataset("demo:google") as dataset:
+    with open_dataset("emoji:google") as dataset:
         for name in ("fruit", "flower", "bird"):
             items = [item for item in dataset.items("train") if dataset.class_names[item.label] == name][:6]
             found[name] = []

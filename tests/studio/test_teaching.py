@@ -12,7 +12,8 @@ from conftest import png, teach
 
 from vlprompt.errors import DataError, OptionError, RunError, VlpromptError
 from vlprompt.runs.run import Run
-from vlprompt.studio import drawing, teaching
+from vlprompt.studio import page_figures as drawing
+from vlprompt.studio import teaching
 from vlprompt.studio.offered_backbones import Backbones
 from vlprompt.studio.teaching import Choice, answering, answers, check, learn_all, learn_new, new_classes
 from vlprompt.studio.zipped_runs import pack, reopen

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from grids import write_toml
 
-from vlprompt.sweeps.cells import Cell
+from vlprompt.sweeps.grid_cells import Cell
 from vlprompt.sweeps.ledger import Ledger
 from vlprompt.sweeps.sweep import sweep
 from vlprompt.sweeps.sweep_file import make_sweep

@@ -10,8 +10,9 @@ import torch
 from small_data import picture_folder
 from support import tiny_backbone
 
+from vlprompt.files import write_atomically
 from vlprompt.fitting.learning import fit
-from vlprompt.training.checkpoints import FILE, Checkpoints, State, read, write_atomically
+from vlprompt.training.checkpoints import FILE, Checkpoints, State, read
 
 TESTS = Path(__file__).parent.parent
 TRAIN = {"epochs": 3, "batch": 4, "save_seconds": 0, "views": 2, "validate_every": 1, "select": "best"}

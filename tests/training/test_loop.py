@@ -10,8 +10,8 @@ from vlprompt.data.task import Task
 from vlprompt.errors import TrainingError
 from vlprompt.feeding.inputs import FeatureInputs
 from vlprompt.methods.base import Recipe
+from vlprompt.seeds import generator
 from vlprompt.training.loop import batches, train
-from vlprompt.training.seeds import generator
 from vlprompt.training.train_options import TrainOptions
 
 TASK = Task(("red cat", "green dog", "blue sea"), shots=4)

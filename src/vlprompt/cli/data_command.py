@@ -10,7 +10,7 @@ import typer
 
 from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.console import say, show
-from vlprompt.cli.guarding import Stop
+from vlprompt.cli.error_reporting import Stop
 from vlprompt.errors import OptionError
 
 

@@ -26,7 +26,7 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Zero-shot, CoOp, CoCoOp, MaPLe and LAMM on emoji, offline, in minutes.
+    """Zero-shot, CoOp, CoCoOp, MaPLe and LAMM on photographs of groceries, offline, in minutes.
 
     Prints a table of accuracies and writes a report page, figures, records and
     run folders. Takes under three minutes on two CPU cores.

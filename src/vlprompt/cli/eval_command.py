@@ -67,7 +67,7 @@ def evaluate(
         dataset.items(split)
         note("loading torch and the backbone")
         from vlprompt.feeding.feature_cache import FeatureCache
-        from vlprompt.scoring.scoring_runs import score_run
+        from vlprompt.runs.scoring_runs import score_run
 
         with progress() as receive:
             cache = FeatureCache(False if no_cache else None)

@@ -67,7 +67,7 @@ def fit(
     vlprompt fit photos/                      coop+lamm, 16 pictures per class
     vlprompt fit photos.zip --method maple --shots 4
     vlprompt fit list.csv --label-column fine --method coop --epochs 100
-    vlprompt fit demo --method lamm --out runs/emoji
+    vlprompt fit demo --method lamm --out runs/groceries
     vlprompt fit oxford_pets --root datasets/ --recipe maple
     vlprompt fit --method maple --help        what MaPLe can be told
     """
@@ -80,7 +80,7 @@ def fit(
     )
     note("loading torch and the backbone")
     from vlprompt.fitting.learning import fit as learn
-    from vlprompt.fitting.learning import make_plan
+    from vlprompt.fitting.plan import make_plan
     from vlprompt.report.run_tables import cost_line, run_table
 
     plan = make_plan(method, options, train, recipe, template)

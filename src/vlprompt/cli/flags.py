@@ -14,7 +14,7 @@ from typing import Annotated, Any, Optional, get_type_hints
 
 import typer
 
-from vlprompt.cli.guarding import guarded
+from vlprompt.cli.error_reporting import guarded
 from vlprompt.errors import OptionError, nearest
 from vlprompt.options import OptionSet, field_table
 

@@ -19,11 +19,11 @@ from vlprompt.cli.console import switches
 from vlprompt.cli.data_command import data
 from vlprompt.cli.demo_command import demo
 from vlprompt.cli.embed_command import embed
+from vlprompt.cli.error_reporting import INTERRUPTED, Stop, fail, guarded, told, usage_line
 from vlprompt.cli.eval_command import evaluate
 from vlprompt.cli.export_command import export
 from vlprompt.cli.fit_command import fit
 from vlprompt.cli.flags import Panel, chosen_methods, command, flag_names, method_panels, unknown_flag
-from vlprompt.cli.guarding import INTERRUPTED, Stop, explain, fail, guarded, usage_line
 from vlprompt.cli.hub_commands import pull, push
 from vlprompt.cli.import_command import import_
 from vlprompt.cli.methods_command import methods
@@ -60,7 +60,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
     ("cache", cache, False, False),
 )
 NAMES = tuple(name for name, *_ in COMMANDS)
-DEFAULT_METHOD = "coop+lamm"  # as in vlprompt.fitting.learning, which is not imported for --help
+DEFAULT_METHOD = "coop+lamm"  # as in vlprompt.fitting.plan, which is not imported for --help
 _GLOBAL = {"--debug": "debug", "--quiet": "quiet", "-q": "quiet"}
 
 
@@ -94,7 +94,7 @@ def _run(words: list[str]) -> int:
         return end.exit_code
     except Exception as error:
         if not hasattr(error, "format_message"):  # no usage error of the parser
-            code, text = explain(error)
+            code, text = told(error)
             if switches.debug:
                 raise
             if text:

@@ -14,7 +14,7 @@ from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.collection_arguments import pictures, say_done, tell_shard
 from vlprompt.cli.console import note
 from vlprompt.cli.console import out as console
-from vlprompt.cli.guarding import Stop, fail
+from vlprompt.cli.error_reporting import Stop, fail
 from vlprompt.collections.predicting import COLUMNS, csv_rows, record_of
 from vlprompt.errors import OptionError
 

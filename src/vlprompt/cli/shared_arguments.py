@@ -17,7 +17,7 @@ DATA, WHERE, CLUSTER = "Pictures and classes", "Backbone and machine", "Cluster"
 
 _DATA = (
     "a folder of class folders (optionally below train, val, test), a CSV or JSON-Lines list of path and label, a .zip "
-    "or .tar of these, a parquet file, or demo; with --root the name of a benchmark data set"
+    "or .tar of these, a parquet file, demo or emoji; with --root the name of a benchmark data set"
 )
 Data = Annotated[str, typer.Argument(metavar="PATH", show_default=False, help=_DATA)]
 OptionalData = Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.console import note, say, show_sheets, switches
-from vlprompt.cli.guarding import Stop, fail
+from vlprompt.cli.error_reporting import Stop, fail
 
 
 def sweep(

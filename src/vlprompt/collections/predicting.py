@@ -88,7 +88,7 @@ class Predicting:
         }
 
     def located(self) -> Predicting:
-        from vlprompt.sweeps.cells import absolute
+        from vlprompt.ray_cluster import absolute
 
         return replace(self, run=absolute(self.run), backbone=absolute(self.backbone))
 

@@ -112,7 +112,7 @@ def process(
 
 def prepare_folder(folder: Path, paths: Sequence[str], work: Work, shard: int, overwrite: bool) -> None:
     """Writes the file of facts, or checks that it says the same."""
-    from vlprompt.training.checkpoints import write_atomically
+    from vlprompt.files import write_atomically
 
     names = hashlib.sha256(
         "\n".join(map(os.path.abspath, paths)).encode(errors="surrogateescape")
@@ -152,7 +152,7 @@ def write_shard(shard: Shard, work: Work) -> Shard:
 
 def spread(shards: Sequence[Shard], work: Work, address: str, cpus: float, gpus: float) -> Iterator[Shard]:
     """The same on a Ray cluster, with Ray Data: shards as they are finished."""
-    from vlprompt.sweeps.ray_workers import connect
+    from vlprompt.ray_cluster import connect
 
     ray = connect(address)
     try:

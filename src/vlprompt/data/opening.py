@@ -10,18 +10,18 @@ from typing import Any
 
 from vlprompt.data.archives import is_archive, open_source
 from vlprompt.data.catalog import papers_split
-from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.dataset import Dataset
+from vlprompt.data.demo_pictures import packaged_name, packaged_path
 from vlprompt.data.folder_layouts import is_picture
 from vlprompt.data.hugging_face_datasets import is_huggingface, is_saved, open_huggingface, open_saved
-from vlprompt.data.list_files import Row, Table, is_split_file, read_table
+from vlprompt.data.list_files import Table, is_split_file, read_table
 from vlprompt.data.listing import ListFolder, find_rows
-from vlprompt.data.naming import Classes, class_names, read_classes, sorted_keys
+from vlprompt.data.naming import Classes
 from vlprompt.data.parquet import is_parquet, open_parquet
+from vlprompt.data.rows_to_dataset import assemble
 from vlprompt.data.sources import LARGEST_FILE, Folder, Source
-from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION, draw_splits
+from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION
 from vlprompt.errors import DataError
-
-CLASS_FILES = ("classes.txt", "classes.csv", "classes.tsv")
 
 
 def open_dataset(
@@ -43,7 +43,7 @@ def open_dataset(
         JSON-Lines file of path, label and optionally split and domain; a split file of CoOp's form; a .zip,
         .tar or .tar.gz of any of these, read in place; a parquet file or a folder of them, as Hugging Face `datasets`
         writes them, what its `save_to_disk` wrote, or a Dataset or DatasetDict of it; or the pictures that come with
-        the package: "demo", "demo:google".
+        the package: "demo", "emoji", "emoji:google".
     classes: names for the classes, see `naming.class_names`; a classes.txt in the data set is used unasked.
     labels: a labels file or split file in or beside the data set. label_column: its column of labels.
         Without them a split file (`split_*.json`) is used, then a labels file with one obvious label column,
@@ -81,12 +81,11 @@ def open_dataset(
                 f"{path}: a data set of the catalog has its own classes, labels and splits; give its folder instead"
             )
         return replace(open_catalog(os.fspath(path), root), origin=origin)
-    if isinstance(path, str) and (path == "demo" or path.startswith("demo:")) and not Path(path).exists():
-        from vlprompt.data.demo_pictures import demo_path
-
-        if domains is None and ":" in path:
-            domains = [name.strip() for name in path.split(":", 1)[1].split(",")]
-        path, name = demo_path(), "demo"
+    packaged = packaged_name(path)
+    if packaged is not None:
+        if domains is None and ":" in str(path):
+            domains = [part.strip() for part in str(path).split(":", 1)[1].split(",")]
+        path, name = packaged_path(packaged), packaged
     else:
         found = Path(path).expanduser().resolve()
         name = (found.name if found.is_dir() else found.name.split(".")[0]) or "data"
@@ -142,7 +141,7 @@ def origin_of(
 ) -> dict[str, Any]:
     """The arguments of `open_dataset` as JSON values, those left at their default left out; paths from the root."""
     usual = {"split_seed": 1, "val_fraction": VAL_FRACTION, "test_fraction": TEST_FRACTION}
-    packaged = isinstance(path, str) and path.split(":")[0] == "demo" and not Path(path).exists()
+    packaged = packaged_name(path) is not None
     found: dict[str, Any] = {"path": os.fspath(path) if root is not None or packaged else _whole(path)}
     if root is not None:
         found["root"] = _whole(root)
@@ -186,62 +185,3 @@ def _source_and_list(place: Path) -> tuple[Source, Table | Path | None]:
     if is_split_file(data):
         return Folder(place.resolve().parent), place
     return ListFolder(place.resolve().parent), read_table(data, place.name)
-
-
-def assemble(
-    name: str,
-    source: Source,
-    rows: list[Row],
-    notices: list[str],
-    classes: Classes | None,
-    domains: str | Iterable[str] | None,
-    split_seed: int,
-    val_fraction: float,
-    test_fraction: float,
-    least_classes: int = 2,
-) -> Dataset:
-    """Rows of pictures as a data set: names for the classes, numbers for the labels, splits drawn if none are given."""
-    keys = sorted_keys(row.label for row in rows)
-    given: dict[str, str] = {row.label: row.name for row in rows if row.name}
-    if classes is None:
-        file = next((file for file in CLASS_FILES if file in source.files), None)
-        if given:  # a split file names its classes
-            classes = {key: given[key].replace("_", " ") for key in keys if key in given}
-        elif file is not None and not isinstance(source, ListFolder):
-            classes = read_classes(source.read(file), keys, file)
-            notices.append(f"class names taken from {file}")
-    elif given and isinstance(classes, dict):  # there users know the names, not the numbers
-        by_name = {words: key for key, words in given.items()}
-        renamed = {by_name.get(str(key), str(key)): str(words) for key, words in classes.items()}
-        classes = {key: words.replace("_", " ") for key, words in given.items()} | renamed
-    names = class_names(keys, classes)
-    if len(keys) < least_classes:
-        raise DataError(f'{name}: there is only one class, "{names[0]}"; at least two are needed')
-    if all(words.isdigit() for words in names):
-        notices.append(
-            "the classes are numbers, which say nothing to a language model; name them with classes.txt"
-        )
-    index = {key: label for label, key in enumerate(keys)}
-    items = {row.path: Item(row.path, index[row.label], row.domain) for row in rows}
-    splits: dict[str, list[Item]] = {}
-    for row in rows:
-        splits.setdefault(row.split or "train", []).append(items[row.path])
-    origin = "given"
-    if set(splits) == {"train"} and (val_fraction or test_fraction):
-        splits = draw_splits(
-            splits["train"], seed=split_seed, val_fraction=val_fraction, test_fraction=test_fraction
-        )
-        origin = f"drawn, seed {split_seed}, val {val_fraction:g}, test {test_fraction:g}"
-        notices.append(f"no split is given; pictures of each class are divided ({origin})")
-    elif "test" not in splits and "val" in splits:
-        splits["test"] = splits.pop("val")
-        notices.append("there is no test split; the validation pictures are used for testing")
-    splits = {key: splits[key] for key in ("train", "val", "test") if key in splits}
-    dataset = Dataset(name, names, tuple(keys), splits, source, origin)
-    if domains is not None:
-        dataset = dataset.only_domains(domains)
-    if "train" in dataset.splits:
-        empty = [names[label] for label, count in enumerate(dataset.counts("train")) if not count]
-        if empty:
-            notices.append(f"{len(empty)} classes have no training pictures: {', '.join(empty[:5])}")
-    return replace(dataset, notices=tuple(notices))

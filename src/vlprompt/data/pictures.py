@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 from functools import lru_cache
@@ -10,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from vlprompt.data.picture_limits import Counted, TooCostly, check_file, check_opened, check_tags
 from vlprompt.errors import PictureError
 
 if TYPE_CHECKING:
@@ -25,6 +25,15 @@ EXTENSIONS = frozenset(
 )
 MOST_PIXELS = 89_478_485  # Pillow's own limit, beyond which it warns of a decompression bomb
 _ORIENTATION = 0x0112
+_UPRIGHT = {  # what makes a picture of each orientation upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Pillow knows more, some of which start other programs (EPS) or are hardly used and tested
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "TGA", "PCX")
 LARGEST_FILE = 512 * 2**20  # bytes
@@ -57,7 +66,10 @@ def open_picture(
     if len(picture) == 0:
         raise PictureError(f"{name}: the file is empty")
     try:
-        opened = Image.open(io.BytesIO(picture), formats=_formats())
+        data = bytes(picture)
+        check_file(data)
+        opened = Image.open(Counted(data), formats=_formats())
+        check_opened(opened)
     except Exception as error:
         raise PictureError(f"{name}: {_reason(error)}") from error
     with opened:
@@ -95,24 +107,30 @@ def _decoded(image: Image.Image, name: str, turn: bool, most_pixels: int) -> Ima
         raise PictureError(f"{name}: {width} x {height} pixels")
     try:
         image.load()
-        if turn and _turned(image):
-            image = ImageOps.exif_transpose(image)
+        if image.width * image.height > most:  # icons say so only now
+            raise TooCostly(f"{image.width} x {image.height} pixels are more than {most // 10**6} million")
+        if turn and (way := _UPRIGHT.get(_orientation(image))) is not None:
+            image = image.transpose(way)
         return to_rgb(image)
     except Exception as error:
         raise PictureError(f"{name}: {_reason(error)}") from error
 
 
-def _turned(image: Image.Image) -> bool:
+def _orientation(image: Image.Image) -> int:
     try:
-        return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+        held = image.info.get("exif")
+        check_tags(held if isinstance(held, bytes) else b"")
+        return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # a damaged tag does not make the pixels unusable
-        return False
+        return 1
 
 
 def _reason(error: BaseException) -> str:
     """Pillow's decoders raise whatever a damaged file makes them hit."""
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"more than {MOST_PIXELS // 10**6} million pixels"
+    if isinstance(error, TooCostly):
+        return str(error)
     if isinstance(error, UnidentifiedImageError):
         return "not a picture that Pillow can read"
     return f"broken or cut off ({error})" if str(error) else "broken or cut off"

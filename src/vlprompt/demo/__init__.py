@@ -15,7 +15,7 @@ __all__ = ["run_demo"]
 
 def __getattr__(name: str) -> Any:
     if name == "run_demo":
-        from vlprompt.demo.all_jobs import run_demo
+        from vlprompt.demo.all_trainings import run_demo
 
         return run_demo
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from typing import Any
 from vlprompt import methods
 from vlprompt.data.dataset import Dataset
 from vlprompt.demo import demo_settings as settings
-from vlprompt.demo.jobs import Job, Place, backbone_and_data
+from vlprompt.demo.one_training import Job, Place, backbone_and_data
 from vlprompt.demo.summary import ZERO_SHOT, Line, columns, lines_of, verdicts
 from vlprompt.options import field_table
 from vlprompt.report import html_pages as pages

@@ -30,7 +30,7 @@ from vlprompt.options import OptionSet, option
 from vlprompt.prompts.placing import Placing
 from vlprompt.prompts.tokens import Output, Prompts, TextPrompt, join_rows
 from vlprompt.prompts.words import check_names, placeholder_template, template_prompt
-from vlprompt.training.seeds import generator
+from vlprompt.seeds import generator
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,13 @@ import numpy as np
 
 from vlprompt.report import html_pages as pages
 from vlprompt.report.html_pages import Html, html
-from vlprompt.report.what_can_be_shown import Evidence, gather_evidence
+from vlprompt.report.what_can_be_shown import Evidence, Probe, gather_evidence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from vlprompt.backbones.backbone import Backbone
     from vlprompt.data.dataset import Dataset
-    from vlprompt.feeding.feature_cache import FeatureCache
 
 NAME = "report.html"
 MOST_PAIRS = 15  # confusions named in words, where there are no pictures
@@ -38,18 +36,16 @@ def write_report(
     device: str = "auto",
     quick: bool = False,
     figures: bool = True,
-    cache: FeatureCache | None = None,
-    emit: Callable[[dict[str, Any]], None] | None = None,
+    probe: Probe | None = None,
 ) -> Path:
     """Writes the page of a run, report.html in its folder if not told otherwise; returns where it lies.
 
     figures: put them as PNG and SVG into a folder beside it too (`figures_of`). What cannot be had (pictures, backbone) is said
     on the page. data, backbone: where they now lie, if not where fit found them. quick: from the run folder alone.
+    probe: trains a linear probe for comparison (see `gather_evidence`); without it the page says that there is none.
     RunError for a folder without a finished run.
     """
-    evidence = gather_evidence(
-        folder, data=data, backbone=backbone, device=device, quick=quick, cache=cache, emit=emit
-    )
+    evidence = gather_evidence(folder, data=data, backbone=backbone, device=device, quick=quick, probe=probe)
     path = out if out is not None else folder / NAME
     drawn = draw(evidence)
     text = page_of(evidence, drawn)
@@ -67,7 +63,7 @@ def figures_of(page: Path) -> Path:
 
 def write_page(path: Path, text: str) -> None:
     """Replaces the page at once."""
-    from vlprompt.training.checkpoints import write_atomically
+    from vlprompt.files import write_atomically
 
     write_atomically(path, text.encode(errors="backslashreplace"))
 

@@ -21,16 +21,7 @@ from vlprompt.backbones.locating import NAMED
 from vlprompt.errors import OptionError, RunError
 from vlprompt.hub_access import HUB_ID, PREFIX, plain_errors
 from vlprompt.runs.model_card import card, hub_metadata
-from vlprompt.runs.records import (
-    CARD,
-    INFO,
-    LOG,
-    TENSORS,
-    check_place,
-    read_run,
-    read_tensors,
-    remove_former,
-)
+from vlprompt.runs.records import CARD, INFO, LOG, TENSORS, check_place, read_run, read_tensors, remove_former
 
 LOGIN = 'set HF_TOKEN or log in with "hf auth login"'
 _ABSOLUTE = re.compile(r"[/\\~]|[A-Za-z]:[/\\]")

@@ -23,14 +23,14 @@ from torch import Tensor
 import vlprompt
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.data.naming import read_names
-from vlprompt.data.task import DEFAULT_TEMPLATE, Task
-from vlprompt.errors import OptionError, RunError, nearest
-from vlprompt.fitting.learning import ZERO_SHOT_TEMPLATES, title
-from vlprompt.methods.base import Method
 from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_name
+from vlprompt.data.naming import read_names
+from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task
+from vlprompt.errors import OptionError, RunError, nearest
+from vlprompt.methods.base import Method
 from vlprompt.runs.records import FILES, check_place, remove_former
 from vlprompt.runs.run import PRECISIONS, Run
+from vlprompt.runs.titles import title
 
 METHODS = ("coop", "cocoop", "vpt", "ivlp", "maple", "lamm", "coop+lamm", "maple+lamm")
 LEARNER = "prompt_learner."

@@ -25,16 +25,17 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from vlprompt.runs import run_features as features
-
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.pictures import Picture, open_picture
 from vlprompt.data.task import Task
 from vlprompt.errors import PictureError, RunError, VlpromptError
-from vlprompt.scoring.evaluation import Scores, chunk_size, evaluate, softmax
+from vlprompt.feeding.inputs import Encoder, live_batch, to_pixels
+from vlprompt.files import write_together
 from vlprompt.methods.base import Batch, Method
+from vlprompt.runs import run_features as features
+from vlprompt.runs.hub import locate_run
 from vlprompt.runs.model_card import card
 from vlprompt.runs.predictions_file import FILE as PREDICTIONS
 from vlprompt.runs.predictions_file import Said, read_predictions, to_csv
@@ -43,10 +44,8 @@ from vlprompt.runs.records import INFO as INFO
 from vlprompt.runs.records import LOG as LOG
 from vlprompt.runs.records import TENSORS as TENSORS
 from vlprompt.runs.records import read_log, read_tensors
+from vlprompt.scoring.evaluation import Scores, chunk_size, evaluate, softmax
 from vlprompt.scoring.rejection import UNKNOWN, threshold_of
-from vlprompt.runs.hub import locate_run
-from vlprompt.training.checkpoints import write_together
-from vlprompt.feeding.inputs import Encoder, live_batch, to_pixels
 from vlprompt.training.run_log import ESCAPED
 
 FORMAT = 1
@@ -145,7 +144,7 @@ class Run:
         pictures, of which this share (True: 0.95) got an answer; see `vlprompt.scoring.rejection`.
         A picture that cannot be read gets a Prediction with `error`.
         """
-        many = as_list(pictures)
+        many = features.as_list(pictures)
         least = threshold_of(self.info, reject) if reject is not False else None
         rows, wrong = self._logits(many)
         probabilities = softmax(rows / self.temperature)
@@ -162,7 +161,7 @@ class Run:
 
     def probabilities(self, pictures: Picture | Iterable[Picture]) -> np.ndarray:
         """[N, C] probabilities; PictureError for a picture that cannot be read."""
-        rows, wrong = self._logits(as_list(pictures))
+        rows, wrong = self._logits(features.as_list(pictures))
         if wrong:
             raise next(iter(wrong.values()))
         return softmax(rows / self.temperature)
@@ -334,17 +333,6 @@ def _load_backbone(
         )
     except VlpromptError as error:
         raise RunError(f"{folder}: its backbone cannot be loaded: {error}") from error
-
-
-def as_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
-    """One picture as a list of one; an array [N, H, W, 3] as N pictures."""
-    from PIL.Image import Image
-
-    if isinstance(pictures, np.ndarray):
-        return list(pictures) if pictures.ndim == 4 else [pictures]
-    if isinstance(pictures, (str, Path, bytes, bytearray, Image)):
-        return [pictures]
-    return list(pictures)  # type: ignore[arg-type]
 
 
 def read_info(folder: str | Path) -> dict[str, Any]:

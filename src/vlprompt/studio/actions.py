@@ -10,8 +10,10 @@ from typing import Any
 import gradio as gr
 
 from vlprompt.errors import DataError, VlpromptError
-from vlprompt.studio import bringing, drawing, teaching
-from vlprompt.studio.sessions import Session
+from vlprompt.studio import bulk_upload as bringing
+from vlprompt.studio import page_figures as drawing
+from vlprompt.studio import teaching
+from vlprompt.studio.tab_sessions import Session
 from vlprompt.studio.teaching import Choice
 from vlprompt.studio.trainings import Job
 from vlprompt.studio.workshop import Sent, Studio

@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from vlprompt.studio import drawing, forms
+from vlprompt.studio import forms
+from vlprompt.studio import page_figures as drawing
 from vlprompt.studio.actions import Actions, Shelf, told
 from vlprompt.studio.teaching import Choice
 from vlprompt.studio.workshop import Studio

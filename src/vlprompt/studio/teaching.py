@@ -16,16 +16,17 @@ from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.sampling import Split
 from vlprompt.data.sources import Folder
 from vlprompt.data.splitting import draw_splits
-from vlprompt.data.task import Task
+from vlprompt.data.task import ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import DataError, OptionError, VlpromptError
 from vlprompt.feeding.feature_cache import FeatureCache
-from vlprompt.fitting.learning import ZERO_SHOT_TEMPLATES, Plan, learn, make_plan
+from vlprompt.fitting.learning import learn
+from vlprompt.fitting.plan import Plan, make_plan
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.runs.run import Run
 from vlprompt.scoring.evaluation import Scores, scores_of
 from vlprompt.studio.offered_backbones import Backbones
-from vlprompt.studio.sessions import Session
+from vlprompt.studio.tab_sessions import Session
 
 if TYPE_CHECKING:
     from vlprompt.backbones.backbone import Backbone

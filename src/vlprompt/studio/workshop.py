@@ -14,7 +14,7 @@ from vlprompt.errors import DataError
 from vlprompt.locks import open_locked
 from vlprompt.studio.limits import Limits, confined
 from vlprompt.studio.offered_backbones import Backbones
-from vlprompt.studio.sessions import Session, Sessions
+from vlprompt.studio.tab_sessions import Session, Sessions
 from vlprompt.studio.trainings import Trainings
 
 # Files as the page names them: one or many paths, or Gradio's records with "path".

@@ -12,7 +12,7 @@ from vlprompt.errors import RunError, VlpromptError
 from vlprompt.runs.run import CARD, INFO, LOG, TENSORS, Run, read_info
 from vlprompt.studio.limits import MB
 from vlprompt.studio.offered_backbones import Backbones
-from vlprompt.studio.sessions import Session, Shown
+from vlprompt.studio.tab_sessions import Session, Shown
 from vlprompt.studio.teaching import keepable
 
 FILES = (INFO, TENSORS, LOG, CARD)

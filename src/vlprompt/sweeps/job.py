@@ -15,11 +15,13 @@ from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import draw
+from vlprompt.error_messages import explain
 from vlprompt.feeding.feature_cache import FeatureCache, default_directory
 from vlprompt.feeding.inputs import Encoder, Views
-from vlprompt.fitting.learning import make_plan
-from vlprompt.sweeps.cells import Cell, DataSpec, Setup, Warm
-from vlprompt.sweeps.packs import Pack, PackedCache
+from vlprompt.fitting.plan import make_plan
+from vlprompt.protocols import facts_of, find
+from vlprompt.sweeps.feature_packs import Pack, PackedCache
+from vlprompt.sweeps.grid_cells import Cell, DataSpec, Setup, Warm
 
 OnRecord = Callable[[dict[str, Any]], None]
 
@@ -47,25 +49,19 @@ def perform(
             return Result(warm(job, on_record, keep=packs is not None))
         return Result(run(job, on_record, packs or {}, folder or job.folder))
     except Exception as error:
-        from vlprompt.cli.guarding import explain
-
-        return Result(
-            error=explain(error)[1].replace(" (this is a mistake in vlprompt; --debug shows where)", "")
-        )
+        return Result(error=explain(error).text)
 
 
 def run(
     cell: Cell, on_record: OnRecord | None, packs: dict[str, Pack], folder: str | Path | None
 ) -> dict[str, Any]:
     """The protocol's record of one run."""
-    from vlprompt.cli.protocol_command import find
-
     held = {spec.name: opened(spec, packs) for spec in (cell.data, *cell.targets)}
     arguments = dict(cell.arguments)
     if cell.targets:
         arguments["targets"] = {spec.name: held[spec.name] for spec in cell.targets}
         spoken = {spec.name: list(spec.templates) for spec in cell.targets if spec.templates}
-        if spoken and cell.protocol == "cross_dataset":
+        if spoken and "target_templates" in facts_of(cell.protocol).argument_names:
             arguments.setdefault("target_templates", spoken)
     found = list(
         find(cell.protocol)(
@@ -112,7 +108,7 @@ def warm_jobs(cells: list[Cell], only: set[str] | None = None) -> list[Warm]:
         for spec in (cell.data, *cell.targets):
             draws.setdefault((spec, cell.setup), {})
         views = feature_views(cell)
-        if views is not None and cell.protocol != "domain_generalization":  # there a part is drawn from
+        if views is not None and not facts_of(cell.protocol).part_of_data:
             known = draws[cell.data, cell.setup]
             known[cell.shots, cell.seed] = max(views, known.get((cell.shots, cell.seed), 0))
     return [

@@ -20,7 +20,7 @@ from typing import Any
 from vlprompt.errors import DataError
 from vlprompt.locks import open_locked
 from vlprompt.runs.records import append
-from vlprompt.sweeps.cells import Cell
+from vlprompt.sweeps.grid_cells import Cell
 
 
 class Ledger:

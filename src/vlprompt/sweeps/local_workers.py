@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
-from vlprompt.sweeps.cells import Cell, Warm
+from vlprompt.sweeps.grid_cells import Cell, Warm
 from vlprompt.sweeps.job import OnRecord, Result, perform
 
 Job = Cell | Warm

@@ -14,7 +14,7 @@ from typing import Any
 from vlprompt.backbones.loading import choose_device, choose_precision
 from vlprompt.backbones.locating import hub_name
 from vlprompt.errors import OptionError
-from vlprompt.sweeps.cells import Cell, Warm
+from vlprompt.sweeps.grid_cells import Cell, Warm
 from vlprompt.sweeps.job import Result, warm_jobs
 from vlprompt.sweeps.ledger import Ledger
 from vlprompt.sweeps.local_workers import Here, Job, Processes, Workers

@@ -14,10 +14,10 @@ from torch import Tensor
 from vlprompt.errors import TrainingError
 from vlprompt.feeding.inputs import Inputs
 from vlprompt.methods.base import Method
+from vlprompt.seeds import generator
 from vlprompt.training.checkpoints import Checkpoints, State, pack, unpack
 from vlprompt.training.optimizers import Optimizer, make_optimizer
 from vlprompt.training.schedule import learning_rate
-from vlprompt.training.seeds import generator
 from vlprompt.training.train_options import TrainOptions
 
 Record = dict[str, Any]

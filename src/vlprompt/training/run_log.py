@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vlprompt.training.checkpoints import State, write_atomically
+from vlprompt.files import write_atomically
+from vlprompt.training.checkpoints import State
 
 ESCAPED = "backslashreplace"  # of names of files that are no UTF-8: what JSON writes for them
 MOST_STEPS = 200  # lines for single steps; epochs are all kept

@@ -16,8 +16,8 @@ import torch
 from vlprompt.errors import ExportError, OptionError, VlpromptError
 from vlprompt.runs.exporting import file_formats as formats
 from vlprompt.runs.exporting.checking import Difference, compare
-from vlprompt.runs.exporting.metadata import describe
 from vlprompt.runs.exporting.export_options import ExportOptions
+from vlprompt.runs.exporting.metadata import describe
 from vlprompt.runs.exporting.program import program_of
 from vlprompt.runs.run import Run
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.backbones.preprocessing import Preprocessing
-from vlprompt.runs.exporting.tracing import Traced, interpreted
+from vlprompt.feeding.inputs import live_batch
 from vlprompt.methods.base import Batch, Method
 from vlprompt.prompts.interpreters.entering import image_features
 from vlprompt.prompts.tokens import ImagePrompt
-from vlprompt.feeding.inputs import live_batch
+from vlprompt.runs.exporting.tracing import Traced, interpreted
 
 SAME = 2e-5  # of logits of some tens, computed in two ways
 
