@@ -10,7 +10,8 @@ from support import tiny_backbone
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import Split
 from vlprompt.errors import OptionError
-from vlprompt.fitting.learning import learn, make_plan
+from vlprompt.fitting.learning import learn
+from vlprompt.fitting.plan import make_plan
 from vlprompt.methods.base import Batch
 from vlprompt.runs.run import Run
 

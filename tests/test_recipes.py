@@ -4,7 +4,7 @@ import pytest
 
 from vlprompt import methods
 from vlprompt.errors import OptionError
-from vlprompt.fitting.learning import make_plan
+from vlprompt.fitting.plan import make_plan
 from vlprompt.fitting.recipes import FOLDER, load_recipe, recipe_names
 
 
@@ -92,3 +92,25 @@ def test_recipes_from_files(tmp_path):
     with pytest.raises(OptionError, match='did you mean "maple"'):
         load_recipe("mapel")
     assert "coop" in recipe_names()
+
+
+def test_a_variant_goes_before_its_recipe(tmp_path):
+    path = tmp_path / "mine.json"
+    held = {
+        "method": "coop",
+        "options": {"context_tokens": 4, "name_position": "end"},
+        "train": {"epochs": 5},
+        "variants": {"pets": {"options": {"context_tokens": 8}}, "cars": {"train": {"epochs": 9}}},
+    }
+    path.write_text(json.dumps(held))
+    pets, cars = load_recipe(f"{path}:pets"), load_recipe(f"{path}:cars")
+    assert pets.options == {"context_tokens": 8, "name_position": "end"} and pets.train == {"epochs": 5}
+    assert cars.options == held["options"] and cars.train == {"epochs": 9}
+    assert load_recipe(path).options == held["options"]
+    assert make_plan(recipe=f"{path}:pets").options["context_tokens"] == 8
+    with pytest.raises(OptionError, match="no variant"):
+        load_recipe(f"{path}:cats")
+    for wrong in ({"pets": 3}, {"pets": {"option": {}}}, {"pets": {"train": 5}}, []):
+        path.write_text(json.dumps(held | {"variants": wrong}))
+        with pytest.raises(OptionError, match='"variants" is to be'):
+            load_recipe(path)

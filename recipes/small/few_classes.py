@@ -22,7 +22,8 @@ from trying import known
 from vlprompt import open_dataset
 from vlprompt.backbones.loading import load_backbone
 from vlprompt.data.sampling import draw
-from vlprompt.fitting.learning import learn, make_plan
+from vlprompt.fitting.learning import learn
+from vlprompt.fitting.plan import make_plan
 from vlprompt.runs.records import append
 from vlprompt.studio import forms
 from vlprompt.studio.limits import Limits

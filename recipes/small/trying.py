@@ -37,7 +37,8 @@ def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
     from vlprompt.backbones.loading import load_backbone
     from vlprompt.data.sampling import draw
     from vlprompt.errors import TrainingError
-    from vlprompt.fitting.learning import learn, make_plan
+    from vlprompt.fitting.learning import learn
+    from vlprompt.fitting.plan import make_plan
 
     dataset = open_dataset("demo")
     dataset = replace(dataset, splits={"train": dataset.items("train"), "test": dataset.items("val")})
@@ -57,9 +58,9 @@ def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
     return record | {
         "accuracy": run.scores["test"]["accuracy"],
         "zero_shot": run.scores["zero_shot"]["accuracy"],
-        "loss": run.info["training"]["loss"],
-        "seconds": run.info["timings"]["train_s"],
-        "encode_seconds": run.info["timings"]["encode_s"],
+        "loss": run.info.training.loss,
+        "seconds": run.info.timings["train_s"],
+        "encode_seconds": run.info.timings["encode_s"],
     }
 
 

@@ -91,7 +91,7 @@ def learns_only_its_own(subject: Subject) -> None:
     if not subject.facts.learns:
         return
     backbone, method = subject.backbone, subject.build()
-    frozen = [p for tower in (backbone.text, backbone.image) for p in tower.parameters()]
+    frozen = backbone.parameters()
     before = [p.clone() for p in frozen]
     start = {n: p.detach().clone() for n, p in method.named_parameters()}
     losses = take_steps(method, 6)
@@ -114,9 +114,7 @@ def is_saved_and_loaded(subject: Subject) -> None:
     method = subject.build()
     take_steps(method, 2)
     state = method.state_dict()
-    towers = sum(
-        p.numel() for tower in (subject.backbone.text, subject.backbone.image) for p in tower.parameters()
-    )
+    towers = sum(p.numel() for p in subject.backbone.parameters())
     _hold(
         {n for n, _ in method.named_parameters()} <= set(state),
         f"{method.facts.title}: learned tensors are not saved",

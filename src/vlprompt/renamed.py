@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 GONE_IN = "0.3"
 PACKAGES = ("clip", "results", "exporting")  # rooms that are no more
@@ -31,7 +32,7 @@ MOVED = {
     "clip.resnet": "backbones.towers.resnet",
     "clip.tensors": "backbones.weights.tensor_files",
     "clip.tokenizing": "backbones.tokenizing",
-    "clip.towers": "backbones.towers.transformer",
+    "clip.towers": "backbones.towers",
     "clip.weights": "backbones.weights.tower_weights",
     "data.cache": "feeding.feature_cache",
     "data.demo": "data.demo_pictures",
@@ -59,7 +60,7 @@ MOVED = {
     "predicting": "collections.predicting",
     "prompts.forward": "prompts.interpreters.fast",
     "prompts.kept": "methods.sessions",
-    "prompts.known": "prompts.interpreters.known_texts",
+    "prompts.known": "prompts.interpreters.fixed",
     "prompts.packing": "prompts.interpreters.packing",
     "protocols.common": "protocols.protocol_records",
     "recipes": "fitting.recipes",
@@ -111,6 +112,31 @@ MOVED = {
     "training.progress": "training.progress_bar",
     "training.seeds": "seeds",
 }
+
+# single names that a room has handed to another
+NAMES = {
+    "data": {
+        "CacheInfo": "feeding.feature_cache",
+        "FeatureCache": "feeding.feature_cache",
+        "feature_key": "feeding.feature_cache",
+        "take_view": "feeding.views",
+        "view_key": "feeding.views",
+    }
+}
+
+
+def moved_name(module: str, name: str) -> Any:
+    """For a module's `__getattr__`: what `NAMES` says the name is now, with a warning; AttributeError for others."""
+    home = NAMES.get(module.partition(".")[2], {}).get(name)
+    if home is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    new = f"vlprompt.{home}"
+    warnings.warn(
+        f"{module}.{name} is now {new}.{name}; the old name goes with version {GONE_IN}",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return getattr(importlib.import_module(new), name)
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

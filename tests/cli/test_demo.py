@@ -59,7 +59,7 @@ def test_curves_are_means_over_equal_parts():
 
 
 def test_demo(vlprompt, pictures, backbone, tmp_path, monkeypatch):
-    from vlprompt.demo import run_demo as running
+    from vlprompt.demo import all_trainings as running
 
     data = tmp_path / "demo-pictures"
     data.symlink_to(pictures)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from making import grid
 
-from vlprompt.data import FeatureCache, feature_key, from_pictures, open_dataset
+from vlprompt.data import from_pictures, open_dataset
 from vlprompt.errors import PictureError
-from vlprompt.feeding.feature_cache import default_directory
+from vlprompt.feeding.feature_cache import FeatureCache, default_directory, feature_key
 
 KINDS = st.sampled_from(["<f2", "<f4", "<f8", "|u1", "<i4"])
 

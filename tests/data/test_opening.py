@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from making import grid, png
 
-from vlprompt.data import FeatureCache, duplicate_notice, duplicates_across_splits, open_dataset
+from vlprompt.data import duplicate_notice, duplicates_across_splits, open_dataset
 from vlprompt.errors import DataError, OptionError, PictureError
+from vlprompt.feeding.feature_cache import FeatureCache
 
 
 def paths(dataset, split):

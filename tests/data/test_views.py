@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from making import png
 
 from vlprompt.backbones.preprocessing import Preprocessing
-from vlprompt.data import open_picture, take_view, view_key
+from vlprompt.data import open_picture
 from vlprompt.errors import OptionError
-from vlprompt.feeding.views import View, apply_view, draw_view, view_generator
+from vlprompt.feeding.views import View, apply_view, draw_view, take_view, view_generator, view_key
 
 sides = st.integers(1, 400)
 

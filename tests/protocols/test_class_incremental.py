@@ -9,7 +9,7 @@ from vlprompt.data.task import Task
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Batch
 from vlprompt.protocols.class_incremental import (
-    VALUES,
+    FACTS,
     backward_transfer,
     class_incremental,
     forgetting,
@@ -48,7 +48,7 @@ def test_every_method_runs_or_says_why_not(backbone, data, name):
         assert all(0 <= values[f"session_{i}"] <= 100 for i in (1, 2))
         assert values["average"] == (values["session_1"] + values["session_2"]) / 2
         assert values["final"] == values["session_2"]
-        assert set(VALUES) <= set(values)
+        assert set(FACTS.value_names) <= set(values)
     assert [len(row) for row in record["matrix"]] == [1, 2]
     assert record["classes"] == [["blue sea", "green dog"], ["grey fog", "red cat"]]
     if name.endswith("lamm"):  # nothing may change, not a bit
@@ -68,7 +68,7 @@ def test_runs_of_sessions_are_saved_and_found_again(backbone, data, tmp_path):
         )
     )
     assert not any(record["event"] == "step" for record in told)
-    assert {k: again[k] for k in VALUES} == {k: first[k] for k in VALUES}
+    assert {k: again[k] for k in FACTS.value_names} == {k: first[k] for k in FACTS.value_names}
     runs = [Run.load(tmp_path / "seed1" / f"session{i}", backbone) for i in (1, 2, 3)]
     assert [len(run.class_names) for run in runs] == [2, 3, 4]
     assert runs[2].learned.kept is not None and len(runs[2].learned.kept) == 3
@@ -78,8 +78,8 @@ def test_runs_of_sessions_are_saved_and_found_again(backbone, data, tmp_path):
 def test_later_sessions_see_their_own_pictures_only(backbone, data, tmp_path):
     list(class_incremental(data, "coop", backbone, sessions=2, out=tmp_path, **MORE))
     second = Run.load(tmp_path / "seed1" / "session2", backbone).info
-    assert second["data"]["train"] == 2 * 2 and second["data"]["test"] == 8
-    assert second["after"] == Run.load(tmp_path / "seed1" / "session1", backbone).info["settings"]
+    assert second.data.train == 2 * 2 and second.data.test == 8
+    assert second.after == Run.load(tmp_path / "seed1" / "session1", backbone).info.settings
 
 
 @pytest.mark.parametrize("options", [{}, {"reference": "published_code"}])

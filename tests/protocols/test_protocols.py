@@ -6,8 +6,9 @@ from vlprompt import methods
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import draw
 from vlprompt.errors import DataError, OptionError
-from vlprompt.protocols.base_to_new import VALUES, base_to_new, harmonic_mean
+from vlprompt.protocols.base_to_new import FACTS, base_to_new
 from vlprompt.protocols.few_shot import few_shot
+from vlprompt.protocols.protocol_facts import harmonic_mean
 from vlprompt.protocols.protocol_records import summary
 from vlprompt.runs.run import Run
 
@@ -40,11 +41,13 @@ def test_every_method_runs_under_both_protocols(backbone, data, name):
         return
     (record,) = base_to_new(data, name, backbone, seeds=[1], options=SMALL.get(name), **MORE)
     for values in (record, record["zero_shot"]):
-        assert all(0 <= values[key] <= 100 for key in VALUES)
+        assert all(0 <= values[key] <= 100 for key in FACTS.value_names)
         assert values["harmonic_mean"] == harmonic_mean(values["base"], values["new"])
     if name == "zeroshot":  # scores of the frozen names, by both ways of getting there
         (again,) = base_to_new(data, name, backbone, seeds=[1], templates="a photo of a {}.", **MORE)
-        assert {k: again[k] for k in VALUES} == {k: again["zero_shot"][k] for k in VALUES}
+        assert {k: again[k] for k in FACTS.value_names} == {
+            k: again["zero_shot"][k] for k in FACTS.value_names
+        }
 
 
 def test_seeds_folders_and_summary(backbone, data, tmp_path):

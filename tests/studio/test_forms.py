@@ -6,7 +6,7 @@ import pytest
 
 from vlprompt import methods
 from vlprompt.errors import OptionError
-from vlprompt.fitting.learning import make_plan
+from vlprompt.fitting.plan import make_plan
 from vlprompt.studio import forms
 from vlprompt.studio.limits import Limits
 

@@ -19,9 +19,10 @@ def data_words(protocol: str, path: str | None, source: str | None, root: str | 
 
     Without PATH it is --source, and for the transfers below a root ImageNet, as in papers.
     """
-    from vlprompt.data.catalog import ELEVEN, TRANSFER
+    from vlprompt.data.catalog import ELEVEN
+    from vlprompt.protocols import facts_of
 
-    word = path or source or ("imagenet" if root is not None and protocol in TRANSFER else None)
+    word = path or source or ("imagenet" if root is not None and facts_of(protocol).usual_targets else None)
     if word is None:
         raise OptionError(
             f"{protocol}: give the PATH of pictures, or a name of vlprompt data list and --root DIR"
@@ -60,8 +61,9 @@ def target(word: str, root: str | None) -> str | Dataset:
 
 def usual_targets(protocol: str, root: str | None, source: str) -> list[str]:
     """What papers test on after learning on ImageNet; [] for other protocols and sources."""
-    from vlprompt.data.catalog import TRANSFER, find
+    from vlprompt.data.catalog import find
+    from vlprompt.protocols import facts_of
 
-    if root is None or protocol not in TRANSFER or find(source).name != "imagenet":
+    if root is None or find(source).name != "imagenet":
         return []
-    return list(TRANSFER[protocol])
+    return list(facts_of(protocol).usual_targets)

@@ -30,9 +30,9 @@ def recipe(incomplete: str) -> list[str]:
 
 
 def protocol(incomplete: str) -> list[str]:
-    from vlprompt.cli.protocol_command import protocol_names
+    from vlprompt.protocols import names
 
-    return [name for name in protocol_names() if name.startswith(incomplete)]
+    return [name for name in names() if name.startswith(incomplete)]
 
 
 def paper(incomplete: str) -> list[str]:

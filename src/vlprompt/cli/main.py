@@ -60,7 +60,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
     ("cache", cache, False, False),
 )
 NAMES = tuple(name for name, *_ in COMMANDS)
-DEFAULT_METHOD = "coop+lamm"  # as in vlprompt.fitting.learning, which is not imported for --help
+DEFAULT_METHOD = "coop+lamm"  # as in vlprompt.fitting.plan, which is not imported for --help
 _GLOBAL = {"--debug": "debug", "--quiet": "quiet", "-q": "quiet"}
 
 

@@ -11,8 +11,8 @@ from vlprompt.cli import completion as completing
 from vlprompt.cli.console import say
 from vlprompt.cli.protocol_command import recorded
 from vlprompt.errors import OptionError, nearest
+from vlprompt.protocols import all_facts
 
-KINDS = {"shots": "few_shot", "forgetting": "class_incremental", "base_new": "base_to_new"}
 ENDINGS = (".png", ".svg", ".pdf")
 
 
@@ -70,24 +70,23 @@ def plot(
     vlprompt plot results.jsonl --kind base_new --method coop,maple,maple+lamm --out plane.svg
     """
     wanted = kind.replace("-", "_")
-    if wanted not in KINDS:
-        raise OptionError(f'no kind of plot "{kind}": {nearest(wanted, KINDS)}')
+    kinds = {facts.drawing: name for name, facts in all_facts().items() if facts.drawing}
+    if wanted not in kinds:
+        raise OptionError(f'no kind of plot "{kind}": {nearest(wanted, kinds)}')
     place = Path(f"{wanted}.png") if out is None else out
     if place.suffix.lower() not in ENDINGS:
         raise OptionError(f"--out is {place}: expected a name that ends in {', '.join(ENDINGS)}")
-    records = recorded(files, KINDS[wanted])
+    records = recorded(files, kinds[wanted])
     for name, chosen in (("method", method), ("data", data), ("backbone", backbone), ("shots", shots)):
         if chosen is not None:
             records = _only(
                 records, name, [chosen] if name in ("backbone", "shots") else str(chosen).split(",")
             )
 
-    from vlprompt.report.base_against_new import base_new_plane
-    from vlprompt.report.curves import forgetting_curves, shot_curves
+    from vlprompt.report.drawings import drawings
     from vlprompt.report.plots import to_png
 
-    draw = {"shots": shot_curves, "forgetting": forgetting_curves, "base_new": base_new_plane}
-    say(f"{wanted}: {to_png(draw[wanted](records), place)}")
+    say(f"{wanted}: {to_png(drawings()[wanted](records), place)}")
 
 
 def _only(records: list[dict[str, Any]], name: str, wanted: list[Any]) -> list[dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +13,11 @@ from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.benchmark_sets import data_words, named_targets, target_words, usual_targets
 from vlprompt.cli.console import note, progress, say, show, show_sheets
 from vlprompt.errors import OptionError, nearest
+from vlprompt.protocols import all_facts, facts_of, find
 
 if TYPE_CHECKING:
-    from vlprompt.fitting.learning import Plan
+    from vlprompt.fitting.plan import Plan
+    from vlprompt.protocols.protocol_facts import ProtocolFacts
 
 PROBE = "linear_probe"
 
@@ -28,7 +28,7 @@ def protocol(
         typer.Argument(
             metavar="PROTOCOL",
             show_default=False,
-            help="few_shot, base_to_new, cross_dataset, domain_generalization or class_incremental",
+            help=" or ".join((", ".join([*all_facts()][:-1]), [*all_facts()][-1])),
             autocompletion=completing.protocol,
         ),
     ],
@@ -131,14 +131,12 @@ def protocol(
     """
     chosen = [part.strip() for part in method.split(",") if part.strip()] if method else [None]
     numbers = seed_numbers(seeds)
-    run_protocol = find(name)
-    name = run_protocol.__name__
+    run_protocol, facts = find(name), facts_of(name)
+    name = facts.name
     words = data_words(name, data, source, root)
     aims = target_words(target, targets) or (usual_targets(name, root, words[0]) if root is not None else [])
     domain_source = source if data is not None else None
-    own = own_arguments(
-        run_protocol, sessions=sessions, source=domain_source, targets=named_targets(aims, root)
-    )
+    own = own_arguments(facts, sessions=sessions, source=domain_source, targets=named_targets(aims, root))
     datasets = [
         shared.open_data(
             word, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root
@@ -146,9 +144,9 @@ def protocol(
         for word in words
     ]
     note("loading torch and the backbone")
-    from vlprompt.backbones.loading import load_backbone
+    from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.feeding.feature_cache import FeatureCache
-    from vlprompt.fitting.learning import make_plan
+    from vlprompt.fitting.plan import make_plan
     from vlprompt.report.comparison import compare
     from vlprompt.runs.records import append
 
@@ -158,7 +156,7 @@ def protocol(
     if probe and probe_belongs(name, plans, shots):
         note(f"{PROBE} is added for comparison; --no-probe leaves it out")
         plans.append(make_plan(PROBE, own_options(PROBE, options or {}), templates=template))
-    loaded = load_backbone(backbone, device=device, precision=precision, tokenizer=tokenizer)
+    loaded = BackboneSpec(backbone, device, precision, tokenizer).load()
     cache = FeatureCache(False if no_cache else None)
     records = []
     for dataset, plan in product(datasets, plans):
@@ -174,7 +172,6 @@ def protocol(
                 train=plan.train,
                 templates=list(plan.templates),
                 cache=cache,
-                tokenizer=tokenizer,
                 on_record=receive,
                 command=shared.typed_command(),
                 out=None if runs is None else runs / name / place,
@@ -189,7 +186,7 @@ def protocol(
 
 def taking_part(protocol: str, plans: list[Plan]) -> list[Plan]:
     """Those of the plans whose methods can take part; says why the others cannot. OptionError if none is left."""
-    from vlprompt.protocols.protocol_records import obstacle
+    from vlprompt.protocols.protocol_setup import obstacle
 
     reasons = [obstacle(protocol, plan) for plan in plans]
     said = [reason for reason in reasons if reason is not None]
@@ -204,40 +201,20 @@ def probe_belongs(protocol: str, plans: list[Plan], shots: int) -> bool:
     """Whether a linear probe is run unasked: where it can take part, is not named, and takes seconds."""
     from importlib.util import find_spec
 
-    from vlprompt.report.what_can_be_shown import MOST_SHOTS
+    from vlprompt.fitting.probe_beside import MOST_SHOTS
 
-    if protocol not in ("few_shot", "domain_generalization") or any(plan.method == PROBE for plan in plans):
+    if not facts_of(protocol).probe_beside or any(plan.method == PROBE for plan in plans):
         return False
     return 0 < shots <= MOST_SHOTS and find_spec("sklearn") is not None
 
 
-def protocol_names() -> list[str]:
-    """Every file of `protocols` is one."""
-    import pkgutil
-
-    from vlprompt import protocols
-
-    return sorted(m.name for m in pkgutil.iter_modules(protocols.__path__) if m.name != "protocol_records")
-
-
-def find(name: str) -> Callable[..., Any]:
-    """The protocol's function; each lies in a file of its name. OptionError offers the nearest name."""
-    known = protocol_names()
-    wanted = name.replace("-", "_")
-    if wanted not in known:
-        raise OptionError(f'no protocol "{name}": {nearest(wanted, known)}')
-    return getattr(import_module(f"vlprompt.protocols.{wanted}"), wanted)
-
-
-def own_arguments(run_protocol: Callable[..., Any], **given: Any) -> dict[str, Any]:
+def own_arguments(facts: ProtocolFacts, **given: Any) -> dict[str, Any]:
     """What was given of the arguments that not every protocol has; OptionError for one that this lacks."""
-    import inspect
-
-    flags = {"targets": "--target"}
+    flags = {one.name: one.flag for known in all_facts().values() for one in known.arguments}
     found = {key: value for key, value in given.items() if value}
     for key in found:
-        if key not in inspect.signature(run_protocol).parameters:
-            raise OptionError(f"{run_protocol.__name__} takes no {flags.get(key, f'--{key}')}")
+        if key not in facts.argument_names:
+            raise OptionError(f"{facts.name} takes no {flags[key]}")
     return found
 
 

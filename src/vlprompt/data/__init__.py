@@ -1,4 +1,6 @@
-"""Data: pictures with labels from folders, lists and archives; few-shot samples, views, cached features."""
+"""Data: pictures with labels from folders, lists and archives; few-shot samples."""
+
+from typing import Any
 
 from vlprompt.data.dataset import Dataset, Item, duplicate_notice, duplicates_across_splits
 from vlprompt.data.memory import from_pictures
@@ -6,13 +8,10 @@ from vlprompt.data.opening import open_dataset
 from vlprompt.data.pictures import open_picture
 from vlprompt.data.sampling import Split, base_new, draw, few_shot, sample
 from vlprompt.data.task import Task
-from vlprompt.feeding.feature_cache import CacheInfo, FeatureCache, feature_key
-from vlprompt.feeding.views import take_view, view_key
+from vlprompt.renamed import moved_name
 
 __all__ = [
-    "CacheInfo",
     "Dataset",
-    "FeatureCache",
     "Item",
     "Split",
     "Task",
@@ -20,12 +19,13 @@ __all__ = [
     "draw",
     "duplicate_notice",
     "duplicates_across_splits",
-    "feature_key",
     "few_shot",
     "from_pictures",
     "open_dataset",
     "open_picture",
     "sample",
-    "take_view",
-    "view_key",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return moved_name(__name__, name)

@@ -13,7 +13,7 @@ from vlprompt.data.catalog import Entry, Part, find, papers_split
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.folder_layouts import is_picture
 from vlprompt.data.list_files import SPLIT_FILE, Row, read_split_file
-from vlprompt.data.opening import assemble
+from vlprompt.data.rows_to_dataset import assemble
 from vlprompt.data.sources import Source
 from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION
 from vlprompt.errors import DataError

@@ -8,21 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vlprompt.data.archives import is_archive, open_source
 from vlprompt.data.catalog import papers_split
-from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.dataset import Dataset
 from vlprompt.data.demo_pictures import packaged_name, packaged_path
-from vlprompt.data.folder_layouts import is_picture
-from vlprompt.data.hugging_face_datasets import is_huggingface, is_saved, open_huggingface, open_saved
-from vlprompt.data.list_files import Row, Table, is_split_file, read_table
-from vlprompt.data.listing import ListFolder, find_rows
-from vlprompt.data.naming import Classes, class_names, read_classes, sorted_keys
-from vlprompt.data.parquet import is_parquet, open_parquet
-from vlprompt.data.sources import LARGEST_FILE, Folder, Source
-from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION, draw_splits
+from vlprompt.data.formats import Place, read_huggingface, read_place
+from vlprompt.data.hugging_face_datasets import is_huggingface, open_huggingface
+from vlprompt.data.naming import Classes
+from vlprompt.data.rows_to_dataset import assemble
+from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION
 from vlprompt.errors import DataError
-
-CLASS_FILES = ("classes.txt", "classes.csv", "classes.tsv")
 
 
 def open_dataset(
@@ -96,25 +90,27 @@ def open_dataset(
     if not place.is_dir() and not place.is_file():  # reading a pipe or a device might never end
         raise DataError(f"{place}: is neither a file nor a folder")
     try:
-        source, listed = _source_and_list(place)
+        reading = read_place(Place(place, labels, label_column))
     except OSError as error:
         raise DataError(f"{place}: cannot be read ({error.strerror or error})") from error
-    notices = [
-        f"{count} left out: {reason}"
-        for reason, count in sorted(source.skipped.items())
-        if reason != "hidden"
-    ]
-    if isinstance(listed, Path):
-        labels, listed = listed if labels is None else labels, None
-    rows = find_rows(source, listed, labels, label_column, place, notices)
     dataset = assemble(
-        name, source, rows, notices, classes, domains, split_seed, val_fraction, test_fraction, least_classes
+        name,
+        reading.source,
+        reading.rows,
+        reading.notices,
+        classes,
+        domains,
+        split_seed,
+        val_fraction,
+        test_fraction,
+        least_classes,
+        understood=reading.understood,
     )
     counts = {key: len(items) for key, items in dataset.splits.items()}
     held = next(
         (
             file
-            for file in ([os.fspath(labels)] if labels is not None else source.files)
+            for file in ([os.fspath(labels)] if labels is not None else dataset.source.files)
             if papers_split(file, counts)
         ),
         None,
@@ -131,10 +127,17 @@ def _from_huggingface(
     domains: str | Iterable[str] | None,
     *drawing: Any,
 ) -> Dataset:
-    source, table = open_huggingface(held)
-    notices: list[str] = []
-    rows = find_rows(source, table, None, label_column, source.path, notices)
-    return assemble("data", source, rows, notices, classes, domains, *drawing)
+    reading = read_huggingface(*open_huggingface(held), label_column)
+    return assemble(
+        "data",
+        reading.source,
+        reading.rows,
+        reading.notices,
+        classes,
+        domains,
+        *drawing,
+        understood=reading.understood,
+    )
 
 
 def origin_of(
@@ -161,87 +164,3 @@ def origin_of(
 
 def _whole(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(os.path.expanduser(os.fspath(path)))
-
-
-def _source_and_list(place: Path) -> tuple[Source, Table | Path | None]:
-    """The source; and the list or split file, where the user pointed at one (its folder is not searched)."""
-    if place.is_file() and is_parquet(place):
-        return open_parquet(place)
-    if is_saved(place):
-        return open_saved(place)
-    if place.is_dir() or is_archive(place):
-        source = open_source(place)
-        if (
-            place.is_dir()
-            and any(file.endswith(".parquet") for file in source.files)
-            and not any(map(is_picture, source.files))
-        ):
-            return open_parquet(place)
-        return source, None
-    if is_picture(place.name):
-        raise DataError(f"{place}: is one picture; give a folder of class folders, a list or an archive")
-    if place.stat().st_size > LARGEST_FILE:
-        raise DataError(f"{place}: a list of more than {LARGEST_FILE >> 20} MB; is it one?")
-    data = place.read_bytes()
-    if is_split_file(data):
-        return Folder(place.resolve().parent), place
-    return ListFolder(place.resolve().parent), read_table(data, place.name)
-
-
-def assemble(
-    name: str,
-    source: Source,
-    rows: list[Row],
-    notices: list[str],
-    classes: Classes | None,
-    domains: str | Iterable[str] | None,
-    split_seed: int,
-    val_fraction: float,
-    test_fraction: float,
-    least_classes: int = 2,
-) -> Dataset:
-    """Rows of pictures as a data set: names for the classes, numbers for the labels, splits drawn if none are given."""
-    keys = sorted_keys(row.label for row in rows)
-    given: dict[str, str] = {row.label: row.name for row in rows if row.name}
-    if classes is None:
-        file = next((file for file in CLASS_FILES if file in source.files), None)
-        if given:  # a split file names its classes
-            classes = {key: given[key].replace("_", " ") for key in keys if key in given}
-        elif file is not None and not isinstance(source, ListFolder):
-            classes = read_classes(source.read(file), keys, file)
-            notices.append(f"class names taken from {file}")
-    elif given and isinstance(classes, dict):  # there users know the names, not the numbers
-        by_name = {words: key for key, words in given.items()}
-        renamed = {by_name.get(str(key), str(key)): str(words) for key, words in classes.items()}
-        classes = {key: words.replace("_", " ") for key, words in given.items()} | renamed
-    names = class_names(keys, classes)
-    if len(keys) < least_classes:
-        raise DataError(f'{name}: there is only one class, "{names[0]}"; at least two are needed')
-    if all(words.isdigit() for words in names):
-        notices.append(
-            "the classes are numbers, which say nothing to a language model; name them with classes.txt"
-        )
-    index = {key: label for label, key in enumerate(keys)}
-    items = {row.path: Item(row.path, index[row.label], row.domain) for row in rows}
-    splits: dict[str, list[Item]] = {}
-    for row in rows:
-        splits.setdefault(row.split or "train", []).append(items[row.path])
-    origin = "given"
-    if set(splits) == {"train"} and (val_fraction or test_fraction):
-        splits = draw_splits(
-            splits["train"], seed=split_seed, val_fraction=val_fraction, test_fraction=test_fraction
-        )
-        origin = f"drawn, seed {split_seed}, val {val_fraction:g}, test {test_fraction:g}"
-        notices.append(f"no split is given; pictures of each class are divided ({origin})")
-    elif "test" not in splits and "val" in splits:
-        splits["test"] = splits.pop("val")
-        notices.append("there is no test split; the validation pictures are used for testing")
-    splits = {key: splits[key] for key in ("train", "val", "test") if key in splits}
-    dataset = Dataset(name, names, tuple(keys), splits, source, origin)
-    if domains is not None:
-        dataset = dataset.only_domains(domains)
-    if "train" in dataset.splits:
-        empty = [names[label] for label, count in enumerate(dataset.counts("train")) if not count]
-        if empty:
-            notices.append(f"{len(empty)} classes have no training pictures: {', '.join(empty[:5])}")
-    return replace(dataset, notices=tuple(notices))

@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEFAULT_TEMPLATE = "a photo of a {}."
+# The zero-shot reference averages these, unless templates are given; prompts start from the first.
+ZERO_SHOT_TEMPLATES = (
+    DEFAULT_TEMPLATE,
+    "a picture of a {}.",
+    "a close-up photo of a {}.",
+    "a photo of the {}.",
+    "a {}",
+    "{}",
+)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,11 @@ from vlprompt.data.sampling import draw, kept_labels
 from vlprompt.demo import demo_settings as settings
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.feeding.inputs import Encoder
-from vlprompt.fitting.learning import learn, make_plan
+from vlprompt.fitting.learning import learn
+from vlprompt.fitting.plan import make_plan
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.protocols.base_to_new import class_parts, harmonic_mean
+from vlprompt.protocols.base_to_new import class_parts
+from vlprompt.protocols.protocol_facts import harmonic_mean
 from vlprompt.protocols.protocol_records import base_record
 from vlprompt.scoring.evaluation import logits_of
 
@@ -110,9 +112,9 @@ def _few_shot(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCach
         "macro_f1": run.scores["test"]["macro_f1"],
         "zero_shot": run.scores["zero_shot"]["accuracy"],
     }
-    extra: dict[str, Any] = {"curve": curve(run.log), "info": run.info}
+    extra: dict[str, Any] = {"curve": curve(run.log), "info": run.info.to_json()}
     if job.method == settings.SHOWN and job.seed == settings.SEEDS[job.method][0]:
-        task = replace(run.method.task, templates=tuple(run.info["zero_shot_templates"]))
+        task = replace(run.method.task, templates=tuple(run.info.zero_shot_templates))
         test = Encoder(dataset, backbone, cache=cache).features(split.test)
         extra["predictions"] = [
             {"path": item.path, "true": item.label, "zero_shot": int(z), "learned": int(m)}
@@ -143,7 +145,7 @@ def _base_to_new(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureC
         if method.facts.cached
         else encoder.inputs(method.facts.needs, features.items, known_good=True)
     )
-    task = replace(run.method.task, class_names=names, templates=tuple(run.info["zero_shot_templates"]))
+    task = replace(run.method.task, class_names=names, templates=tuple(run.info.zero_shot_templates))
     record = base_record("base_to_new", dataset, backbone, plan, job.place.shots, job.seed, run)
     return {
         "record": record

@@ -134,7 +134,7 @@ def live_batch(backbone: Backbone, needs: Set[str], pixels: Tensor) -> Batch:
     """A batch made from preprocessed pixels on the spot."""
     features = patches = None
     if "patches" in needs:
-        features, patches = backbone.vit.patch_features(pixels)
+        features, patches = backbone.patch_features(pixels)
     elif "features" in needs:
         features = backbone.image_features(pixels)
     return Batch(features, patches, pixels if "pixels" in needs else None)
@@ -188,8 +188,7 @@ class Encoder:
             found = self.pixels(known.items, views, what=f"{what} (crops)", needs=needs, known_good=True)
             return replace(found, features=known.features, skipped=known.skipped + found.skipped)
         if "pixels" not in needs:
-            tower = self.backbone.vit
-            size = 4 * len(names) * len(items) * (1 + tower.sizes.patches) * self.backbone.embed_dim
+            size = 4 * len(names) * len(items) * (1 + self.backbone.patches) * self.backbone.embed_dim
             if size <= self.budget:
                 self.budget -= size
                 return self.features(items, views, what=what, patches=True)
@@ -298,7 +297,7 @@ class Encoder:
     @torch.no_grad()
     def _run_tower(self, pixels: Tensor, patches: bool) -> list[np.ndarray]:
         if patches:
-            return [part.float().cpu().numpy() for part in self.backbone.vit.patch_features(pixels)]
+            return [part.float().cpu().numpy() for part in self.backbone.patch_features(pixels)]
         return [self.backbone.image_features(pixels).float().cpu().numpy()]
 
     # -- pixels ----------------------------------------------------------------------------------

@@ -1,21 +1,29 @@
-"""Recipes: published settings of a method as files, `fit(..., recipe="maple")`."""
+"""Recipes: published settings of a method as files, `fit(..., recipe="maple")`.
+
+Settings that authors chose for single data sets are variants of a file, `recipe="mmrl:oxford_pets"`: what a variant
+says goes before the rest of the file. Nobody takes one unasked.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vlprompt.errors import OptionError, nearest
 
 FOLDER = Path(__file__).parent.parent / "assets" / "recipes"
-_KEYS = {"title", "source", "backbone", "method", "options", "train"}
+VARIANT = ":"  # between the names of a recipe and of a variant
+_KEYS = {"title", "source", "backbone", "method", "options", "train", "variants"}
 
 
 @dataclass(frozen=True)
 class SavedRecipe:
-    """method, its options, and training options by name; source: where they were published."""
+    """method, its options, and training options by name; source: where they were published.
+
+    variants: by name, what is otherwise for one data set: {"options": {...}, "train": {...}}.
+    """
 
     title: str
     method: str
@@ -23,6 +31,22 @@ class SavedRecipe:
     train: dict[str, Any] = field(default_factory=dict)
     source: str = ""
     backbone: str = ""
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def variant(self, name: str) -> SavedRecipe:
+        """The recipe with the settings of one of its variants; OptionError if it has none of that name."""
+        if name not in self.variants:
+            raise OptionError(
+                f'recipe "{self.title}" has no variant "{name}": {nearest(name, self.variants)}'
+            )
+        own = self.variants[name]
+        return replace(
+            self,
+            title=f"{self.title}, {name}",
+            options=self.options | own.get("options", {}),
+            train=self.train | own.get("train", {}),
+            variants={},
+        )
 
 
 def recipe_names() -> list[str]:
@@ -31,7 +55,13 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(name: str | Path) -> SavedRecipe:
-    """A recipe by name, or from a JSON file of the same form; OptionError says what is wrong with it."""
+    """A recipe by name, or from a JSON file of the same form; OptionError says what is wrong with it.
+
+    `name:variant` (of a file too) is the recipe with what differs for one data set.
+    """
+    base, _, variant = str(name).rpartition(VARIANT)
+    if base and (base in recipe_names() or (not Path(name).is_file() and Path(base).is_file())):
+        return load_recipe(base).variant(variant)
     path = FOLDER / f"{name}.json"
     if str(name) not in recipe_names():
         path = Path(name)
@@ -49,4 +79,13 @@ def load_recipe(name: str | Path) -> SavedRecipe:
     for key in ("options", "train"):
         if not isinstance(held.get(key, {}), dict):
             raise OptionError(f'{path}: "{key}" is to be an object, such as {{"epochs": 50}}')
+    variants = held.get("variants", {})
+    good = isinstance(variants, dict) and all(
+        isinstance(v, dict)
+        and set(v) <= {"options", "train"}
+        and all(isinstance(p, dict) for p in v.values())
+        for v in variants.values()
+    )
+    if not good:
+        raise OptionError(f'{path}: "variants" is to be {{"NAME": {{"options": {{...}}, "train": {{...}}}}}}')
     return SavedRecipe(**{"title": path.stem, **held})

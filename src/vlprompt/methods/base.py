@@ -102,7 +102,7 @@ class Method(nn.Module):
         if "patches" in self.facts.needs and patches is None:
             assert batch.pixels is not None
             with torch.no_grad():
-                features, patches = self.backbone.vit.patch_features(batch.pixels)
+                features, patches = self.backbone.patch_features(batch.pixels)
         return Seen(self.frozen_features(batch) if features is None else features, patches)
 
     def texts(self, seen: Seen | None = None) -> Sequence[Text]:
@@ -192,9 +192,7 @@ class Method(nn.Module):
 
     def logits(self, image: Tensor, text: Tensor) -> Tensor:
         """scale * cosine: image [B, d] with text [C, d] or [B, C, d] -> [B, C]."""
-        if text.dim() == 2:
-            return self.backbone.logit_scale * image @ text.t()
-        return self.backbone.logit_scale * torch.einsum("bd,bcd->bc", image, text)
+        return self.backbone.logits(image, text)
 
     def total_loss(self, terms: dict[str, Tensor]) -> Tensor:
         weights = self.loss_weights()

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
 from vlprompt.methods.base import Facts, Method, Recipe, Seen
 from vlprompt.options import OptionSet, option
-from vlprompt.prompts.tokens import Text, TextPrompt
+from vlprompt.prompts.tokens import Text
 from vlprompt.prompts.words import check_names, context_start, template_prompt
 
 FACTS = Facts(
@@ -61,17 +60,7 @@ class CoCoOp(Method):
         assert seen is not None
         shift = self.expand(F.relu(self.reduce(seen.features)))  # [B, text width]
         context = self.context + shift[:, None]
-        frozen = self._frozen
-        start = frozen.prefix[:, :1].expand(context.shape[0], -1, -1)
-        return [
-            TextPrompt(
-                torch.cat([start, context], dim=1),
-                frozen.suffix,
-                frozen.lengths,
-                label_start=frozen.label_start,
-                label_counts=frozen.label_counts,
-            )
-        ]
+        return [self._frozen.with_context(context)]
 
     def published_names(self) -> dict[str, str]:
         names = {"prompt_learner.ctx": "context"}

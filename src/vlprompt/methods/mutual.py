@@ -151,7 +151,7 @@ class CTPTFT(Method):
         if self.class_aware:
             width = backbone.text_width if in_context else backbone.embed_dim
             self.prompter = CrossAttention(self, width, opts.heads, opts.bottleneck)
-            _ = backbone.vit  # patch tokens need one: BackboneError for a ResNet
+            _ = backbone.patches  # BackboneError where there are none
         if self.text_guided:
             self.tuner = CrossAttention(self, backbone.embed_dim, opts.heads, opts.bottleneck)
         self._placing = Placing(template_prompt(backbone, names, template, prefix_length=1), n)

@@ -79,10 +79,10 @@ class ProDA(Method):
         front, middle = count // 4, count // 4
         self._places = ["front"] * front + ["middle"] * middle + ["end"] * (count - front - middle)
         self._placing = {place: Placing(frozen, n, place) for place in dict.fromkeys(self._places)}
-        ends = torch.tensor(
-            [[backbone.tokenizer.encode(".")[1], backbone.tokenizer.end_id]], device=backbone.device
+        ends = torch.tensor([backbone.tokenizer.encode(".")], device=backbone.device)[:, frozen.start :]
+        self._bare = replace(
+            frozen, suffix=backbone.text.embed(ends), lengths=(ends.shape[1],), label_counts=()
         )
-        self._bare = TextPrompt(frozen.prefix, backbone.text.embed(ends), (2,))
 
     # -- prompts ---------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ def read(interpreter: Interpreter, texts: Sequence[Text], keep: bool = True) -> 
         elif keep and interpreter.kept_as is not None and not text.learns:
             found[id(text)] = _folded(text, _remembered(interpreter, text))
         else:  # texts behind the very same prefix share a pass
-            passes.setdefault((id(text.prefix), *map(id, text.deep)), []).append(text)
+            passes.setdefault((*map(id, (text.prefix, *text.deep, *text.inner)), text.start), []).append(text)
     for together in passes.values():
         whole = interpreter.text(reduce(join_rows, together))
         rows = whole.split([t.classes for t in together], dim=1) if len(together) > 1 else [whole]

@@ -10,40 +10,47 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vlprompt.backbones.backbone import Backbone
-from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.sampling import draw, kept_labels
 from vlprompt.errors import DataError, OptionError
-from vlprompt.feeding.feature_cache import FeatureCache
-from vlprompt.feeding.inputs import Encoder
-from vlprompt.fitting.learning import HeldOut, learn
-from vlprompt.methods.base import Method
-from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.protocols.protocol_records import (
-    base_record,
+from vlprompt.protocols.protocol_facts import ProtocolFacts, Value, harmonic_mean
+from vlprompt.protocols.protocol_records import base_record
+from vlprompt.protocols.protocol_setup import (
+    encoder_for,
     obstacle,
     open_both,
     plan_and_rest,
     run_folder,
     test_needed,
 )
-from vlprompt.scoring.evaluation import evaluate
 
-NAME = "base_to_new"
-VALUES = ("base", "new", "harmonic_mean", "all")
+if TYPE_CHECKING:
+    from vlprompt.backbones.backbone import Backbone
+    from vlprompt.backbones.spec import BackboneSpec
+    from vlprompt.data.dataset import Dataset, Item
+    from vlprompt.methods.base import Method
 
-
-def harmonic_mean(base: float, new: float) -> float:
-    """2 b n / (b + n); 0 if both are 0."""
-    return 2 * base * new / (base + new) if base + new else 0.0
+FACTS = ProtocolFacts(
+    name="base_to_new",
+    title="From base to new classes",
+    summary="trains on the first half of the classes and tests on these, on the others, and on all together",
+    values=(
+        Value("base", "base", "base classes", gain=True),
+        Value("new", "new", "new classes", gain=True),
+        Value("harmonic_mean", "HM", "harmonic mean of base and new", gain=True, harmonic_of=("base", "new")),
+        Value("all", "all together", "all classes together"),
+    ),
+    main="harmonic_mean",
+    new_classes="new",
+    drawing="base_new",
+)
 
 
 def base_to_new(
     data: str | Path | Dataset,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     shots: int = 16,
     seeds: Sequence[int] = (1, 2, 3),
@@ -55,8 +62,12 @@ def base_to_new(
 
     out and more: as in `few_shot`. OptionError for a method that cannot be taken to new classes.
     """
+    from vlprompt.fitting.learning import HeldOut, learn
+    from vlprompt.methods.zeroshot import ZeroShot
+    from vlprompt.scoring.evaluation import evaluate
+
     plan, setup, rest = plan_and_rest(method, more)
-    if (reason := obstacle(NAME, plan)) is not None:  # said before anything is trained
+    if (reason := obstacle(FACTS.name, plan)) is not None:  # said before anything is trained
         raise OptionError(reason)
     dataset, backbone = open_both(data, backbone, setup)
     test_needed(dataset)
@@ -64,24 +75,15 @@ def base_to_new(
         split = draw(dataset, shots=shots, seed=seed, which="base")
         order = kept_labels(dataset.items("train"), "base") + kept_labels(dataset.items("train"), "new")
         parts = class_parts(dataset, order, len(split.class_names))
-        run = learn(
-            dataset, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
-        )
+        run = learn(dataset, split, backbone, plan, out=run_folder(out, seed), **rest)
         zero_shot = ZeroShot(
-            backbone, replace(run.method.task, templates=tuple(run.info["zero_shot_templates"]))
+            backbone, replace(run.method.task, templates=tuple(run.info.zero_shot_templates))
         )
         values, reference = (
             {"base": run.scores["test"]["accuracy"]},
             {"base": run.scores["zero_shot"]["accuracy"]},
         )
-        cache = rest.get("cache", True)
-        encoder = Encoder(
-            dataset,
-            backbone,
-            cache=FeatureCache(None if cache else False) if isinstance(cache, bool) else cache,
-            budget=run.method.interpreter.budget,
-            emit=rest.get("on_record") or (lambda record: None),
-        )
+        encoder = encoder_for(dataset, backbone, run.method, rest)
         for name in ("new", "all"):
             names, items = parts[name]
             held = HeldOut.read(encoder, run.method, items, f"{name} classes")
@@ -89,7 +91,11 @@ def base_to_new(
             reference[name] = evaluate(zero_shot.for_classes(names), held.features).accuracy
         for found in (values, reference):
             found["harmonic_mean"] = harmonic_mean(found["base"], found["new"])
-        yield base_record(NAME, dataset, backbone, plan, shots, seed, run) | values | {"zero_shot": reference}
+        yield (
+            base_record(FACTS.name, dataset, backbone, plan, shots, seed, run)
+            | values
+            | {"zero_shot": reference}
+        )
 
 
 def class_parts(

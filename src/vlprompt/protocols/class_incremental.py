@@ -25,39 +25,52 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from vlprompt.backbones.backbone import Backbone
-from vlprompt.data.dataset import Dataset, Item
-from vlprompt.data.sampling import Split, draw
+from vlprompt.data.sampling import draw
 from vlprompt.errors import DataError, OptionError, nearest
-from vlprompt.fitting.learning import HeldOut, learn
-from vlprompt.methods.base import Batch, Method
-from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.protocols.protocol_records import (
-    base_record,
-    encoder_for,
-    obstacle,
-    open_both,
-    plan_and_rest,
-    test_needed,
-)
-from vlprompt.runs.run import Run
-from vlprompt.scoring.evaluation import logits_of
+from vlprompt.protocols.protocol_facts import LOWER, NEITHER, Argument, ProtocolFacts, Value
+from vlprompt.protocols.protocol_records import base_record
+from vlprompt.protocols.protocol_setup import encoder_for, obstacle, open_both, plan_and_rest, test_needed
 
-NAME = "class_incremental"
-VALUES = ("average", "final", "forgetting", "backward_transfer", "own_forgetting", "text_change")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlprompt.backbones.backbone import Backbone
+    from vlprompt.backbones.spec import BackboneSpec
+    from vlprompt.data.dataset import Dataset, Item
+    from vlprompt.data.sampling import Split
+    from vlprompt.methods.base import Batch, Method
+    from vlprompt.runs.run import Run
+
+FACTS = ProtocolFacts(
+    name="class_incremental",
+    title="Classes that arrive later",
+    summary="learns classes in sessions",
+    values=(
+        Value("average", "average", "on average", gain=True, last=True),
+        Value("final", "final", "on all classes at the end", gain=True, last=True),
+        Value("forgetting", "forgetting", "forgetting", good=LOWER, gain=True, last=True),
+        Value("backward_transfer", "backward transfer", "backward transfer", last=True),
+        Value("own_forgetting", "own forgetting", "own forgetting", good=LOWER, last=True),
+        Value("text_change", "text change", "change of text features", good=NEITHER, last=True),
+    ),
+    main="final",
+    arguments=(
+        Argument("sessions", "a whole number from 2 on, or the class names of each session", "--sessions"),
+    ),
+    new_classes="further",
+    drawing="forgetting",
+)
 WITNESSES = 4  # pictures that text features are compared on, for methods whose text depends on them
 
 
 def class_incremental(
     data: str | Path | Dataset,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     sessions: int | Sequence[Sequence[str]] = 4,
     shots: int = 16,
@@ -74,8 +87,11 @@ def class_incremental(
 
     OptionError for a method that cannot take further classes, with the reason.
     """
+    from vlprompt.fitting.learning import HeldOut, learn
+    from vlprompt.methods.zeroshot import ZeroShot
+
     plan, setup, rest = plan_and_rest(method, more)
-    if (reason := obstacle(NAME, plan)) is not None:  # said before anything is trained
+    if (reason := obstacle(FACTS.name, plan)) is not None:  # said before anything is trained
         raise OptionError(reason)
     dataset, backbone = open_both(data, backbone, setup)
     test_needed(dataset)
@@ -90,16 +106,7 @@ def class_incremental(
             split = session_split(dataset, whole, groups[:number])
             folder = None if out is None else Path(out) / f"seed{seed}" / f"session{number}"
             try:
-                run = learn(
-                    dataset,
-                    split,
-                    backbone,
-                    plan,
-                    out=folder,
-                    tokenizer=setup["tokenizer"],
-                    after=run,
-                    **rest,
-                )
+                run = learn(dataset, split, backbone, plan, out=folder, after=run, **rest)
             except OptionError as error:
                 if number == 1:
                     raise
@@ -109,13 +116,15 @@ def class_incremental(
             sizes = [len(labels) for labels in groups[:number]]
             course.add(run.method, held.own, sizes)
             zero_shot = ZeroShot(
-                backbone, replace(run.method.task, templates=tuple(run.info["zero_shot_templates"]))
+                backbone, replace(run.method.task, templates=tuple(run.info.zero_shot_templates))
             )
             reference.add(zero_shot, held.features, sizes)
-            seconds[0] += run.info["timings"]["train_s"]
-            seconds[1] += run.info["timings"]["total_s"]
+            seconds[0] += run.info.timings["train_s"]
+            seconds[1] += run.info.timings["total_s"]
         assert run is not None
-        yield base_record(NAME, dataset, backbone, plan, shots, seed, run, own={"sessions": sessions}) | {
+        yield base_record(
+            FACTS.name, dataset, backbone, plan, shots, seed, run, own={"sessions": sessions}
+        ) | {
             "seconds": round(seconds[0], 3),
             "total_seconds": round(seconds[1], 3),
             "folder": None if out is None else str(Path(out) / f"seed{seed}"),
@@ -185,6 +194,8 @@ class Course:
 
     def add(self, method: Method, inputs: Any, sizes: Sequence[int]) -> None:
         """inputs: test pictures of all classes seen; sizes: classes of each session so far."""
+        from vlprompt.scoring.evaluation import logits_of
+
         logits, labels = logits_of(method, inputs), inputs.labels.numpy()
         hit = logits.argmax(1) == labels
         self.accuracy.append(100 * float(hit.mean()))
@@ -199,12 +210,14 @@ class Course:
         self.own.append(own)
         self._compare_text(method, inputs)
 
-    @torch.no_grad()
     def _compare_text(self, method: Method, inputs: Any) -> None:
         """Text features on the same pictures as after the session before."""
+        import torch
+
         if self._witnesses is None:
             self._witnesses = inputs.batch(torch.arange(min(WITNESSES, len(inputs))))
-        text = method.eval()(self._witnesses).text.float()
+        with torch.no_grad():
+            text = method.eval()(self._witnesses).text.float()
         if self._text is not None:
             change = (text[..., : self._text.shape[-2], :] - self._text).abs().max()
             self.text_change = max(self.text_change, float(change))

@@ -9,31 +9,42 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vlprompt.backbones.backbone import Backbone
+from vlprompt.data.catalog import TRANSFER
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import draw
 from vlprompt.data.task import Task
 from vlprompt.errors import OptionError, nearest
-from vlprompt.fitting.learning import HeldOut, learn
-from vlprompt.methods.base import Method
-from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.protocols.base_to_new import other
-from vlprompt.protocols.protocol_records import (
-    RECORD,
-    base_record,
-    encoder_for,
-    open_both,
-    plan_and_rest,
-    run_folder,
-    test_needed,
-)
-from vlprompt.scoring.evaluation import evaluate
+from vlprompt.protocols.protocol_facts import RECORD, Argument, ProtocolFacts, Value
+from vlprompt.protocols.protocol_records import base_record
+from vlprompt.protocols.protocol_setup import encoder_for, open_both, plan_and_rest, run_folder, test_needed
 
-NAME = "cross_dataset"
-VALUES = ("source", "average")
+if TYPE_CHECKING:
+    from vlprompt.backbones.backbone import Backbone
+    from vlprompt.backbones.spec import BackboneSpec
+    from vlprompt.methods.base import Method
+
+FACTS = ProtocolFacts(
+    name="cross_dataset",
+    title="Other data sets",
+    summary="trains on one data set and tests on others",
+    values=(
+        Value("source", "source", "on the source", gain=True),
+        Value("average", "average", "on average", gain=True, last=True),
+    ),
+    main="average",
+    arguments=(
+        Argument("targets", "a list of texts", "--target"),
+        Argument("target_templates", "a table of target and text"),
+    ),
+    averaged=False,
+    new_classes="new",
+    usual_targets=TRANSFER["cross_dataset"],
+    each_on_the_others=True,
+)
 
 Data = str | Path | Dataset
 
@@ -41,7 +52,7 @@ Data = str | Path | Dataset
 def cross_dataset(
     data: Data,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     targets: Mapping[str, Data] | Sequence[Data] = (),
     target_templates: Mapping[str, str | Sequence[str]] | None = None,
@@ -60,19 +71,21 @@ def cross_dataset(
 
     OptionError for a method that cannot be taken to other classes, with the reason.
     """
+    from vlprompt.fitting.learning import HeldOut, learn
+    from vlprompt.methods.zeroshot import ZeroShot
+    from vlprompt.scoring.evaluation import evaluate
+
     plan, setup, rest = plan_and_rest(method, more)
     source, backbone = open_both(data, backbone, setup)
     test_needed(source)
-    opened = named_targets(targets, taken=(*VALUES, "zero_shot"))
+    opened = named_targets(targets, taken=(*FACTS.value_names, "zero_shot"))
     spoken = dict(target_templates or {})
     for name in spoken:
         if name not in opened:
             raise OptionError(f'target_templates: there is no target "{name}": {nearest(name, opened)}')
     for seed in seeds:
         split = draw(source, shots=shots, seed=seed)
-        run = learn(
-            source, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
-        )
+        run = learn(source, split, backbone, plan, out=run_folder(out, seed), **rest)
         values = {"source": run.scores["test"]["accuracy"]}
         reference = {"source": run.scores["zero_shot"]["accuracy"]}
         for name, target in opened.items():
@@ -81,7 +94,7 @@ def cross_dataset(
             texts = (
                 spoken.get(name)
                 or ("" if plan.templates else target.templates)
-                or run.info["zero_shot_templates"]
+                or run.info.zero_shot_templates
             )
             task = Task(target.class_names, (texts,) if isinstance(texts, str) else tuple(texts))
             values[name] = evaluate(bound, held.own).accuracy
@@ -89,7 +102,7 @@ def cross_dataset(
         for found in (values, reference):
             found["average"] = sum(found[name] for name in opened) / len(opened)
         about = base_record(
-            NAME,
+            FACTS.name,
             source,
             backbone,
             plan,

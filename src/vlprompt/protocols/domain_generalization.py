@@ -11,38 +11,43 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlprompt.backbones.backbone import Backbone
+from vlprompt.data.catalog import TRANSFER
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.sampling import draw
 from vlprompt.errors import DataError, OptionError, nearest
-from vlprompt.feeding.inputs import Inputs
-from vlprompt.fitting.learning import HeldOut, learn
-from vlprompt.methods.base import Method
-from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.protocols.cross_dataset import Data, named_targets
-from vlprompt.protocols.protocol_records import (
-    RECORD,
-    base_record,
-    encoder_for,
-    open_both,
-    plan_and_rest,
-    run_folder,
-    test_needed,
-)
-from vlprompt.scoring.evaluation import logits_of
+from vlprompt.protocols.protocol_facts import RECORD, Argument, ProtocolFacts, Value
+from vlprompt.protocols.protocol_records import base_record
+from vlprompt.protocols.protocol_setup import encoder_for, open_both, plan_and_rest, run_folder, test_needed
 
-NAME = "domain_generalization"
-VALUES = ("average",)
+if TYPE_CHECKING:
+    from vlprompt.backbones.backbone import Backbone
+    from vlprompt.backbones.spec import BackboneSpec
+    from vlprompt.feeding.inputs import Inputs
+    from vlprompt.methods.base import Method
+
+FACTS = ProtocolFacts(
+    name="domain_generalization",
+    title="Other domains",
+    summary="trains in one domain and tests the same classes in others",
+    values=(Value("average", "average", "on average", gain=True, last=True),),
+    main="average",
+    arguments=(Argument("source", "text", "--source"), Argument("targets", "a list of texts", "--target")),
+    averaged=False,
+    usual_targets=TRANSFER["domain_generalization"],
+    part_of_data=True,
+    probe_beside=True,
+)
 
 
 def domain_generalization(
     data: Data,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     source: str | None = None,
     targets: Mapping[str, Data] | Sequence[Data] = (),
@@ -59,16 +64,17 @@ def domain_generalization(
     targets: data sets of the same classes, or of some of them, known by their names or else by the names of
         their folders. out and more: as in `few_shot`.
     """
+    from vlprompt.fitting.learning import HeldOut, learn
+    from vlprompt.methods.zeroshot import ZeroShot
+
     plan, setup, rest = plan_and_rest(method, more)
     whole, backbone = open_both(data, backbone, setup)
     trained, tested = domains_of(whole, source, targets)
     test_needed(trained)
     for seed in seeds:
         split = draw(trained, shots=shots, seed=seed)
-        run = learn(
-            trained, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
-        )
-        templates = tuple(run.info["zero_shot_templates"])
+        run = learn(trained, split, backbone, plan, out=run_folder(out, seed), **rest)
+        templates = tuple(run.info.zero_shot_templates)
         zero_shot = ZeroShot(backbone, replace(run.method.task, templates=templates))
         own = trained.name.rpartition(":")[2] if not targets else "source"
         values = {own: run.scores["test"]["accuracy"]}
@@ -83,7 +89,7 @@ def domain_generalization(
         for found in (values, reference):
             found["average"] = sum(found[name] for name in tested) / len(tested)
         about = base_record(
-            NAME,
+            FACTS.name,
             trained,
             backbone,
             plan,
@@ -102,13 +108,13 @@ def domains_of(
     """What is trained on, and what is tested beside it, by name."""
     if targets:
         trained = whole if source is None else whole.only_domains(source)
-        return trained, named_targets(targets, taken=(*VALUES, "source", "zero_shot"))
+        return trained, named_targets(targets, taken=(*FACTS.value_names, "source", "zero_shot"))
     if len(whole.domains) < 2:
         raise DataError(f"{whole.name}: it has no domains to tell apart; give other data sets as targets")
     source = source or whole.domains[0]
     if source not in whole.domains:
         raise OptionError(f'source: there is no domain "{source}": {nearest(source, whole.domains)}')
-    clash = [name for name in whole.domains if name in RECORD or name in (*VALUES, "zero_shot")]
+    clash = [name for name in whole.domains if name in RECORD or name in (*FACTS.value_names, "zero_shot")]
     if clash:
         raise DataError(f'{whole.name}: "{clash[0]}" cannot be the name of a domain here; call it otherwise')
     others = {name: whole.only_domains(name) for name in whole.domains if name != source}
@@ -147,6 +153,8 @@ def accuracy_among(method: Method, inputs: Inputs, columns: Mapping[int, int]) -
 
     columns: label of the pictures -> class of the method.
     """
+    from vlprompt.scoring.evaluation import logits_of
+
     chosen = sorted(set(columns.values()))
     place = {column: i for i, column in enumerate(chosen)}
     labels = np.array([place[columns[int(label)]] for label in inputs.labels])

@@ -1,107 +1,19 @@
-"""What protocols share: opening data and backbone once, one folder per seed, mean and deviation."""
+"""What protocols write: the facts of a record beside its values; mean and deviation over seeds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlprompt import methods
-from vlprompt.backbones.backbone import Backbone
-from vlprompt.data.dataset import Dataset
-from vlprompt.data.opening import open_dataset
-from vlprompt.errors import DataError, OptionError, nearest
-from vlprompt.feeding.feature_cache import FeatureCache
-from vlprompt.feeding.inputs import Encoder
-from vlprompt.fitting.learning import Plan, make_plan
-from vlprompt.methods.base import Method
-from vlprompt.runs.run import Run
-from vlprompt.training.train_options import TrainOptions
 
-_PLAN = ("options", "train", "recipe", "templates")
-_SETUP = {"classes": None, "device": "auto", "precision": "float32", "tokenizer": None}
-_REST = ("cache", "resume", "overwrite", "on_record", "command")
-
-
-def plan_and_rest(
-    method: str | type[Method] | None, more: dict[str, Any]
-) -> tuple[Plan, dict[str, Any], dict[str, Any]]:
-    """Keyword arguments of `fit` as a plan, how to open data and backbone, and what `learn` takes."""
-    for name in more:
-        if name not in (*_PLAN, *_SETUP, *_REST):
-            raise OptionError(f'no argument "{name}": {nearest(name, (*_PLAN, *_SETUP, *_REST))}')
-    plan = make_plan(method, **{k: v for k, v in more.items() if k in _PLAN})
-    setup = {k: more.get(k, default) for k, default in _SETUP.items()}
-    return plan, setup, {k: v for k, v in more.items() if k in _REST}
-
-
-NEW_NAMES = (
-    "base_to_new",
-    "cross_dataset",
-    "class_incremental",
-)  # protocols that bring classes after the training
-
-
-def obstacle(protocol: str, plan: Plan) -> str | None:
-    """Why a method takes no part in a protocol, in one line, as far as it is known before anything is trained."""
-    spec = methods.load(plan.method)
-    if protocol not in NEW_NAMES or spec.facts_with(plan.options).takes_new_names:
-        return None
-    kind = "further" if protocol == "class_incremental" else "new"
-    return f"{plan.method}: not under {protocol}, because it knows only the classes it was trained on and takes no {kind} classes"
-
-
-def open_both(
-    data: str | Path | Dataset, backbone: str | Path | Backbone, setup: dict[str, Any]
-) -> tuple[Dataset, Backbone]:
-    dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup["classes"])
-    if not isinstance(backbone, Backbone):
-        from vlprompt.backbones.loading import load_backbone
-
-        backbone = load_backbone(
-            str(backbone), device=setup["device"], precision=setup["precision"], tokenizer=setup["tokenizer"]
-        )
-    return dataset, backbone
-
-
-def test_needed(dataset: Dataset) -> None:
-    if not dataset.splits.get("test"):
-        raise DataError(f"{dataset.name}: a protocol needs test pictures, and there are none")
-
-
-def encoder_for(dataset: Dataset, backbone: Backbone, method: Method, rest: dict[str, Any]) -> Encoder:
-    """Reads further test pictures for a method, with the cache and records that `learn` was given."""
-    cache = rest.get("cache", True)
-    return Encoder(
-        dataset,
-        backbone,
-        cache=FeatureCache(None if cache else False) if isinstance(cache, bool) else cache,
-        budget=method.interpreter.budget,
-        emit=rest.get("on_record") or (lambda record: None),
-    )
-
-
-def run_folder(out: str | Path | None, seed: int) -> Path | None:
-    return None if out is None else Path(out) / f"seed{seed}"
-
-
-# what every record holds, so that nothing else can have these names
-RECORD = (
-    "protocol",
-    "data",
-    "method",
-    "backbone",
-    "shots",
-    "seed",
-    "seconds",
-    "total_seconds",
-    "folder",
-    "split",
-    "target_splits",
-    "settings",
-)
+if TYPE_CHECKING:
+    from vlprompt.backbones.backbone import Backbone
+    from vlprompt.data.dataset import Dataset
+    from vlprompt.fitting.plan import Plan
+    from vlprompt.runs.run import Run
 
 
 def base_record(
@@ -132,8 +44,8 @@ def base_record(
         "backbone": backbone.name,
         "shots": shots,
         "seed": seed,
-        "seconds": run.info["timings"]["train_s"],
-        "total_seconds": run.info["timings"]["total_s"],
+        "seconds": run.info.timings["train_s"],
+        "total_seconds": run.info.timings["total_s"],
         "folder": str(run.folder) if run.folder else None,
         "split": dataset.split_kind,
         **held,
@@ -143,16 +55,18 @@ def base_record(
 
 def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What differs from the method's own defaults: its options, train, and setup, which zero-shot depends on too."""
+    from vlprompt.training.train_options import TrainOptions
+
     method = run.learned
     usual = {
         key: value for part in methods.load(plan.method).options({}) for key, value in asdict(part).items()
     }
-    options = {key: value for key, value in run.info["options"].items() if value != usual.get(key)}
+    options = {key: value for key, value in run.info.options.items() if value != usual.get(key)}
     given, default = (
         train.resolved(method.facts.recipe, method.facts.needs) for train in (plan.train, TrainOptions())
     )
     train: dict[str, Any] = {}
-    if method.facts.learns and method.facts.trains:
+    if method.facts.takes_steps:
         known = default.decisive()
         train = {
             key: value for key, value in given.decisive().items() if value != known[key] and key != "memory"
@@ -161,10 +75,10 @@ def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[
         method.facts.learns and given.view_count() != default.view_count()
     ):  # all that the loop's options do to it
         train = {"views": given.view_count()}
-    precision = run.info["backbone"]["precision"]
+    precision = run.info.backbone.precision
     setup = {
         "precision": None if precision == "float32" else precision,
-        "tokenizer": run.info["backbone"]["tokenizer"],
+        "tokenizer": run.info.backbone.tokenizer,
         "templates": list(plan.templates) or None,
         **own,
     }

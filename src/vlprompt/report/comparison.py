@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vlprompt.protocols import declared
 from vlprompt.report import published_figures as published
 from vlprompt.report.gathering import (
     ZERO_SHOT,
@@ -26,12 +27,6 @@ from vlprompt.report.gathering import (
     told_apart,
 )
 
-AVERAGED = (
-    "few_shot",
-    "base_to_new",
-    "class_incremental",
-)  # the others have averages of their own in every record
-TRANSFER = ("cross_dataset", "domain_generalization")
 OTHER_SPLITS = {
     "given": "the data set's own",
     "drawn": "drawn at random",
@@ -104,7 +99,7 @@ def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> l
             for k, seeds in rows.items()
         ]
         notes: list[str] = []
-        if protocol in AVERAGED:
+        if declared(protocol).averaged:
             means, notes = _averages(rows)
             for mean in means:
                 own = {
@@ -119,7 +114,9 @@ def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> l
             known = published.figures(protocol, paper)
             lines = [_beside(line, known, protocol, lines) for line in lines]
             notes = [*_paper_notes(protocol, backbone, paper, lines), *notes]
-        if protocol == "few_shot" and not any(plain_name(line.method) == "linear_probe" for line in lines):
+        if declared(protocol).over_shots and not any(
+            plain_name(line.method) == "linear_probe" for line in lines
+        ):
             notes = [*notes, "the linear probe was not run beside these (method linear_probe)"]
         notes = [
             *notes,
@@ -223,7 +220,7 @@ def _beside(line: Line, known: Sequence[published.Figure], protocol: str, lines:
     figure = published.find(known, method, line.data, line.shots)
     if figure is None:
         return line
-    values = _transferred(figure, line) if protocol in TRANSFER else figure.values
+    values = _transferred(figure, line) if declared(protocol).has_targets else figure.values
     return replace(
         line, published={k: v for k, v in values.items() if k in line.values}, rough=figure.kind == "plot"
     )

@@ -13,16 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlprompt.errors import OptionError
+from vlprompt.protocols import declared
 from vlprompt.report import published_figures as published
 from vlprompt.report.gathering import ZERO_SHOT, Cell, Key, Seeds, average, cells, gather, plain_name
-
-METRICS = {
-    "few_shot": ("accuracy",),
-    "base_to_new": ("base", "new", "harmonic_mean"),
-    "cross_dataset": ("source", "average"),
-    "domain_generalization": ("average",),
-    "class_incremental": ("average", "final", "forgetting"),
-}
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,7 @@ def gains(records: Iterable[Mapping[str, Any]], over: str, paper: str | None = N
             if method == base or plain_name(method) == ZERO_SHOT:
                 continue
             data, ours = _differences(here, method, base)
-            for metric in METRICS.get(protocol, ()):
+            for metric in (value.name for value in declared(protocol).values if value.gain):
                 if metric in ours:
                     theirs = _published(known, protocol, plain_name(method), plain_over, metric, shots, paper)
                     found.append(
@@ -131,7 +124,7 @@ def _published(
             shots,
         ) and paper in (None, stated.paper):
             return stated.gain, stated.paper, False
-    place = "imagenet" if protocol in ("cross_dataset", "domain_generalization") else published.AVERAGE
+    place = "imagenet" if declared(protocol).usual_targets else published.AVERAGE
     for source in published.PAPERS:
         own = [figure for figure in known if figure.paper == source]
         a, b = published.find(own, method, place, shots), published.find(own, over, place, shots)

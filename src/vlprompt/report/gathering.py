@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from vlprompt.protocols import harmonic_values
+from vlprompt.protocols.protocol_facts import harmonic_mean
+
 ZERO_SHOT = "zero-shot"
 Seeds = dict[Any, dict[str, float]]  # values by name, by seed
 LONGEST = 30  # letters of a setting in a table
@@ -167,15 +170,11 @@ def cells(seeds: Seeds) -> dict[str, Cell]:
         mean = sum(values) / len(values)
         spread = sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
         found[key] = Cell(mean, spread**0.5, len(values))
-    if {"base", "new", "harmonic_mean"} <= set(found):
-        own = found["harmonic_mean"]
-        found["harmonic_mean"] = Cell(harmonic_mean(found["base"].mean, found["new"].mean), own.std, own.n)
+    for name, (one, other) in harmonic_values().items():
+        if {name, one, other} <= set(found):
+            own = found[name]
+            found[name] = Cell(harmonic_mean(found[one].mean, found[other].mean), own.std, own.n)
     return found
-
-
-def harmonic_mean(base: float, new: float) -> float:
-    """2 b n / (b + n); 0 if both are 0."""
-    return 2 * base * new / (base + new) if base + new else 0.0
 
 
 def average(parts: Sequence[Seeds]) -> Seeds:
@@ -189,7 +188,8 @@ def average(parts: Sequence[Seeds]) -> Seeds:
         rows = [part[seed] for part in parts]
         keys = [key for key in rows[0] if all(key in row for row in rows)]
         values = {key: sum(row[key] for row in rows) / len(rows) for key in keys}
-        if {"base", "new", "harmonic_mean"} <= set(values):
-            values["harmonic_mean"] = harmonic_mean(values["base"], values["new"])
+        for name, (one, other) in harmonic_values().items():
+            if {name, one, other} <= set(values):
+                values[name] = harmonic_mean(values[one], values[other])
         found[seed] = values
     return found

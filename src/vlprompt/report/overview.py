@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlprompt.errors import DataError
+from vlprompt.protocols import all_facts, declared, known_values
 from vlprompt.report import html_pages as pages
 from vlprompt.report.comparison import Sheet, compare
 from vlprompt.report.gathering import ZERO_SHOT, plain_name
@@ -18,21 +19,6 @@ from vlprompt.runs.records import read
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-TITLES = {
-    "few_shot": "Few shots",
-    "base_to_new": "From base to new classes",
-    "cross_dataset": "Other data sets",
-    "domain_generalization": "Other domains",
-    "class_incremental": "Classes that arrive later",
-}
-MAIN = {"few_shot": "accuracy", "base_to_new": "harmonic_mean", "class_incremental": "final"}  # else: average
-WHAT = {
-    "accuracy": "accuracy",
-    "harmonic_mean": "harmonic mean of base and new",
-    "final": "on all classes at the end",
-    "average": "on average",
-}
 
 
 def write_overview(files: Sequence[Path], out: Path | None = None, paper: str | None = None) -> Path:
@@ -53,19 +39,15 @@ def write_overview(files: Sequence[Path], out: Path | None = None, paper: str | 
 
 def figures(records: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     """What can be drawn of the records, by protocol."""
-    from vlprompt.report.base_against_new import base_new_plane
-    from vlprompt.report.curves import forgetting_curves, shot_curves
+    from vlprompt.report.drawings import drawings
 
-    kinds: dict[str, Callable[..., Figure]] = {
-        "few_shot": shot_curves,
-        "class_incremental": forgetting_curves,
-        "base_to_new": base_new_plane,
-    }
     found = {}
-    for protocol, make in kinds.items():
+    for protocol, facts in all_facts().items():
         own = [record for record in records if record["protocol"] == protocol]
-        if not own or (protocol == "few_shot" and len({record.get("shots") for record in own}) < 2):
+        few = facts.over_shots and len({record.get("shots") for record in own}) < 2
+        if not own or few or not facts.drawing:
             continue
+        make = drawings()[facts.drawing]
         try:
             found[protocol] = make(own)
         except DataError:  # several backbones, or several shots where one is shown: the table has them all
@@ -99,7 +81,7 @@ def overview(
     for number, sheet in enumerate(sheets):
         svg = ""
         if sheet.protocol in drawn and all(other.protocol != sheet.protocol for other in sheets[:number]):
-            title = TITLES.get(sheet.protocol, sheet.protocol)
+            title = declared(sheet.protocol).title
             svg = pages.figure(plots.to_svg(drawn[sheet.protocol], sheet.protocol, title), "")
         sections.append(_section(sheet, svg))
     seconds = sum(float(record.get("total_seconds") or record.get("seconds") or 0) for record in records)
@@ -134,7 +116,7 @@ def _section(sheet: Sheet, svg: str) -> Html:
         cells = [(cell, _number(text)) for cell, text in zip(shown, row.numbers, strict=True)]
         lines.append([*row.words, *cells])
     table = pages.table(header, lines, words=words, sortable=True)
-    title = TITLES.get(sheet.protocol, sheet.protocol)
+    title = declared(sheet.protocol).title
     return Html(
         f"<h2>{html(title)}</h2><p class=soft>{html(sheet.caption)}. The best of each column and data set is bold.</p>"
         f"<div class='scroll tall'>{table}</div>{svg}{pages.notes(sheet.notes)}"
@@ -157,7 +139,7 @@ def _numbers(sheets: Sequence[Sheet]) -> Html:
         key = next(
             (
                 k
-                for k in (MAIN.get(sheet.protocol, "average"), "average", "accuracy")
+                for k in (declared(sheet.protocol).main, "average", "accuracy")
                 if any(k in line.values for line in lines)
             ),
             None,
@@ -180,8 +162,8 @@ def _numbers(sheets: Sequence[Sheet]) -> Html:
             change = value - before
             kind = "good" if change >= 0 else "bad"
             more = Html(f"<span class={kind}>({pages.signed(change)} from zero-shot)</span>")
-        title = TITLES.get(sheet.protocol, sheet.protocol)
+        title = declared(sheet.protocol).title
         at = f", {most} pictures per class" if most else ""
-        text = f"{title}{at}: {best.method} is best, {WHAT.get(key, key)}"
+        text = f"{title}{at}: {best.method} is best, {known_values()[key].words}"
         found.append(pages.number(f"{value:.1f} %", text, main=not found, more=more))
     return Html("\n".join(found))

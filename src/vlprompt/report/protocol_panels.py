@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from vlprompt.errors import DataError
+from vlprompt.protocols import declared
 from vlprompt.report.gathering import ZERO_SHOT, Key, Seeds, average, plain_name
 from vlprompt.report.plots import INK
 
@@ -68,7 +69,7 @@ def panels_of(gathered: Mapping[Key, Seeds], protocol: str) -> dict[str, dict[st
             f"results of several backbones ({', '.join(sorted(backbones))}): choose one with --backbone"
         )
     counts = {key.shots for key in gathered}
-    if protocol != "few_shot" and len(counts) > 1:
+    if not declared(protocol).over_shots and len(counts) > 1:
         raise DataError(
             f"results at several shots ({', '.join(map(str, sorted(counts)))}): choose one with --shots"
         )

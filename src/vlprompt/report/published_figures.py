@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vlprompt.errors import OptionError, nearest
+from vlprompt.protocols import harmonic_values
+from vlprompt.protocols.protocol_facts import harmonic_mean
 
 FILE = Path(__file__).parent.parent / "assets" / "published.json"
 PAPERS = {
@@ -124,8 +126,9 @@ def mean_figure(known: Sequence[Figure], method: str, data: Sequence[str], shots
         return {}
     shared = [key for key in held[0] if all(key in values for values in held)]
     means = {key: sum(values[key] for values in held) / len(held) for key in shared}
-    if {"base", "new", "harmonic_mean"} <= set(means):
-        means["harmonic_mean"] = 2 * means["base"] * means["new"] / (means["base"] + means["new"])
+    for name, (one, other) in harmonic_values().items():
+        if {name, one, other} <= set(means):
+            means[name] = harmonic_mean(means[one], means[other])
     return means
 
 

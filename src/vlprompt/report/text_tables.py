@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vlprompt.errors import OptionError, nearest
+from vlprompt.protocols import declared, known_values
+from vlprompt.protocols.protocol_facts import LOWER, NEITHER
 from vlprompt.report.comparison import Line, Sheet
 from vlprompt.report.gathering import Cell
 
@@ -20,18 +22,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORMATS = ("rich", "md", "csv", "latex")
-HEADINGS = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "base": "base",
-    "new": "new",
-    "harmonic_mean": "HM",
-    "all": "all together",
-    "source": "source",
-}
-LAST = ("average", "final", "forgetting", "backward_transfer", "own_forgetting", "text_change", "seconds")
-LOWER_IS_BETTER = ("forgetting", "own_forgetting")
-NEITHER = ("text_change", "seconds")
+VALUES = known_values()
+HEADINGS = {name: value.heading for name, value in VALUES.items()}
+FIRST = [name for name, value in VALUES.items() if not value.last]
+LAST = (*(name for name, value in VALUES.items() if value.last), "seconds")
+LOWER_IS_BETTER = tuple(name for name, value in VALUES.items() if value.good == LOWER)
+NEUTRAL = (*(name for name, value in VALUES.items() if value.good == NEITHER), "seconds")
 MOST_BESIDE = 3  # values with a published figure in a column of its own
 
 
@@ -72,8 +68,8 @@ def heading(key: str) -> str:
 def keys_of(lines: Iterable[Line]) -> list[str]:
     """The values in the order of their columns: known ones first, targets as they come, summaries last."""
     keys = list(dict.fromkeys(key for line in lines for key in line.values))
-    own = sorted((key for key in keys if key not in HEADINGS and key not in LAST), key=_count)
-    order = [*HEADINGS, *own, *LAST]
+    own = sorted((key for key in keys if key not in FIRST and key not in LAST), key=_count)
+    order = [*FIRST, *own, *LAST]
     return sorted(keys, key=order.index)
 
 
@@ -84,25 +80,19 @@ def _count(key: str) -> int:
 
 
 def by_shots(sheet: Sheet) -> Sheet:
-    """few_shot with several numbers of shots: a column for each. Other sheets as they are."""
-    if sheet.protocol != "few_shot" or len({line.shots for line in sheet.lines}) < 2:
+    """Several numbers of shots, where a protocol puts them beside each other: a column for each. Other sheets as they are."""
+    if not declared(sheet.protocol).over_shots or len({line.shots for line in sheet.lines}) < 2:
         return sheet
     rows: dict[tuple[str, str], list[Line]] = {}
     for line in sheet.lines:
         rows.setdefault((line.data, line.method), []).append(line)
-    shots = sorted({line.shots for line in sheet.lines})
+    shots, main = sorted({line.shots for line in sheet.lines}), declared(sheet.protocol).main
     lines = []
     for held in rows.values():
         at = {line.shots: line for line in held}
         names = {count: f"{count} shot{'s' * (count > 1)}" for count in shots if count in at}
-        values = {
-            name: at[count].values["accuracy"]
-            for count, name in names.items()
-            if "accuracy" in at[count].values
-        }
-        figures = {
-            name: at[count].published["accuracy"] for count, name in names.items() if at[count].published
-        }
+        values = {name: at[count].values[main] for count, name in names.items() if main in at[count].values}
+        figures = {name: at[count].published[main] for count, name in names.items() if at[count].published}
         seeds = max(line.seeds for line in held)
         rough = any(line.rough for line in held)
         splits = tuple(sorted({kind for line in held for kind in line.splits}))
@@ -175,7 +165,7 @@ def _best(lines: Sequence[Line], keys: Sequence[str]) -> set[tuple[str, int, str
         held = [line for line in lines if (line.data, line.shots) == place]
         for key in keys:
             means = {line.method: line.values[key].mean for line in held if key in line.values}
-            if key in NEITHER or len(means) < 2:
+            if key in NEUTRAL or len(means) < 2:
                 continue
             target = (min if key in LOWER_IS_BETTER else max)(means.values())
             found |= {(*place, method, key) for method, mean in means.items() if mean == target}

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from vlprompt.errors import VlpromptError
 from vlprompt.report.thumbnails import thumbnail
+from vlprompt.runs.info import RunInfo, ScoreInfo, read_info
 from vlprompt.runs.predictions_file import Said, read_predictions
-from vlprompt.runs.records import read_log, read_run
+from vlprompt.runs.records import read_log
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vlprompt.backbones.backbone import Backbone
     from vlprompt.data.dataset import Dataset
-    from vlprompt.feeding.feature_cache import FeatureCache
     from vlprompt.runs.run import Run
 
+Probe = Callable[..., dict[str, Any]]  # see `gather_evidence`
 QUICK = "left out, as asked for"
-MOST_SHOTS = 64  # all training pictures of a class beyond which a probe is left out of a page
 
 
 @dataclass
@@ -35,21 +35,21 @@ class Evidence:
     dataset, run, probe: None where they cannot be had, and then `missing` says why under the same name.
     """
 
-    info: dict[str, Any]
+    info: RunInfo
     log: list[dict[str, Any]] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
     dataset: Dataset | None = None
     run: Run | None = None
-    probe: dict[str, Any] | None = None
+    probe: ScoreInfo | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
     @property
     def reported(self) -> str | None:
-        return self.info.get("reported")
+        return self.info.reported
 
     @property
     def calibrated(self) -> bool:
-        return bool((self.info.get("calibration") or {}).get("applied"))
+        return self.info.calibrated
 
     def sure(self, said: Said) -> float:
         """How sure the run is of what it said, 0 to 1, as `predict` would say."""
@@ -79,18 +79,18 @@ def gather_evidence(
     backbone: str | Backbone | None = None,
     device: str = "auto",
     quick: bool = False,
-    cache: FeatureCache | None = None,
-    emit: Callable[[dict[str, Any]], None] | None = None,
+    probe: Probe | None = None,
 ) -> Evidence:
     """Reads a run folder and whatever else is there.
 
     data: where the pictures now lie, if not where fit found them. backbone: the same. quick: read the folder only.
-    cache: of features. RunError for a folder without a finished run; DataError for a `data` that was given and cannot
+    probe: trains one and gives its scores by split, as `fitting.probe_beside` does; a report trains nothing itself.
+    RunError for a folder without a finished run; DataError for a `data` that was given and cannot
     be read.
     """
-    info = read_run(folder)
+    info = read_info(folder)
     found = Evidence(info, read_log(folder / "log.jsonl"))
-    found.said = read_predictions(folder, info.get("reported"))
+    found.said = read_predictions(folder, info.reported)
     if not found.said:
         found.missing["said"] = "the run folder has no predictions.csv (fit of this version writes it)"
     if quick and data is None:
@@ -101,7 +101,7 @@ def gather_evidence(
         found.missing |= {"run": QUICK, "probe": QUICK}
         return found
     _load_run(found, folder, backbone, device)
-    _fit_probe(found, cache, emit)
+    _ask_for_probe(found, probe)
     return found
 
 
@@ -109,7 +109,7 @@ def _open_dataset(found: Evidence, data: str | Dataset | None) -> None:
     from vlprompt.data.dataset import Dataset
     from vlprompt.data.opening import open_dataset
 
-    origin = dict(found.info["data"].get("origin") or {})
+    origin = dict(found.info.data.origin or {})
     if data is None and not origin:
         found.missing["dataset"] = "the run does not say where its pictures lie; --data says it"
         return
@@ -146,50 +146,39 @@ def _load_run(found: Evidence, folder: Path, backbone: str | Backbone | None, de
         found.missing["run"] = str(error)
 
 
-def _fit_probe(
-    found: Evidence, cache: FeatureCache | None, emit: Callable[[dict[str, Any]], None] | None
-) -> None:
+def _ask_for_probe(found: Evidence, probe: Probe | None) -> None:
     """Scores of a linear probe on the same training pictures, in per cent as in run.json."""
-    reason = _no_probe(found)
+    reason = _no_probe(found) or ("nobody was asked to train one" if probe is None else None)
     if reason is not None:
         found.missing["probe"] = reason
         return
-    from vlprompt.data.sampling import draw
-    from vlprompt.fitting.learning import Plan, learn
-
     info, dataset, run = found.info, found.dataset, found.run
-    assert dataset is not None and run is not None
+    assert dataset is not None and run is not None and probe is not None
     try:
-        split = draw(dataset, shots=info["shots"], seed=info["seed"], which=info["data"]["classes"])
-        if list(split.class_names) != list(info["class_names"]):
-            found.missing["probe"] = "the run's classes are not those of the pictures"
-            return
-        probe = learn(
+        scores = probe(
             dataset,
-            split,
             run.backbone,
-            Plan("linear_probe"),
-            cache=cache if cache is not None else False,
-            on_record=emit,
+            info.class_names,
+            shots=info.shots,
+            seed=1 if info.seed is None else info.seed,
+            which=info.data.classes,
         )
     except VlpromptError as error:
         found.missing["probe"] = str(error)
         return
-    found.probe = probe.scores.get(info.get("reported") or "")
+    found.probe = scores.get(info.reported or "")
 
 
 def _no_probe(found: Evidence) -> str | None:
     info = found.info
-    if info["method"] == "linear_probe":
+    if info.method == "linear_probe":
         return "this run is one"
-    if not info.get("reported"):
+    if not info.reported:
         return "there were no pictures to score on"
-    if info.get("after"):
+    if info.after:
         return "this run went on from another one"
     if found.dataset is None or found.run is None:
         return "it needs the pictures and the backbone"
-    if info["data"].get("fingerprint") != found.dataset.fingerprint:
+    if info.data.fingerprint != found.dataset.fingerprint:
         return "the pictures are no longer those of the run"
-    if not info.get("shots") and info["data"].get("train", 0) > MOST_SHOTS * len(info["class_names"]):
-        return "all pictures were trained on, which would take long"
     return None

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.data.many_pictures import list_of_pictures
 from vlprompt.data.pictures import Picture, open_picture
 from vlprompt.errors import OptionError
-from vlprompt.scoring.evaluation import chunk_size
+from vlprompt.feeding.inputs import live_batch, to_pixels
 from vlprompt.prompts.interpreters.fast import Fast
 from vlprompt.prompts.tokens import Output, TextPrompt
-from vlprompt.feeding.inputs import live_batch, to_pixels
+from vlprompt.scoring.evaluation import chunk_size
 
 if TYPE_CHECKING:
     from vlprompt.runs.run import Run
@@ -99,7 +100,7 @@ def text_features(run: Run, pictures: Picture | Iterable[Picture] | None = None)
         text = method(live_batch(run.backbone, method.facts.needs, pixels)).text
         if text.dim() == 3:
             raise OptionError(
-                f'text features of method "{run.info.get("method", "")}" depend on the picture: give pictures'
+                f'text features of method "{run.info.method}" depend on the picture: give pictures'
             )
         return text.float().cpu().numpy()
     found = []
@@ -114,9 +115,7 @@ def text_features(run: Run, pictures: Picture | Iterable[Picture] | None = None)
 @torch.no_grad()
 def _outputs(run: Run, pictures: Picture | Iterable[Picture]) -> Iterator[Output]:
     """What the method gives, a few pictures at a time."""
-    from vlprompt.runs.run import as_list
-
-    method, backbone, many = run.method.eval(), run.backbone, as_list(pictures)
+    method, backbone, many = run.method.eval(), run.backbone, list_of_pictures(pictures)
     step = min(64, chunk_size(method))
     for start in range(0, len(many), step):
         crops = [np.asarray(backbone.preprocessing.crop(open_picture(p))) for p in many[start : start + step]]

@@ -16,13 +16,15 @@ from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.sampling import Split
 from vlprompt.data.sources import Folder
 from vlprompt.data.splitting import draw_splits
-from vlprompt.data.task import Task
+from vlprompt.data.task import ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import DataError, OptionError, VlpromptError
 from vlprompt.feeding.feature_cache import FeatureCache
-from vlprompt.fitting.learning import ZERO_SHOT_TEMPLATES, Plan, learn, make_plan
+from vlprompt.fitting.learning import learn
+from vlprompt.fitting.plan import Plan, make_plan
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.runs.run import Run
+from vlprompt.runs.info import RunInfo
+from vlprompt.runs.run import Run, backbone_info
 from vlprompt.scoring.evaluation import Scores, scores_of
 from vlprompt.studio.offered_backbones import Backbones
 from vlprompt.studio.tab_sessions import Session
@@ -91,9 +93,9 @@ def learn_new(session: Session, backbones: Backbones, choice: Choice, report: Re
     if not keeps_apart(before):
         raise OptionError(f"{before.info['title']} cannot learn new classes alone: learn all classes again")
     info = before.info
-    given = tuple(info["templates"])
+    given = tuple(info.templates)
     templates = () if given == Task(()).templates else given
-    plan = make_plan(info["method"], info["options"], info.get("train") or {}, templates=templates)
+    plan = make_plan(info.method, info.options, info.train or {}, templates=templates)
     dataset, split = _lesson(session, (*before.learned.task.class_names, *new), new, choice.aside)
     run = _learn(session, before.backbone, plan, dataset, split, report, before)
     session.studied |= {item.path for item in split.train}
@@ -213,9 +215,9 @@ def names_alone(session: Session, backbones: Backbones, backbone: str) -> Run:
     """Zero-shot: what the names of the classes say by themselves. backbone: used before anything is learned."""
     run = session.run
     tower = run.backbone if run is not None else backbones.get(backbone)
-    templates = (run.info.get("zero_shot_templates") if run is not None else None) or ZERO_SHOT_TEMPLATES
+    templates = (run.info.zero_shot_templates if run is not None else None) or ZERO_SHOT_TEMPLATES
     method = ZeroShot(tower, Task(session.names, tuple(templates))).eval()
-    return Run(method, tower, {})
+    return Run(method, tower, RunInfo.of_names(method.task, backbone_info(tower)))
 
 
 @dataclass(frozen=True)

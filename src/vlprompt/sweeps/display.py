@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from vlprompt.protocols import declared
 from vlprompt.sweeps.grid_cells import Cell
 from vlprompt.training.progress_bar import duration
 
@@ -138,7 +139,7 @@ def doing(record: dict[str, Any]) -> str:
 
 def result(record: dict[str, Any]) -> str:
     """The value of a record that says most."""
-    for name in ("accuracy", "harmonic_mean", "average", "final"):
-        if isinstance(record.get(name), (int, float)):
-            return f"{name.replace('_', ' ')} {record[name]:.2f} %"
+    name = declared(record.get("protocol", "")).main
+    if isinstance(record.get(name), (int, float)):
+        return f"{name.replace('_', ' ')} {record[name]:.2f} %"
     return "done"

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import draw
 from vlprompt.error_messages import explain
 from vlprompt.feeding.feature_cache import FeatureCache, default_directory
 from vlprompt.feeding.inputs import Encoder, Views
-from vlprompt.fitting.learning import make_plan
+from vlprompt.fitting.plan import make_plan
+from vlprompt.protocols import facts_of, find
 from vlprompt.sweeps.feature_packs import Pack, PackedCache
 from vlprompt.sweeps.grid_cells import Cell, DataSpec, Setup, Warm
 
@@ -55,14 +57,12 @@ def run(
     cell: Cell, on_record: OnRecord | None, packs: dict[str, Pack], folder: str | Path | None
 ) -> dict[str, Any]:
     """The protocol's record of one run."""
-    from vlprompt.cli.protocol_command import find
-
     held = {spec.name: opened(spec, packs) for spec in (cell.data, *cell.targets)}
     arguments = dict(cell.arguments)
     if cell.targets:
         arguments["targets"] = {spec.name: held[spec.name] for spec in cell.targets}
         spoken = {spec.name: list(spec.templates) for spec in cell.targets if spec.templates}
-        if spoken and cell.protocol == "cross_dataset":
+        if spoken and "target_templates" in facts_of(cell.protocol).argument_names:
             arguments.setdefault("target_templates", spoken)
     found = list(
         find(cell.protocol)(
@@ -109,7 +109,7 @@ def warm_jobs(cells: list[Cell], only: set[str] | None = None) -> list[Warm]:
         for spec in (cell.data, *cell.targets):
             draws.setdefault((spec, cell.setup), {})
         views = feature_views(cell)
-        if views is not None and cell.protocol != "domain_generalization":  # there a part is drawn from
+        if views is not None and not facts_of(cell.protocol).part_of_data:
             known = draws[cell.data, cell.setup]
             known[cell.shots, cell.seed] = max(views, known.get((cell.shots, cell.seed), 0))
     return [
@@ -131,11 +131,7 @@ def feature_views(cell: Cell) -> int | None:
 
 @lru_cache(maxsize=1)
 def backbone_of(setup: Setup) -> Backbone:
-    from vlprompt.backbones.loading import load_backbone
-
-    return load_backbone(
-        setup.backbone, device=own_device(setup.device), precision=setup.precision, tokenizer=setup.tokenizer
-    )
+    return BackboneSpec(setup.backbone, own_device(setup.device), setup.precision, setup.tokenizer).load()
 
 
 WORKER = 0  # number of this worker among its machine's

@@ -25,23 +25,25 @@ shots = [16]
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vlprompt.data.catalog import TRANSFER
 from vlprompt.data.catalog import find as find_entry
 from vlprompt.data.demo_pictures import packaged_name
 from vlprompt.errors import OptionError, nearest
+from vlprompt.protocols import facts_of
 from vlprompt.sweeps.grid_cells import Cell, DataSpec, Setup
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from vlprompt.protocols.protocol_facts import ProtocolFacts
 
 MOST_RUNS = 100_000
 GRID = ("methods", "data", "shots", "seeds")
@@ -75,11 +77,6 @@ OF_DATASET = {  # and what is expected of each, see KINDS
     "val_fraction": "a number from 0 to 1",
     "test_fraction": "a number from 0 to 1",
 }
-OF_PROTOCOL = {
-    "source": "text",
-    "sessions": "a whole number from 2 on, or the class names of each session",
-    "target_templates": "a table of target and text",
-}
 OF_MACHINE = {
     "backbone": "text",
     "tokenizer": "text",
@@ -90,15 +87,6 @@ OF_MACHINE = {
     "out": "the path of a file",
     "root": "the path of a folder",
 }
-FROM_CELL = (
-    "data",
-    "method",
-    "backbone",
-    "shots",
-    "seeds",
-    "out",
-    "more",
-)  # a protocol's arguments that the grid gives
 
 
 @dataclass(frozen=True)
@@ -132,9 +120,8 @@ def make_sweep(held: dict[str, Any]) -> Sweep:
 
     OptionError names what cannot be, also where no method can take part in its protocol.
     """
-    from vlprompt.cli.protocol_command import find
-    from vlprompt.fitting.learning import make_plan
-    from vlprompt.protocols.protocol_records import obstacle
+    from vlprompt.fitting.plan import make_plan
+    from vlprompt.protocols.protocol_setup import obstacle
 
     check_keys(held, KEYS, "")
     check_values(held, OF_MACHINE, "")
@@ -149,12 +136,12 @@ def make_sweep(held: dict[str, Any]) -> Sweep:
     cells: list[Cell] = []
     left_out: dict[str, None] = {}
     for name in names:
-        function = find(name)
-        protocol = function.__name__
+        facts = facts_of(name)
+        protocol = facts.name
         own = table(held.get("protocol", {}).get(name, {}), f"protocol.{name}")
-        known = [p for p in inspect.signature(function).parameters if p not in FROM_CELL]
-        check_keys(own, (*GRID, *known), f"protocol.{name}.")
-        check_values(own, OF_PROTOCOL, f"protocol.{name}.")
+        check_keys(own, (*GRID, *facts.argument_names), f"protocol.{name}.")
+        kinds = {one.name: one.expected for one in facts.arguments if one.name != "targets"}  # read below
+        check_values(own, kinds, f"protocol.{name}.")
         grid = held | {key: own[key] for key in GRID if key in own}
         arguments = {key: value for key, value in own.items() if key not in GRID}
         methods, data = texts(grid, "methods"), texts(grid, "data")
@@ -166,9 +153,9 @@ def make_sweep(held: dict[str, Any]) -> Sweep:
             if "targets" in arguments
             else None
         )
-        if aims is None and protocol in TRANSFER and data == ["imagenet"]:
-            aims = list(TRANSFER[protocol])
-        if aims is None and protocol == "cross_dataset":
+        if aims is None and facts.usual_targets and data == ["imagenet"]:
+            aims = list(facts.usual_targets)
+        if aims is None and facts.each_on_the_others:
             aims = data
         sources, others = [specs(word) for word in data], [specs(word) for word in aims or ()]
         for method in methods:
@@ -185,7 +172,7 @@ def make_sweep(held: dict[str, Any]) -> Sweep:
                 continue
             for spec in sources:
                 targets = tuple(other for other in others if other != spec)
-                check_targets(protocol, spec, targets, arguments.get("target_templates", {}))
+                check_targets(facts, spec, targets, arguments.get("target_templates", {}))
                 cells += [
                     Cell(
                         protocol,
@@ -238,13 +225,13 @@ def setup_of(held: dict[str, Any]) -> Setup:
 
 
 def check_targets(
-    protocol: str, source: DataSpec, targets: Sequence[DataSpec], spoken: dict[str, Any]
+    facts: ProtocolFacts, source: DataSpec, targets: Sequence[DataSpec], spoken: dict[str, Any]
 ) -> None:
-    """OptionError where cross_dataset has nothing to be tested on, and for words on a target that is none."""
-    if protocol == "cross_dataset" and not targets:
+    """OptionError where there is nothing to be tested on, and for words on a target that is none."""
+    if facts.each_on_the_others and not targets:
         raise OptionError(
-            f"cross_dataset: {source.name} has no other data set to be tested on: give a second one in data, or "
-            'targets = ["..."] in [protocol.cross_dataset]'
+            f"{facts.name}: {source.name} has no other data set to be tested on: give a second one in data, or "
+            f'targets = ["..."] in [protocol.{facts.name}]'
         )
     for name, value in spoken.items():
         known = [target.name for target in targets]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vlprompt.backbones.towers.transformer import ImageTower, TransformerSizes
+from vlprompt.backbones.towers.transformer import TransformerSizes
 from vlprompt.methods.base import Method, Seen
 from vlprompt.prompts.interpreters.fast import bytes_per_token
 from vlprompt.prompts.tokens import TextPrompt
@@ -40,13 +40,14 @@ def estimate(method: Method, pictures: int, options: TrainOptions, rate: float |
     learning = [text for text in texts if isinstance(text, TextPrompt) and text.learns]
     tokens = sum(map(_text_tokens, learning)) * (part if method.facts.per_image_text else 1)
     image_tokens = 0
-    if "pixels" in method.facts.needs and isinstance(backbone.image, ImageTower):
-        image_tokens = part * (1 + backbone.image.sizes.patches + 16)
-    work = 3 * tokens * _per_token(backbone.text.sizes)
-    memory = tokens * bytes_per_token(backbone.text.sizes)
-    if image_tokens:
-        work += 3 * image_tokens * _per_token(backbone.vit.sizes)
-        memory += image_tokens * bytes_per_token(backbone.vit.sizes)
+    image_sizes = backbone.image_sizes
+    if "pixels" in method.facts.needs and image_sizes is not None:
+        image_tokens = part * (backbone.image_tokens + 16)
+    work = 3 * tokens * _per_token(backbone.text_sizes)
+    memory = tokens * bytes_per_token(backbone.text_sizes)
+    if image_tokens and image_sizes is not None:
+        work += 3 * image_tokens * _per_token(image_sizes)
+        memory += image_tokens * bytes_per_token(image_sizes)
     steps = options.epochs * max(1, pictures // batch) * min(options.accumulate, batch)
     seconds = steps * work / (rate or measured_rate(backbone.device, backbone.dtype))
     return Estimate(memory, seconds, tokens, image_tokens)

@@ -41,10 +41,15 @@ class Known:
             return False
         if isinstance(text, FrozenText) or isinstance(self.text, FrozenText):
             return text == self.text
-        if text.lengths != self.text.lengths or len(text.deep) != len(self.text.deep):
+        if layout(text) != layout(self.text):
             return False
         pairs = zip(text.tensors(), self.text.tensors(), self.marks, strict=True)
         return all(own_mark(b) == mark and (a is b or torch.equal(a, b)) for a, b, mark in pairs)
+
+
+def layout(text: TextPrompt) -> object:
+    """Everything about a prompt beside its numbers."""
+    return text.lengths, text.start, [(one.block, one.insert, one.weight) for one in text.entering()]
 
 
 def own_mark(tensor: Tensor) -> tuple[int, int]:

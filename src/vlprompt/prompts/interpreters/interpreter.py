@@ -11,10 +11,10 @@ from vlprompt.prompts.tokens import ImagePrompt, TextPrompt
 
 
 class Interpreter(Protocol):
-    """Turns prompts into features of unit length.
+    """Evaluates prompts on the towers of one backbone.
 
     budget: bytes that activations may take in one step. kept_as: the kind under which features of texts that do not
-    learn are remembered; None: nothing is.
+    learn are remembered (`interpreters/fixed.py`); None: nothing is.
     """
 
     backbone: Backbone
@@ -22,9 +22,17 @@ class Interpreter(Protocol):
     kept_as: str | None
 
     def text(self, prompt: TextPrompt) -> Tensor:
-        """Features of every row under every prefix, [G, C, d]."""
+        """Unit-length text features of every row under every prefix, [G, C, d]."""
         ...
 
     def image(self, pixels: Tensor, prompt: ImagePrompt | None = None) -> Tensor:
-        """[B, 3, H, W] -> [B, d]."""
+        """Unit-length image features, [B, d].
+
+        pixels: [B, 3, H, W], or what `backbone.stem` made of them, where the image tower has a stem.
+        """
+        ...
+
+    def image_and_inserted(self, pixels: Tensor, prompt: ImagePrompt) -> tuple[Tensor, Tensor]:
+        """Unit-length image features [B, d], and the last states of the inserted tokens, [B, n, W], behind the tower's
+        last norm, not projected."""
         ...

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from vlprompt.errors import ExportError
-from vlprompt.scoring.evaluation import softmax
-from vlprompt.runs.run import Run
 from vlprompt.feeding.inputs import live_batch, to_pixels
+from vlprompt.runs.run import Run
+from vlprompt.scoring.evaluation import softmax
 
 TOLERANCE = 1e-4  # of probabilities, and of logits up to 1 (of larger ones as a share)
 BATCHES = (1, 5)

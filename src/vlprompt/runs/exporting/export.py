@@ -16,8 +16,8 @@ import torch
 from vlprompt.errors import ExportError, OptionError, VlpromptError
 from vlprompt.runs.exporting import file_formats as formats
 from vlprompt.runs.exporting.checking import Difference, compare
-from vlprompt.runs.exporting.metadata import describe
 from vlprompt.runs.exporting.export_options import ExportOptions
+from vlprompt.runs.exporting.metadata import describe
 from vlprompt.runs.exporting.program import program_of
 from vlprompt.runs.run import Run
 
@@ -112,7 +112,7 @@ def traced(run: Run, pixels: str = "uint8") -> ExportedProgram:
     except VlpromptError:
         raise
     except Exception as error:
-        name = run.info.get("method", "")
+        name = run.info.method
         raise ExportError(
             f'method "{name}" cannot be traced by torch.export: {formats.first_cause(error)}'
         ) from error

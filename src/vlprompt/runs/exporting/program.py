@@ -75,5 +75,7 @@ def program_of(method: Method, pixels: str, temperature: float = 1.0) -> Iterato
         size = preprocessing.size
         logits = Compared(method, interpreter, texts)
         with torch.no_grad():
-            logits(torch.zeros(1, 3, size, size))  # whatever it computes once is known now, and a constant too
+            logits(
+                torch.zeros(1, 3, size, size)
+            )  # whatever it computes once is known now, and a constant too
         yield Program(logits, preprocessing, pixels, temperature)

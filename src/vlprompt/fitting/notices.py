@@ -1,0 +1,90 @@
+"""What a user is told: about the data before a figure is trusted, about long trainings, and about what was skipped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vlprompt.data.dataset import Dataset, equal_notices
+from vlprompt.data.sampling import Split
+from vlprompt.errors import DataError
+from vlprompt.feeding.inputs import Inputs
+from vlprompt.methods.base import Method
+from vlprompt.runs.records import LOG
+from vlprompt.scoring.evaluation import Scores
+from vlprompt.training.estimating import estimate
+from vlprompt.training.loop import message
+from vlprompt.training.train_options import TrainOptions
+
+LONG = 600.0  # seconds of training beyond which an estimate is printed
+
+OnRecord = Callable[[dict[str, Any]], None]
+
+
+def announce(method: Method, pictures: int, options: TrainOptions, emit: OnRecord) -> None:
+    """Says what training will take, if it is more than the budget or many minutes, and if it is all warm-up."""
+    if 0 < options.epochs <= options.warmup_epochs and options.warmup_lr < options.lr:
+        emit(
+            message(
+                f"all {options.epochs} epochs are warm-up at lr {options.warmup_lr:g}, so little will be learned: "
+                "more epochs, or --warmup-epochs 0"
+            )
+        )
+    found = estimate(method, pictures, options)
+    budget = method.interpreter.budget
+    if found.exceeds(budget):
+        emit(
+            message(
+                f"estimate: {found.text()}; the activations are more than the budget of "
+                f"{budget / 2**30:.1f} GiB, so classes are computed in parts (slower, same numbers)"
+            )
+        )
+    elif found.seconds > LONG:
+        emit(message(f"estimate: {found.text()}"))
+
+
+def notices(dataset: Dataset, split: Split) -> list[str]:
+    """What a user should know about the data before trusting a figure."""
+    found = [*dataset.notices, *split.notices, *equal_notices(dataset)]
+    if not split.test:
+        other = "the validation pictures are scored" if split.val else "nothing can be scored"
+        found.append(f"{dataset.name} has no test pictures: {other}")
+    return found
+
+
+def lost_training_pictures(split: Split, inputs: Inputs) -> dict[str, tuple[int, int]]:
+    """By class name: how many of how many drawn training pictures could not be read; classes that lost none are left out.
+
+    DataError if a class has lost all of them: it would be learned from nothing, and still be a possible answer.
+    """
+    drawn, left = (Counter(item.label for item in items) for items in (split.train, inputs.items))
+    lost = {split.class_names[k]: (n - left[k], n) for k, n in sorted(drawn.items()) if left[k] < n}
+    if gone := {name: counts for name, counts in lost.items() if counts[0] == counts[1]}:
+        paths = {item.path for item in split.train if split.class_names[item.label] in gone}
+        reason = next(reason for path, reason in inputs.skipped if path in paths)
+        raise DataError(
+            f"no training picture can be read of {counted(gone)}, for example {reason}: "
+            "mend or replace the pictures, or leave the class out"
+        )
+    return lost
+
+
+def counted(lost: dict[str, tuple[int, int]]) -> str:
+    """`cat (1 of 4), dog (2 of 4)`, five classes at most."""
+    listed = ", ".join(f"{name} ({n} of {drawn})" for name, (n, drawn) in list(lost.items())[:5])
+    return listed + (", ..." if len(lost) > 5 else "")
+
+
+def skipped_notice(skipped: Sequence[tuple[str, str]], lost: dict[str, tuple[int, int]], logged: bool) -> str:
+    """A sentence about pictures that could not be read. logged: the run has a log that names them all."""
+    where = f"; {LOG} names them" if logged else f", for example {skipped[0][1]}"
+    short = f"; classes with fewer training pictures for that: {counted(lost)}" if lost else ""
+    return f"{len(skipped)} pictures could not be read and were skipped{where}{short}"
+
+
+def score_record(who: str, split: str, scores: Scores) -> dict[str, Any]:
+    text = (
+        f"{who}: {scores.accuracy:.2f} % of {scores.count} {split} pictures, macro F1 {scores.macro_f1:.2f} %"
+    )
+    return message(text, scored=who, split=split, accuracy=scores.accuracy, count=scores.count)

@@ -1,0 +1,1 @@
+"""Runs: what was learned, as a folder; its record, its card, the hub, and other programs' formats."""
