@@ -16,7 +16,7 @@ import pytest
 import vlprompt
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "src" / "vlprompt"
+PACKAGE = Path(vlprompt.__file__).parent  # the one that is tested, wherever it is installed
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TEXTS = {".py", ".md", ".toml", ".txt", ".json", ".cff", ".html", ".css", ".js", ".yml", ".yaml", ".csv", ""}
 
