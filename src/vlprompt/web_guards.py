@@ -162,7 +162,7 @@ def patient(body_seconds: float, head_seconds: float = HEAD_SECONDS, most: int |
     limit = most or most_connections()
     base: Any = AutoHTTPProtocol
 
-    class Patient(base):  # type: ignore[misc]
+    class Patient(base):
         """awaited: since when its request, or the rest of it, has been awaited; None while it is answered."""
 
         awaited: float | None = None

@@ -22,6 +22,7 @@ from vlprompt.runs.exporting import file_formats as formats
 from vlprompt.runs.exporting.checking import fed, in_torch, noise
 from vlprompt.runs.exporting.export import export
 from vlprompt.runs.run import Run
+from vlprompt.scoring.calibration import CalibrationInfo
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -47,7 +48,8 @@ def test_programs_of_torch_export(name: str, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def calibrated() -> Run:
     run = run_of("coop+lamm")
-    run.info |= {"calibration": {"temperature": 2.5, "applied": True}, "labels": [3, 1, 4, 5, 9]}
+    run.info.calibration = CalibrationInfo(2.5, applied=True)
+    run.info.labels = [3, 1, 4, 5, 9]
     return run
 
 

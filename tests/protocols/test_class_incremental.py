@@ -78,8 +78,8 @@ def test_runs_of_sessions_are_saved_and_found_again(backbone, data, tmp_path):
 def test_later_sessions_see_their_own_pictures_only(backbone, data, tmp_path):
     list(class_incremental(data, "coop", backbone, sessions=2, out=tmp_path, **MORE))
     second = Run.load(tmp_path / "seed1" / "session2", backbone).info
-    assert second["data"]["train"] == 2 * 2 and second["data"]["test"] == 8
-    assert second["after"] == Run.load(tmp_path / "seed1" / "session1", backbone).info["settings"]
+    assert second.data.train == 2 * 2 and second.data.test == 8
+    assert second.after == Run.load(tmp_path / "seed1" / "session1", backbone).info.settings
 
 
 @pytest.mark.parametrize("options", [{}, {"reference": "published_code"}])

@@ -44,8 +44,8 @@ def base_record(
         "backbone": backbone.name,
         "shots": shots,
         "seed": seed,
-        "seconds": run.info["timings"]["train_s"],
-        "total_seconds": run.info["timings"]["total_s"],
+        "seconds": run.info.timings["train_s"],
+        "total_seconds": run.info.timings["total_s"],
         "folder": str(run.folder) if run.folder else None,
         "split": dataset.split_kind,
         **held,
@@ -62,7 +62,7 @@ def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[
     usual = {
         key: value for part in methods.load(plan.method).options({}) for key, value in asdict(part).items()
     }
-    options = {key: value for key, value in run.info["options"].items() if value != usual.get(key)}
+    options = {key: value for key, value in run.info.options.items() if value != usual.get(key)}
     given, default = (
         train.resolved(recipe_of(method), method.needs) for train in (plan.train, TrainOptions())
     )
@@ -74,10 +74,10 @@ def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[
         }
     elif method.learns and given.view_count() != default.view_count():  # all that the loop's options do to it
         train = {"views": given.view_count()}
-    precision = run.info["backbone"]["precision"]
+    precision = run.info.backbone.precision
     setup = {
         "precision": None if precision == "float32" else precision,
-        "tokenizer": run.info["backbone"]["tokenizer"],
+        "tokenizer": run.info.backbone.tokenizer,
         "templates": list(plan.templates) or None,
         **own,
     }

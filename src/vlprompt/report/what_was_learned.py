@@ -26,7 +26,7 @@ def insides_part(evidence: Evidence) -> Html:
     run = evidence.run
     if run is None:
         what = evidence.missing.get("run", "the backbone is not there")
-        if evidence.info["method"] in ("zeroshot", "linear_probe", "tip_adapter", "tip_adapter_f"):
+        if evidence.info.method in ("zeroshot", "linear_probe", "tip_adapter", "tip_adapter_f"):
             return Html("")
         return Html(f"<h2>What was learned</h2><p class=missing>Not shown: {html(what)}.</p>")
     method = run.learned

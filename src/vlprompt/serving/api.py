@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends
 from litserve import LitAPI
 
+from vlprompt.runs.info import RunInfo
 from vlprompt.serving.batching import Batching
 from vlprompt.serving.requests import Asked, Refused, pictures
 from vlprompt.serving.serve_options import ServeOptions
@@ -75,9 +76,9 @@ class PromptAPI(LitAPI):
         return answers
 
 
-def coverage_of(info: dict[str, Any], options: ServeOptions) -> float | bool:
+def coverage_of(info: RunInfo, options: ServeOptions) -> float | bool:
     """The coverage to reject at; False where the run has no thresholds or nobody wants them."""
-    return options.reject if options.reject > 0 and info.get("rejection") else False
+    return options.reject if options.reject > 0 and info.rejection else False
 
 
 def gray(size: int) -> Any:

@@ -121,7 +121,7 @@ def describe(
     info, own = loaded.info, loaded.backbone
     coverage = coverage_of(info, options)
     facts: dict[str, Any] = {
-        "method": info["method"],
+        "method": info.method,
         "classes": list(loaded.class_names),
         "backbone": {
             "name": Path(own.name).name if Path(own.name).is_absolute() else own.name,
