@@ -1,8 +1,9 @@
-"""The joint space and both linear maps by least squares: no training.
+"""The joint space and both maps into it by least squares: no training.
 
 The joint space is the pictures': the principal axes of the stem's pooled features. What a class looks like in it is
-its row of EfficientNet's classifier. Sentence embeddings are mapped to what their texts look like: names and glosses
-of the 1,000 classes to the classes' rows, wider concepts to the mean of the rows below them, captions to their pictures.
+its row of EfficientNet's classifier. Sentence embeddings are mapped to what their texts look like by kernel regression:
+names and glosses of the 1,000 classes to the classes' rows, wider concepts to the mean of the rows below them,
+captions to their pictures.
 """
 
 from __future__ import annotations
@@ -65,10 +66,46 @@ def class_pairs(concepts: dict[str, Concept], ids: list[str], directions: Tensor
     return Pairs(texts, torch.stack(rows), torch.tensor(weights))
 
 
-def ridge(sentences: Tensor, targets: Tensor, weights: Tensor, strength: float, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted ridge regression from `sentences` [N, W] around `shift` -> linear layer (weight, bias)."""
-    x, w = sentences - shift, weights[:, None] / weights.sum()
-    gram = (x * w).T @ x
-    gram = gram + strength * gram.diagonal().mean() * torch.eye(len(gram))
-    weight = torch.linalg.solve(gram, (x * w).T @ targets).T
-    return weight, -(weight @ shift)
+def pivots(texts: Tensor, weights: Tensor, count: int, width: float) -> list[int]:
+    """Rows of `texts` [N, W] (unit length) that stand for the others: pivoted Cholesky of the weighted kernel.
+
+    Each next one is the text whose weighted kernel is least explained by those chosen before.
+    """
+    left, root = weights.clone(), weights.sqrt()
+    factors, chosen = torch.zeros(len(texts), count), []
+    for j in range(count):
+        i = int(left.argmax())
+        chosen.append(i)
+        column = ((texts @ texts[i] - 1) / width**2).exp() * root * root[i]
+        column = (column - factors[:, :j] @ factors[i, :j]) / left[i].clamp(min=1e-9).sqrt()
+        factors[:, j] = column
+        left = (left - column * column).clamp(min=0)
+        left[i] = 0
+    return chosen
+
+
+@dataclass(frozen=True)
+class KernelMap:
+    """exp(hidden s + bias) for unit-length sentences s, then a linear layer: nearness to known texts, and what those look like."""
+
+    hidden: Tensor  # [M, W]
+    bias: Tensor  # [M]
+    projection: Tensor  # [D, M]
+
+
+def kernel_regression(sentences: Tensor, targets: Tensor, weights: Tensor, count: int, width: float, strength: float) -> KernelMap:
+    """Kernel ridge regression (Gaussian of `width`) on `count` of the texts (Nystroem's approximation).
+
+    Between unit vectors the Gaussian is exp((s . z - 1) / width^2): a linear layer and an exponential.
+    """
+    x, w = F.normalize(sentences, dim=1), weights[:, None]
+    known = x[pivots(x, weights.clamp(min=0.05), count, width)]
+
+    def kernel(a: Tensor) -> Tensor:
+        return ((a @ known.T - 1) / width**2).exp()
+
+    k = kernel(x)
+    gram = (k * w).T @ k + strength * kernel(known)
+    gram = gram + 1e-5 * gram.diagonal().mean() * torch.eye(count)  # coefficients stay small: they are stored in fp16
+    solved = torch.linalg.solve(gram.double(), ((k * w).T @ targets).double()).float()
+    return KernelMap(known / width**2, torch.full((count,), -1 / width**2), solved.T.contiguous())
