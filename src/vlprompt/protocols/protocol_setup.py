@@ -49,6 +49,7 @@ def obstacle(protocol: str, plan: Plan) -> str | None:
 def open_both(
     data: str | Path | Dataset, backbone: str | Path | BackboneSpec | Backbone, setup: dict[str, Any]
 ) -> tuple[Dataset, Backbone]:
+    """Data set and backbone, opened unless they are; setup: how, as `plan_and_rest` gives it."""
     dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup.get("classes"))
     loose = {name: setup[name] for name in LOOSE if name in setup}
     return dataset, opened(with_loose(backbone, loose, "protocols"))
