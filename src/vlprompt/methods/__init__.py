@@ -24,6 +24,7 @@ from vlprompt.options import OptionSet, option
 
 if TYPE_CHECKING:
     from vlprompt.methods.base import Batch, Method, Seen
+    from vlprompt.methods.parameter_groups import ParameterGroup
     from vlprompt.prompts.tokens import FrozenText, ImagePrompt, Output, TextPrompt
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "MethodSpec",
     "OptionSet",
     "Output",
+    "ParameterGroup",
     "Recipe",
     "Seen",
     "TextPrompt",
@@ -52,6 +54,7 @@ __all__ = [
 _LATER = {  # these import torch
     "Batch": "methods.batch",
     "Method": "methods.base",
+    "ParameterGroup": "methods.parameter_groups",
     "Seen": "methods.batch",
     "FrozenText": "prompts.tokens",
     "ImagePrompt": "prompts.tokens",

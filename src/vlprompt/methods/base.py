@@ -23,6 +23,7 @@ from vlprompt.data.task import Task
 from vlprompt.methods import former
 from vlprompt.methods.batch import Batch, Seen
 from vlprompt.methods.facts import Facts, Recipe
+from vlprompt.methods.parameter_groups import ParameterGroup
 from vlprompt.methods.reading import frozen_features, read
 from vlprompt.options import OptionSet
 from vlprompt.prompts.interpreters.fast import Fast
@@ -106,8 +107,16 @@ class Method(nn.Module):
         """Weight of each term; 1 where a term is not named."""
         return {}
 
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        """Learned tensors with an optimiser of their own kind or rate; the others learn as the training says."""
+        return ()
+
     def end_of_epoch(self, epoch: int, epochs: int) -> None:
-        """Called after the last step of each epoch (counted from 0) of so many."""
+        """Called after the last step of each epoch (counted from 0) of so many, before anything is scored.
+
+        What only the training needs, such as a running mean, is a buffer with persistent=False: it is in checkpoints,
+        so that a training that was interrupted ends in the same numbers, and not in the saved run.
+        """
 
     def for_classes(self, names: Sequence[str]) -> Method:
         """The same learned tensors with other class names; nothing is copied that learns."""

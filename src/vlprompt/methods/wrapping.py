@@ -12,6 +12,7 @@ from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.task import Task
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Batch, Facts, Method, Seen
+from vlprompt.methods.parameter_groups import ParameterGroup
 from vlprompt.options import OptionSet
 from vlprompt.prompts.tokens import Output, Text
 from vlprompt.prompts.words import template_prompt
@@ -78,6 +79,9 @@ class Wrapper(Method):
 
     def prepare(self, features: Tensor, labels: Tensor, val_features: Tensor, val_labels: Tensor) -> None:
         self.base.prepare(features, labels, val_features, val_labels)
+
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        return self.base.parameter_groups()
 
     def end_of_epoch(self, epoch: int, epochs: int) -> None:
         self.base.end_of_epoch(epoch, epochs)
