@@ -12,6 +12,7 @@ from vlprompt.methods.facts import Facts, Recipe
 from vlprompt.methods.finding import (
     MethodSpec,
     facts_of,
+    known_facts,
     load,
     method_class,
     name_of,
@@ -41,6 +42,7 @@ __all__ = [
     "Seen",
     "TextPrompt",
     "facts_of",
+    "known_facts",
     "load",
     "method_class",
     "name_of",

@@ -24,6 +24,7 @@ from vlprompt.methods import former
 from vlprompt.methods.batch import Batch, Seen
 from vlprompt.methods.facts import Facts, Recipe
 from vlprompt.methods.parameter_groups import ParameterGroup
+from vlprompt.methods.published import PublishedShapes
 from vlprompt.methods.reading import frozen_features, read
 from vlprompt.options import OptionSet
 from vlprompt.prompts.interpreters.fast import Fast
@@ -138,6 +139,22 @@ class Method(nn.Module):
         """The context tokens in the space of word embeddings, [n, D], or [P, n, D] of several prompts; None without."""
         own = getattr(self, "context", None)
         return own.detach() if isinstance(own, Tensor) else None
+
+    def learned_labels(self) -> tuple[Tensor, Tensor] | None:
+        """The tokens learned for each class, [C, L, D], and which of them it has, [C, L]; None without."""
+        return None
+
+    def patch_weights(self, patches: Tensor) -> Tensor | None:
+        """How much the prompt of each class looks at each patch of a picture: [B, N, d] -> [B, C, N], sums of 1.
+
+        None where prompts do not look at pictures.
+        """
+        return None
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        """Options that the shapes in a checkpoint of the published code tell. wrapped: by a wrapper's published code."""
+        return {}
 
     def published_names(self) -> dict[str, str]:
         """Tensor names of the published code's checkpoints -> names of ours."""

@@ -79,6 +79,14 @@ def facts_of(name: str) -> Facts | None:
     return below.under(files[last][1])
 
 
+def known_facts(name: str) -> Facts:
+    """The same; OptionError for a name that is not built in."""
+    found = facts_of(name)
+    if found is None:
+        raise OptionError(f'no method "{name}": {nearest(name, names())}')
+    return found
+
+
 def without_wrappers(name: str) -> str:
     """`coop` of `coop+lamm`, `lamm` of `lamm`."""
     base, _, last = name.rpartition("+")

@@ -89,5 +89,8 @@ class Wrapper(Method):
     def learned_context(self) -> Tensor | None:
         return self.base.learned_context()
 
+    def patch_weights(self, patches: Tensor) -> Tensor | None:
+        return self.base.patch_weights(patches)
+
     def published_names(self) -> dict[str, str]:
         return {theirs: f"base.{ours}" for theirs, ours in self.base.published_names().items()}
