@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from vlprompt.data.list_files import Row
 from vlprompt.data.naming import composed
-from vlprompt.data.pictures import EXTENSIONS, heif_is_read
+from vlprompt.data.picture_files import heif_is_read
+from vlprompt.data.pictures import EXTENSIONS
 from vlprompt.data.split_names import FILLERS, SPLITS, UNLABELLED, split_name, splits_among
 from vlprompt.errors import DataError
 
@@ -151,7 +152,7 @@ def _split_folders(paths: Iterable[list[str]]) -> dict[str, str]:
     # beside other folders, that may be classes, there has to be more than two words
     told = "train" in holding and bool({"test", "val"} & kinds)
     several = any(len(below[name]) > 1 for name, split in named.items() if split == "train")
-    return named if told and (several or {"test", "val"} & holding) else {}
+    return named if told and several else {}
 
 
 def _take_splits(

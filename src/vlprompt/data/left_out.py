@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vlprompt.data.folder_layouts import HEIF, ending, is_picture
-from vlprompt.data.pictures import HEIF_MEND, is_heif
+from vlprompt.data.picture_files import HEIF_MEND, is_heif
 from vlprompt.data.sources import Source
 
 # pictures and films that are not read, by ending
