@@ -258,7 +258,8 @@ def _open_folders(place: Place) -> Reading:
         doubts = "; ".join(place.lists.notices)
         raise DataError(f"{layout}; {doubts}") if doubts else layout
     notices = [*place.files.notices, *place.lists.notices, *layout.notices]
-    if empty := empty_classes(layout, place.source.folders):
+    folders = (f for f in place.source.folders if not any(own.startswith(f"{f}/") for own in place.files.own))
+    if empty := empty_classes(layout, folders):
         notices.append(f"{len(empty)} folders without pictures left out: {', '.join(empty[:5])}")
     if place.lists.splits:
         return _divided(place, layout, notices)
