@@ -38,6 +38,14 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "J
 LARGEST_FILE = 512 * 2**20  # bytes
 
 
+class TooManyPixels(PictureError):
+    """A picture that is larger than pictures may be."""
+
+    def __init__(self, name: str, size: tuple[int, int], most: int) -> None:
+        told = f"{most // 10**6} million" if most >= 10**6 else str(most)
+        super().__init__(f"{name}: {size[0]} x {size[1]} pixels are more than {told}")
+
+
 def open_picture(
     picture: Picture, *, name: str = "", turn: bool = True, most_pixels: int = MOST_PIXELS
 ) -> Image.Image:
@@ -106,18 +114,20 @@ def _decoded(
     width, height = image.size
     most = min(most_pixels, MOST_PIXELS)
     if width * height > most:
-        raise PictureError(f"{name}: {width} x {height} pixels are more than {most // 10**6} million")
+        raise TooManyPixels(name, image.size, most)
     if width * height == 0:
         raise PictureError(f"{name}: {width} x {height} pixels")
     try:
         image.load()
         if image.width * image.height > most:  # icons say so only now
-            raise TooCostly(f"{image.width} x {image.height} pixels are more than {most // 10**6} million")
+            raise TooManyPixels(name, image.size, most)
         if turn:
             told = bare is not None and bare.told
             way = turn_of(bare.orientation) if bare is not None and told else turned_by(image)
             image = image if way is None else image.transpose(way)
         return to_rgb(image)
+    except TooManyPixels:
+        raise
     except Exception as error:
         raise PictureError(f"{name}: {_reason(error)}") from error
 

@@ -47,7 +47,7 @@ def read_names(infos: Sequence[zipfile.ZipInfo]) -> tuple[list[str], str]:
         names[at] = raw.decode(encoding, "replace").replace("\0", "")
     if encoding == "utf-8":
         return names, ""
-    example = names[next(iter(unmarked))]
+    example = "".join(letter if letter.isprintable() else "?" for letter in names[next(iter(unmarked))])
     return names, (
         f"the archive does not say the encoding of its names; they are read as {ENCODINGS[encoding]} ({encoding}), such as "
         f'"{example}": if that is wrong, pack the folder again with UTF-8 names'

@@ -11,7 +11,7 @@ from vlprompt.data.sampling import Split
 from vlprompt.errors import DataError
 from vlprompt.feeding.inputs import Inputs
 from vlprompt.methods.base import Method
-from vlprompt.runs.run import LOG
+from vlprompt.runs.records import LOG
 from vlprompt.scoring.evaluation import Scores
 from vlprompt.training.estimating import estimate
 from vlprompt.training.loop import message

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from vlprompt.backbones.towers.transformer import ImageTower, TransformerSizes
-from vlprompt.methods.base import Method
+from vlprompt.backbones.towers.transformer import TransformerSizes
+from vlprompt.methods.base import Method, Seen
 from vlprompt.prompts.interpreters.fast import bytes_per_token
 from vlprompt.prompts.tokens import TextPrompt
 from vlprompt.training.train_options import TrainOptions
@@ -35,26 +35,26 @@ def estimate(method: Method, pictures: int, options: TrainOptions, rate: float |
     backbone = method.backbone
     batch = min(options.batch, max(1, pictures))
     part = -(-batch // options.accumulate)
-    width = backbone.embed_dim
-    picture = torch.zeros(1, width, device=backbone.device) if method.per_image_text else None
-    text = method.prompts(picture).text  # tells whether gradients pass, so not under no_grad
-    tokens = _text_tokens(text) * (part if method.per_image_text else 1)
+    one = torch.zeros(1, backbone.embed_dim, device=backbone.device)
+    texts = method.texts(Seen(one, one[None]))  # tells whether gradients pass, so not under no_grad
+    learning = [text for text in texts if isinstance(text, TextPrompt) and text.learns]
+    tokens = sum(map(_text_tokens, learning)) * (part if method.facts.per_image_text else 1)
     image_tokens = 0
-    if method.needs == "pixels" and isinstance(backbone.image, ImageTower):
-        image_tokens = part * (1 + backbone.image.sizes.patches + 16)
-    learns_text = any(t.requires_grad for t in text.tensors())
-    work = 3 * tokens * _per_token(backbone.text.sizes) if learns_text else 0
-    memory = tokens * bytes_per_token(backbone.text.sizes) if learns_text else 0
-    if image_tokens:
-        work += 3 * image_tokens * _per_token(backbone.vit.sizes)
-        memory += image_tokens * bytes_per_token(backbone.vit.sizes)
+    image_sizes = backbone.image_sizes
+    if "pixels" in method.facts.needs and image_sizes is not None:
+        image_tokens = part * (backbone.image_tokens + 16)
+    work = 3 * tokens * _per_token(backbone.text_sizes)
+    memory = tokens * bytes_per_token(backbone.text_sizes)
+    if image_tokens and image_sizes is not None:
+        work += 3 * image_tokens * _per_token(image_sizes)
+        memory += image_tokens * bytes_per_token(image_sizes)
     steps = options.epochs * max(1, pictures // batch) * min(options.accumulate, batch)
     seconds = steps * work / (rate or measured_rate(backbone.device, backbone.dtype))
     return Estimate(memory, seconds, tokens, image_tokens)
 
 
 def _text_tokens(text: TextPrompt) -> int:
-    return text.prefix.shape[1] + sum(text.lengths)
+    return text.groups * (text.prefix.shape[1] + sum(text.lengths))
 
 
 def _per_token(sizes: TransformerSizes) -> int:
