@@ -54,7 +54,7 @@ def heif_is_read() -> bool:
 def turn_of(orientation: object) -> Image.Transpose | None:
     """How a picture with this orientation tag is to be turned to stand as it was seen; None where it stands so."""
     try:
-        found = int(orientation[0] if isinstance(orientation, tuple) else orientation)  # type: ignore[call-overload]
+        found = int(orientation[0] if isinstance(orientation, tuple) else orientation)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
     return _TURNS.get(found)
