@@ -87,7 +87,7 @@ def rows_of(run: Any, batches: list[int], repeats: int, threads: int) -> list[di
                     times[name].append(1000 * (time.perf_counter() - began))
             rows.append(
                 {
-                    "method": run.info["method"],
+                    "method": run.info.method,
                     "backbone": run.backbone.name,
                     "classes": len(run.class_names),
                     "batch": batch,

@@ -99,3 +99,18 @@ def save_huggingface(folder: Path, seed: int = 0, dtype: Any = None, **config: A
         folder / "model.safetensors",
     )
     return folder
+
+
+def run_info(**more: Any) -> Any:
+    """A RunInfo of two classes that learned nothing, with what is given beside."""
+    from vlprompt.runs.info import RunInfo
+
+    backbone = {"source": "tiny", "fingerprint": "abc", "precision": "float32"}
+    usual = {
+        "method": "coop",
+        "class_names": ["a", "b"],
+        "templates": ["a {}"],
+        "task_shots": 1,
+        "options": {},
+    }
+    return RunInfo.from_json(usual | {"backbone": backbone} | more)

@@ -26,7 +26,7 @@ def fitted(backbone):
 
 
 def test_a_part_of_every_class_is_kept_for_validation(fitted):
-    assert (fitted.run_.info["data"]["train"], fitted.run_.info["data"]["val"]) == (12, 8)
+    assert (fitted.run_.info.data.train, fitted.run_.info.data.val) == (12, 8)
     assert fitted.run_.calibrated and fitted.score_ is not None
 
 

@@ -1,15 +1,20 @@
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from small_data import picture_folder
-from support import tiny_backbone
+from support import save_huggingface, tiny_backbone
 
 from vlprompt import methods
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, OptionError, RunError
 from vlprompt.fitting.learning import fit
+from vlprompt.fitting.plan import make_plan
+from vlprompt.runs.run import Run
 
 TRAIN = {"epochs": 2, "batch": 6, "views": 2, "warmup_epochs": 0}
 SMALL = {"maple": {"depth": 2}, "maple+lamm": {"depth": 2}}
@@ -26,7 +31,12 @@ def data(tmp_path_factory):
 
 
 def quick(data, method="coop", **more):
-    settings = {"shots": 3, "train": TRAIN, "cache": False, "options": SMALL.get(method)}
+    settings = {
+        "shots": 3,
+        "train": TRAIN,
+        "cache": False,
+        "options": SMALL.get(method) if isinstance(method, str) else None,
+    }
     return fit(data, method, **(settings | more))
 
 
@@ -41,7 +51,7 @@ def test_every_method_learns_its_own_tensors_reproducibly(backbone, data, tmp_pa
     states = [run.learned.state_dict() for run in (one, two, other)]
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
     assert one.scores == two.scores
-    if one.learned.learns:
+    if one.learned.facts.learns:
         assert any(not torch.equal(states[0][k], states[2][k]) for k in states[0])
     saved = json.loads((tmp_path / "one" / "run.json").read_text())
     assert saved["tensors"]["shapes"].keys() == states[0].keys()
@@ -52,10 +62,10 @@ def test_every_method_learns_its_own_tensors_reproducibly(backbone, data, tmp_pa
 
 def test_zero_shot_is_scored_beside_what_was_learned(backbone, data):
     run = quick(data, backbone=backbone)
-    zero = quick(data, "zeroshot", backbone=backbone, templates=run.info["zero_shot_templates"])
+    zero = quick(data, make_plan("zeroshot", templates=run.info.zero_shot_templates), backbone=backbone)
     assert run.scores["zero_shot"] == zero.scores["test"]
     assert run.scores.keys() == {"zero_shot", "test", "val"}
-    assert set(run.info["timings"]) == {"encode_s", "zero_shot_s", "train_s", "evaluate_s", "total_s"}
+    assert set(run.info.timings) == {"encode_s", "zero_shot_s", "train_s", "evaluate_s", "total_s"}
 
 
 def test_without_test_pictures_validation_is_scored_and_said(backbone, tmp_path):
@@ -65,13 +75,13 @@ def test_without_test_pictures_validation_is_scored_and_said(backbone, tmp_path)
         dataset.name, dataset.class_names, dataset.class_keys, {"train": dataset.all_items}, dataset.source
     )
     run = quick(only, backbone=backbone)
-    assert run.scores == {} and "nothing can be scored" in run.info["notices"][-1]
+    assert run.scores == {} and "nothing can be scored" in run.info.notices[-1]
 
 
 def test_fewer_pictures_than_shots_are_used_and_said(backbone, data):
     records = []
-    run = quick(data, backbone=backbone, shots=16, on_record=records.append)
-    assert run.info["data"]["train"] == 12
+    run = quick(data, backbone=backbone, shots=16, progress=records.append)
+    assert run.info.data.train == 12
     assert any("fewer than 16" in r.get("text", "") for r in records)
 
 
@@ -81,7 +91,7 @@ def test_broken_pictures_are_skipped_counted_and_logged(backbone, tmp_path):
         path.write_bytes(b"no picture")
     for name in ("coop", "vpt"):
         run = quick(folder, name, backbone=backbone, out=tmp_path / name)
-        assert run.info["data"]["skipped"] == 2
+        assert run.info.data.skipped == 2
         assert run.scores["test"]["count"] == 7 and run.scores["test"]["classes"][2]["count"] == 1
         lines = (tmp_path / name / "log.jsonl").read_text().splitlines()
         named = [r["path"] for r in map(json.loads, lines) if r["event"] == "skipped"]
@@ -92,13 +102,11 @@ def test_classes_that_lost_training_pictures_are_named(backbone, tmp_path):
     folder = picture_folder(tmp_path / "data")
     (folder / "train" / "red cat" / "0.png").write_bytes(b"no picture")
     records = []
-    told = quick(folder, backbone=backbone, out=tmp_path / "run", on_record=records.append).info["notices"][
-        -1
-    ]
+    told = quick(folder, backbone=backbone, out=tmp_path / "run", progress=records.append).info.notices[-1]
     assert told.startswith("1 pictures could not be read and were skipped; log.jsonl names them")
     assert told.endswith("fewer training pictures for that: red cat (1 of 3)")
     assert told in [r.get("text") for r in records]
-    kept_nowhere = quick(folder, backbone=backbone).info["notices"][-1]  # without a folder there is no log
+    kept_nowhere = quick(folder, backbone=backbone).info.notices[-1]  # without a folder there is no log
     assert "log.jsonl" not in kept_nowhere and "for example train/red cat/0.png: " in kept_nowhere
 
 
@@ -116,7 +124,7 @@ def test_a_class_without_any_training_picture_that_can_be_read_is_an_error(backb
 def test_a_finished_run_is_loaded_and_others_are_not_overwritten(backbone, data, tmp_path):
     records = []
     first = quick(data, backbone=backbone, out=tmp_path / "run")
-    again = quick(data, backbone=backbone, out=tmp_path / "run", on_record=records.append)
+    again = quick(data, backbone=backbone, out=tmp_path / "run", progress=records.append)
     assert "finished already" in records[0]["text"] and len(records) == 1
     assert again.scores == first.scores
     assert torch.equal(again.learned.context, first.learned.context)
@@ -133,7 +141,7 @@ def test_an_interrupted_run_of_other_settings_is_not_overwritten(backbone, data,
 
     slow = TRAIN | {"save_seconds": 0}
     with pytest.raises(KeyboardInterrupt):
-        quick(data, backbone=backbone, out=tmp_path, train=slow, on_record=stop)
+        quick(data, backbone=backbone, out=tmp_path, train=slow, progress=stop)
     with pytest.raises(RunError, match="interrupted run with other settings"):
         quick(data, backbone=backbone, out=tmp_path, train=slow, seed=2)
     quick(data, backbone=backbone, out=tmp_path, train=slow, seed=2, overwrite=True)
@@ -146,24 +154,16 @@ def test_a_folder_that_cannot_be_written_is_said_before_training(backbone, data,
 
 
 def test_a_recipe_sets_what_is_not_given(backbone, data):
-    run = quick(data, None, backbone=backbone, recipe="ivlp", train={"epochs": 1}, options={"text_depth": 2})
-    assert run.info["method"] == "ivlp"
-    assert run.info["options"] | {"text_depth": 2, "image_depth": 12} == run.info["options"]
-    assert (run.info["train"]["epochs"], run.info["train"]["batch"], run.info["train"]["lr"]) == (
-        1,
-        4,
-        0.0035,
-    )
+    run = quick(data, make_plan(None, {"text_depth": 2}, {"epochs": 1}, recipe="ivlp"), backbone=backbone)
+    assert run.info.method == "ivlp"
+    assert run.info.options | {"text_depth": 2, "image_depth": 12} == run.info.options
+    assert (run.info.train["epochs"], run.info.train["batch"], run.info.train["lr"]) == (1, 4, 0.0035)
 
 
 def test_wrapped_methods_train_by_the_wrapped_recipe(backbone, data):
     run = quick(data, "maple+lamm", backbone=backbone, train={"epochs": 1})
-    assert (run.info["train"]["batch"], run.info["train"]["lr"], run.info["train"]["views"]) == (
-        4,
-        0.0035,
-        "epoch",
-    )
-    assert run.info["title"] == "MaPLe + LAMM"
+    assert (run.info.train["batch"], run.info.train["lr"], run.info.train["views"]) == (4, 0.0035, "epoch")
+    assert run.info.title == "MaPLe + LAMM"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_an_estimate_is_printed_before_more_than_the_budget_is_used(backbone, da
     options = {"context_tokens": 60}
     free = quick(data, backbone=backbone, options=options)
     tight = quick(
-        data, backbone=backbone, options=options, train=TRAIN | {"memory": 0.001}, on_record=records.append
+        data, backbone=backbone, options=options, train=TRAIN | {"memory": 0.001}, progress=records.append
     )
     said = [i for i, r in enumerate(records) if "estimate" in r.get("text", "")]
     assert said and said[0] < next(i for i, r in enumerate(records) if r["event"] == "step")
@@ -205,4 +205,53 @@ def test_bf16_towers_train_float32_prompts(data):
     assert all(
         v.dtype == torch.float32 and torch.isfinite(v).all() for v in run.learned.state_dict().values()
     )
-    assert run.info["backbone"]["precision"] == "bf16"
+    assert run.info.backbone.precision == "bf16"
+
+
+def test_a_class_name_that_is_no_text_stops_before_training(backbone, data):
+    dataset = open_dataset(data)
+    broken = replace(dataset, class_names=("\udcff", *dataset.class_names[1:]))
+    with pytest.raises(DataError, match=r'"\\udcff" is no UTF-8 text'):
+        quick(broken, backbone=backbone)
+
+
+def test_arguments_of_earlier_versions_work_with_a_warning(data, tmp_path):
+    with pytest.warns(DeprecationWarning, match="deprecated") as told:
+        run = quick(
+            data,
+            "coop",
+            backbone=save_huggingface(tmp_path / "tiny"),
+            device="cpu",
+            precision="float32",
+            templates="a picture of {}.",
+            calibrate=True,
+            classes={"red cat": "crimson cat"},
+            on_record=(records := []).append,
+        )
+    text = " ".join(str(warning.message) for warning in told)
+    for instead in (
+        "BackboneSpec(device=... and precision=...)",
+        "make_plan(",
+        "Measure(calibrate",
+        "open_dataset(",
+    ):
+        assert instead in text
+    assert run.info.templates == ["a picture of {}."] and run.calibrated and records
+    assert "crimson cat" in run.class_names
+    with pytest.raises(TypeError, match="'colour'"):
+        quick(data, colour=1)
+
+
+def test_a_backbone_spec_says_it_all(data, tmp_path):
+    folder = save_huggingface(tmp_path / "tiny")
+    spec = BackboneSpec(folder, device="cpu", precision="bf16")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # bf16 is slow on some processors
+        run = quick(data, "zeroshot", backbone=spec, out=tmp_path / "run")
+        again = Run.load(tmp_path / "run", BackboneSpec(folder, "cpu", "float32"))
+    assert run.info.backbone.precision == "bf16" and run.info.backbone.source == str(folder)
+    assert again.backbone.dtype == torch.float32
+    with pytest.raises(OptionError, match="precision"):
+        BackboneSpec(precision="float8")
+    with pytest.raises(OptionError, match="source"):
+        BackboneSpec(3)

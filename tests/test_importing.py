@@ -121,7 +121,7 @@ def test_logits_are_those_of_the_case(path: Path, tmp_path: Path) -> None:
     run = imported(file, case, out=tmp_path / "run")
     difference = np.abs(logits(run, case) - arrays["out.logits"]).max()
     assert difference <= case["tolerances"]["out.logits"]
-    assert run.info["imported"]["epoch"] == 5
+    assert run.info.imported.epoch == 5
     again = Run.load(tmp_path / "run", run.backbone)
     assert torch.equal(torch.from_numpy(logits(again, case)), torch.from_numpy(logits(run, case)))
 
@@ -142,7 +142,7 @@ def test_half_precision_and_the_prompt_learner_alone(name: str, tmp_path: Path) 
     for theirs, ours in run.learned.published_names().items():
         assert own[ours].dtype == torch.float32 and torch.equal(own[ours], state[theirs].float())
     found = import_checkpoint(file, None, about["class_names"], run.backbone)  # told by the names
-    assert found.info["method"] == method_name(about)
+    assert found.info.method == method_name(about)
 
 
 @pytest.mark.parametrize("name", ["coop_end_n4", "cocoop_n4", "maple_d3_n3"])
@@ -171,9 +171,9 @@ def test_other_words_than_the_file_was_written_with_are_noticed(name: str, tmp_p
     after = 1 + state["prompt_learner.ctx"].shape[-2]
     state["prompt_learner.token_suffix"] = backbone.text.embed(ids)[:, after:].half()
     file = saved_as(tmp_path / "model.pth.tar-5", state)
-    assert len(imported(file, about).info["notices"]) == 1
+    assert len(imported(file, about).info.notices) == 1
     turned = about | {"class_names": [*about["class_names"][1:], about["class_names"][0]]}
-    assert "check the class names" in imported(file, turned).info["notices"][1]
+    assert "check the class names" in imported(file, turned).info.notices[1]
 
 
 def test_nothing_is_overwritten_unasked_and_nothing_stays_of_a_former_run(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_prompts_beyond_the_last_block_are_left_out(tmp_path: Path) -> None:
         ):
             state[f"prompt_learner.{part.format(i)}"] = state[f"prompt_learner.{part.format(1)}"].clone()
     run = imported(saved_as(tmp_path / "model.pth.tar-2", state), about)
-    assert run.info["options"]["depth"] == layers + 2
+    assert run.info.options["depth"] == layers + 2
     assert len(run.learned.words.deep) == layers - 1
 
 
@@ -366,7 +366,7 @@ def test_unseen_settings_come_back_as_they_were(title: str, tmp_path: Path) -> N
     told = {k: v for k, v in given.items() if k in ("name_position",) or (k == "context_init" and v)}
     file = saved_as(tmp_path / "model.pth.tar-9", {"state_dict": state, "epoch": 9})  # type: ignore[dict-item]
     run = import_checkpoint(file, None, names, backbone, options=told)
-    assert run.info["method"] == name
+    assert run.info.method == name
     pixels = torch.from_numpy(make_images(4, [2, 3, 32, 32]))
     with torch.no_grad():
         expected, found = (m.eval()(Batch(pixels=pixels)).logits for m in (made, run.method))

@@ -31,7 +31,7 @@ for name in methods.names():
     run = fit(sys.argv[1], name, backbone=backbone, shots=2, cache=False, train=train, options=options, seed=3)
     state = run.learned.state_dict()
     values = b"".join(n.encode() + t.numpy().tobytes() for n, t in sorted(state.items()))
-    found[name] = [hashlib.sha256(values).hexdigest(), run.info["settings"], json.dumps(run.scores, sort_keys=True)]
+    found[name] = [hashlib.sha256(values).hexdigest(), run.info.settings, json.dumps(run.scores, sort_keys=True)]
 print(json.dumps(found))
 """
 

@@ -58,9 +58,9 @@ def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
     return record | {
         "accuracy": run.scores["test"]["accuracy"],
         "zero_shot": run.scores["zero_shot"]["accuracy"],
-        "loss": run.info["training"]["loss"],
-        "seconds": run.info["timings"]["train_s"],
-        "encode_seconds": run.info["timings"]["encode_s"],
+        "loss": run.info.training.loss,
+        "seconds": run.info.timings["train_s"],
+        "encode_seconds": run.info.timings["encode_s"],
     }
 
 

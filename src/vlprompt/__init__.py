@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vlprompt.backbones.loading import load_backbone
+    from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.data.dataset import Dataset
     from vlprompt.data.opening import open_dataset
     from vlprompt.estimator import PromptClassifier
     from vlprompt.fitting.learning import fit
+    from vlprompt.fitting.measuring import Measure
+    from vlprompt.fitting.plan import make_plan
     from vlprompt.protocols.base_to_new import base_to_new
     from vlprompt.protocols.few_shot import few_shot
     from vlprompt.runs.exporting.export import export
@@ -35,7 +38,9 @@ if "OMP_WAIT_POLICY" not in os.environ:
 _install_old_names()
 
 _HOME = {
+    "BackboneSpec": "backbones.spec",
     "Dataset": "data.dataset",
+    "Measure": "fitting.measuring",
     "PromptClassifier": "estimator",
     "Run": "runs.run",
     "Scores": "scoring.evaluation",
@@ -47,11 +52,14 @@ _HOME = {
     "few_shot": "protocols.few_shot",
     "fit": "fitting.learning",
     "load_backbone": "backbones.loading",
+    "make_plan": "fitting.plan",
     "open_dataset": "data.opening",
 }
 
 __all__ = [
+    "BackboneSpec",
     "Dataset",
+    "Measure",
     "PromptClassifier",
     "Run",
     "Scores",
@@ -63,6 +71,7 @@ __all__ = [
     "few_shot",
     "fit",
     "load_backbone",
+    "make_plan",
     "open_dataset",
 ]
 

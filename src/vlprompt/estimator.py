@@ -72,7 +72,8 @@ class _Parameters:
 class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     """Learns classes from a few pictures of each by learning prompts for a CLIP-like backbone.
 
-    method: see `vlprompt methods`; or a class of your own. backbone: what `load_backbone` loads, or a Backbone.
+    method: see `vlprompt methods`; or a class of your own. backbone: what `load_backbone` loads (then device and precision
+    belong to it), a BackboneSpec, or a Backbone.
     shots: training pictures per class, 0 for all that are given. options, train: of the method and of the loop, by name.
     classes: names for the labels (a list in label order, or a dict), when the labels themselves say little.
     cache: keep features on disk. verbose: progress on stderr. calibrate: divide logits by the temperature that suits
@@ -126,7 +127,10 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         whose training pictures can be read, and for labels that are missing or cannot be labels.
         """
         from vlprompt.data.memory import from_pictures
+        from vlprompt.data.opening import open_dataset
         from vlprompt.fitting.learning import fit
+        from vlprompt.fitting.measuring import Measure
+        from vlprompt.fitting.plan import make_plan
 
         refuse_sparse(X)
         if y is None:
@@ -138,26 +142,30 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
             labels = None
         else:
             labels = _as_labels(y)
-            data = self._with_validation(from_pictures(list(X), list(labels), classes=self.classes))
+            data = self._with_validation(from_pictures(X, list(labels), classes=self.classes))
+        if not hasattr(data, "splits"):
+            data = open_dataset(data, classes=self.classes)
         run = fit(
             data,
-            self.method,
+            make_plan(self.method, self.options, self.train, templates=self.templates),
+            self._backbone(),
             shots=self.shots,
-            backbone=self.backbone,
             seed=self.seed,
-            options=self.options,
-            train=self.train,
-            templates=self.templates,
-            classes=self.classes if y is None else None,
-            device=self.device,
-            precision=self.precision,
             cache=self.cache,
             progress=self.verbose,
-            calibrate=self.calibrate,
+            measure=Measure(calibrate=self.calibrate),
         )
-        if run.info["data"]["skipped"]:
-            warnings.warn(run.info["notices"][-1], stacklevel=2)  # nothing else shows a run's notices here
+        if run.info.data.skipped:
+            warnings.warn(run.info.notices[-1], stacklevel=2)  # nothing else shows a run's notices here
         return self._take(run, labels, getattr(data, "class_keys", None))
+
+    def _backbone(self) -> Any:
+        """The backbone; device and precision are said by a BackboneSpec or a Backbone itself, or beside a source."""
+        from vlprompt.backbones.spec import BackboneSpec
+
+        if not isinstance(self.backbone, (str, os.PathLike)):
+            return self.backbone
+        return BackboneSpec(os.fspath(self.backbone), self.device, self.precision)
 
     def _with_validation(self, data: Dataset) -> Dataset:
         from dataclasses import replace
@@ -198,11 +206,11 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     @property
     def score_(self) -> float | None:
         """Accuracy of what was learned on the same pictures, 0 to 1."""
-        return self._held_out(self._run().info.get("reported") or "test")
+        return self._held_out(self._run().info.reported or "test")
 
     def _held_out(self, key: str) -> float | None:
-        found = self._run().scores.get(key)
-        return found["accuracy"] / 100 if found else None
+        found = self._run().info.scores.get(key)
+        return found.accuracy / 100 if found else None
 
     def _run(self) -> Run:
         if not hasattr(self, "run_"):
@@ -275,7 +283,7 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes a run folder (without the backbone)."""
         run = self._run()
-        run.info["labels"] = [
+        run.info.labels = [
             label.item() if isinstance(label, np.generic) else label for label in self._ordered()
         ]
         return run.save(Path(folder))
@@ -299,18 +307,18 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         run = Run.load(Path(folder), backbone, device=device, precision=precision)
         info = run.info
         own = cls(
-            method=info["method"],
-            backbone=backbone or info["backbone"]["source"],
-            shots=info.get("shots", 16),
-            seed=info.get("seed", 1),
-            options=info["options"],
-            train=info.get("train"),
-            templates=info["templates"],
+            method=info.method,
+            backbone=backbone or info.backbone.source,
+            shots=info.shots,
+            seed=1 if info.seed is None else info.seed,
+            options=info.options,
+            train=info.train,
+            templates=info.templates,
             device=device,
-            precision=precision or info["backbone"]["precision"],
+            precision=precision or info.backbone.precision,
         )
         own.run_ = run
-        own._set_labels(info.get("labels") or list(run.class_names))
+        own._set_labels(info.labels or list(run.class_names))
         return own
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -1,12 +1,65 @@
-"""Files that are written whole or not at all, also when the process is killed in the middle."""
+"""Small files on disk: read within limits, written whole or not at all.
+
+A folder from elsewhere may hold a pipe, a link to a device or a file without end under any name; reading one of
+these would never return. `read_file` takes regular files (and links to them) up to a size, and nothing else.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 PART = ".part"  # ending of files that are being written
+MB = 1 << 20
+
+# the most that files of a run folder may hold; what writes them stays far below
+LIMITS = {
+    "run.json": 64 * MB,
+    "prompts.safetensors": 2048 * MB,
+    "checkpoint.safetensors": 8192 * MB,
+    "log.jsonl": 256 * MB,
+    "predictions.csv": 1024 * MB,
+    "README.md": 4 * MB,
+}
+
+
+def read_file(path: Path, most: int | None = None) -> bytes:
+    """The content of a regular file of at most `most` bytes; without a number, what LIMITS says for its name.
+
+    OSError where it cannot be read, is a pipe, a device, a socket or a folder, or is larger.
+    """
+    limit = LIMITS[path.name] if most is None else most
+    check_regular(path, limit)
+    # without waiting: what was a file a moment ago may be a pipe by now
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags | getattr(os, "O_NOCTTY", 0)), "rb") as file:
+        _check(os.fstat(file.fileno()), path, limit)
+        data = file.read(limit + 1)  # a file of /proc says that it is empty
+    if len(data) > limit:
+        raise _too_large(path, limit)
+    return data
+
+
+def check_regular(path: Path, most: int | None = None) -> None:
+    """OSError if the path leads to no regular file of at most `most` bytes, for readers that open it themselves."""
+    _check(os.stat(path), path, LIMITS[path.name] if most is None else most)
+
+
+def _check(found: os.stat_result, path: Path, limit: int) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "no regular file, but a pipe, device or socket", str(path))
+    if found.st_size > limit:
+        raise _too_large(path, limit)
+
+
+def _too_large(path: Path, limit: int) -> OSError:
+    size = f"{limit // MB} MB" if limit >= MB else f"{limit} bytes"
+    return OSError(errno.EFBIG, f"larger than the {size} that are read of such a file", str(path))
 
 
 def write_atomically(path: Path, data: bytes) -> None:

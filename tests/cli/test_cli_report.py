@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from vlprompt.runs.info import read_info
 from vlprompt.scoring.rejection import threshold_of
 
 RECORD = {"protocol": "few_shot", "data": "fruit", "backbone": "tiny", "shots": 1, "seed": 1, "seconds": 1.0}
@@ -56,7 +57,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_unknown_in_text_json_and_csv(vlprompt, sure, pictures):
-    info = json.loads((sure / "run.json").read_text())
+    info = read_info(sure)
     found = json.loads(
         vlprompt("predict", sure, pictures / "test", "--json", "--coverage", 0.2).out.splitlines()[0]
     )
@@ -65,7 +66,7 @@ def test_unknown_in_text_json_and_csv(vlprompt, sure, pictures):
         json.loads(line)
         for line in vlprompt("predict", sure, pictures / "test", "--json", "--coverage", 0.2).out.splitlines()
     ]
-    assert found["top"][0]["class"] in info["class_names"]
+    assert found["top"][0]["class"] in info.class_names
     unsure = [row["top"][0]["probability"] < threshold_of(info, 0.2) for row in rows]
     assert [row["label"] == "unknown" for row in rows] == unsure and any(unsure)
     table = list(

@@ -22,6 +22,7 @@ from vlprompt.runs.exporting import file_formats as formats
 from vlprompt.runs.exporting.checking import fed, in_torch, noise
 from vlprompt.runs.exporting.export import export
 from vlprompt.runs.run import Run
+from vlprompt.scoring.calibration import CalibrationInfo
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -47,7 +48,8 @@ def test_programs_of_torch_export(name: str, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def calibrated() -> Run:
     run = run_of("coop+lamm")
-    run.info |= {"calibration": {"temperature": 2.5, "applied": True}, "labels": [3, 1, 4, 5, 9]}
+    run.info.calibration = CalibrationInfo(2.5, applied=True)
+    run.info.labels = [3, 1, 4, 5, 9]
     return run
 
 
@@ -118,14 +120,14 @@ def test_a_method_that_cannot_be_traced_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_of("linear_probe")
-    plain = type(run.learned).forward
+    plain = type(run.learned).compare
 
-    def chooses(method: Any, batch: Any, edit: Any = None) -> Any:
-        if float(batch.features.sum()) > 1e9:
+    def chooses(method: Any, seen: Any, features: Any) -> Any:
+        if float(seen.features.sum()) > 1e9:
             raise AssertionError
-        return plain(method, batch, edit)
+        return plain(method, seen, features)
 
-    monkeypatch.setattr(type(run.learned), "forward", chooses)
+    monkeypatch.setattr(type(run.learned), "compare", chooses)
     with pytest.raises(ExportError, match="linear_probe") as caught:
         export(run, tmp_path / "model.onnx")
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())

@@ -69,7 +69,7 @@ def fit_and_die(pipe: Any, at: int, data: Path, method: str, out: Path, more: di
         out=out,
         shots=3,
         train=TRAIN,
-        on_record=death.tick,
+        progress=death.tick,
         **({"cache": False} | more),
     )
     pipe.send(death.count)
@@ -92,7 +92,7 @@ def hold(pipe: Any, data: Path, out: Path) -> None:
             pipe.send("training")
             signal.pause()
 
-    fit(data, "coop", backbone=backbone(), out=out, shots=3, train=TRAIN, cache=False, on_record=wait)
+    fit(data, "coop", backbone=backbone(), out=out, shots=3, train=TRAIN, cache=False, progress=wait)
 
 
 def write_cache(pipe: Any, folder: Path, start: int) -> None:

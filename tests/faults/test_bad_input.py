@@ -240,8 +240,8 @@ def test_lists_nested_without_end_are_refused(tmp_path, text):
         with pytest.raises(DataError):
             open_dataset(tmp_path / name)
     from vlprompt.fitting.recipes import load_recipe
+    from vlprompt.runs.info import read_info
     from vlprompt.runs.records import read, read_log
-    from vlprompt.runs.run import read_info
     from vlprompt.sweeps.sweep_file import read_sweep
 
     with pytest.raises(OptionError):

@@ -33,12 +33,12 @@ def test_a_clock_that_jumps_changes_nothing(pictures, tmp_path, monkeypatch):
             train=TRAIN,
             cache=FeatureCache(tmp_path / "cache"),
             out=tmp_path / "run",
-            on_record=lambda record: (told.append(record), bar(record)),
+            progress=lambda record: (told.append(record), bar(record)),
         )
     steps = [r for r in told if r["event"] == "step"]
     assert all(r["eta"] >= 0 and r["images_per_s"] > 0 for r in steps)
     assert [r["seconds"] for r in steps] == sorted(r["seconds"] for r in steps)
-    assert all(seconds >= 0 for seconds in run.info["timings"].values())
+    assert all(seconds >= 0 for seconds in run.info.timings.values())
     assert torch.equal(run.learned.context, whole.learned.context)
     assert "loss" in terminal.getvalue()
 
@@ -69,7 +69,7 @@ def test_less_memory_gives_the_same_numbers(pictures, method):
             backbone=backbone(),
             shots=3,
             cache=False,
-            on_record=told.append,
+            progress=told.append,
             options={"context_tokens": 60, "context_init": ""},
             train=TRAIN | {"epochs": 2, "memory": gigabytes},
         )

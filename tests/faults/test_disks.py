@@ -60,7 +60,7 @@ def test_a_training_survives_a_full_disk(pictures, small_disk, tmp_path, monkeyp
     with pytest.raises(
         RunError, match="cannot be written .No space left on device.; the run is kept in "
     ) as caught:
-        learn(pictures, out, on_record=when_begun)
+        learn(pictures, out, progress=when_begun)
     kept = Run.load(str(caught.value).rpartition(" ")[2], backbone())
     assert same(kept, whole) and len([r for r in kept.log if r["event"] == "epoch"]) == 2
     assert sum("no checkpoint can be written" in r.get("text", "") for r in told) == 1

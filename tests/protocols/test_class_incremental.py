@@ -78,8 +78,8 @@ def test_runs_of_sessions_are_saved_and_found_again(backbone, data, tmp_path):
 def test_later_sessions_see_their_own_pictures_only(backbone, data, tmp_path):
     list(class_incremental(data, "coop", backbone, sessions=2, out=tmp_path, **MORE))
     second = Run.load(tmp_path / "seed1" / "session2", backbone).info
-    assert second["data"]["train"] == 2 * 2 and second["data"]["test"] == 8
-    assert second["after"] == Run.load(tmp_path / "seed1" / "session1", backbone).info["settings"]
+    assert second.data.train == 2 * 2 and second.data.test == 8
+    assert second.after == Run.load(tmp_path / "seed1" / "session1", backbone).info.settings
 
 
 @pytest.mark.parametrize("options", [{}, {"reference": "published_code"}])
@@ -166,6 +166,8 @@ def test_texts_of_each_session_are_those_of_all_classes_at_once(backbone, name, 
             p += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(2))
     method = method.extend(["a very long name of seven tokens"]).extend(["dog", "fog"]).eval()
     with torch.no_grad():
-        apart, at_once = method(batch), method.base(batch, method.place)
+        apart, seen = method(batch), method.see(batch)
+        texts = [method.place(text) for text in method.base.texts(seen)]
+        at_once = method.base.compare(seen, method.read(texts))
     for part in ("logits", "text", "image"):
         torch.testing.assert_close(getattr(apart, part), getattr(at_once, part), atol=1e-4, rtol=0)

@@ -86,8 +86,8 @@ def test_without_validation_pictures_there_is_no_record():
 def test_the_record_holds_the_figures_before_and_after():
     val, test = drawn(4, sharper=3.0), drawn(5, sharper=3.0)
     found = calibration_record(val, {"val": val, "test": test})
-    assert found["nll"][1] < found["nll"][0] and found["ece"]["test"][1] < found["ece"]["test"][0]
-    assert found["fitted_on"] == "val" and found["applied"] is False and found["count"] == 400
+    assert found.nll[1] < found.nll[0] and found.ece["test"][1] < found.ece["test"][0]
+    assert found.fitted_on == "val" and found.applied is False and found.count == 400
     assert "from 400 validation pictures" in calibration_line(found) and "rough" not in calibration_line(
         found
     )

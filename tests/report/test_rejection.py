@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import run_info
 
 from vlprompt.errors import OptionError, RunError
 from vlprompt.scoring.rejection import (
@@ -58,13 +59,14 @@ def test_equally_sure_pictures_are_kept_or_left_together():
 
 def test_thresholds_of_a_run():
     plain, calibrated = np.linspace(0.3, 0.9, 20), np.linspace(0.2, 0.6, 20)
-    info = {"rejection": rejection_record(plain, calibrated), "calibration": {"applied": False}}
+    info = run_info(calibration={"temperature": 2.0})
+    info.rejection = rejection_record(plain, calibrated)
     assert (plain >= threshold_of(info)).mean() >= 0.95
     assert threshold_of(info, 0.5) > threshold_of(info, 0.945) == threshold_of(info, 0.95)
-    info["calibration"]["applied"] = True
+    info.calibration.applied = True
     assert (calibrated >= threshold_of(info, 0.5)).mean() == 0.5
     for wrong in (0.0, 1.5, -1):
         with pytest.raises(OptionError, match="coverage"):
             threshold_of(info, wrong)
     with pytest.raises(RunError, match="validation"):
-        threshold_of({"rejection": None})
+        threshold_of(run_info())

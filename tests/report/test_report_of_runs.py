@@ -12,6 +12,7 @@ from support import tiny_backbone
 
 from vlprompt.errors import DataError, RunError
 from vlprompt.fitting.learning import fit
+from vlprompt.fitting.measuring import Measure
 from vlprompt.fitting.probe_beside import probe_beside
 from vlprompt.report.run_report import figures_of, write_report
 from vlprompt.report.thumbnails import heat, thumbnail
@@ -118,8 +119,8 @@ def test_the_temperature_is_applied_when_asked_for_and_changes_no_answer(run, da
     plain = Run.load(run, backbone)
     assert not plain.calibrated and plain.temperature == 1
     pictures = sorted((data / "test").rglob("*.png"))
-    own = learned(data, backbone, "coop+lamm", tmp_path / "calibrated", calibrate=True)
-    assert own.calibrated and own.temperature == plain.info["calibration"]["temperature"] != 1
+    own = learned(data, backbone, "coop+lamm", tmp_path / "calibrated", measure=Measure(calibrate=True))
+    assert own.calibrated and own.temperature == plain.info.calibration.temperature != 1
     sharp, mended = (
         plain.probabilities(pictures),
         Run.load(tmp_path / "calibrated", backbone).probabilities(pictures),
@@ -140,12 +141,21 @@ def test_the_temperature_is_applied_when_asked_for_and_changes_no_answer(run, da
 def test_a_finished_run_is_calibrated_without_training_again(run, data, backbone, tmp_path):
     shutil.copytree(run, tmp_path / "copy")
     records = []
-    again = learned(data, backbone, "coop+lamm", tmp_path / "copy", calibrate=True, on_record=records.append)
+    again = learned(
+        data,
+        backbone,
+        "coop+lamm",
+        tmp_path / "copy",
+        measure=Measure(calibrate=True),
+        progress=records.append,
+    )
     assert again.calibrated and Run.load(tmp_path / "copy", backbone).calibrated
     assert not any(record["event"] == "training" for record in records)
     assert read_predictions(tmp_path / "copy") == read_predictions(run)
     assert learned(data, backbone, "coop+lamm", tmp_path / "copy").calibrated
-    assert not learned(data, backbone, "coop+lamm", tmp_path / "copy", calibrate=False).calibrated
+    assert not learned(
+        data, backbone, "coop+lamm", tmp_path / "copy", measure=Measure(calibrate=False)
+    ).calibrated
 
 
 def test_the_threshold_gives_the_coverage_on_validation_pictures(run, data, backbone):
@@ -205,7 +215,7 @@ def test_quick_reads_the_run_folder_only(run, tmp_path):
 def test_a_run_without_validation_pictures_has_neither_temperature_nor_threshold(backbone, tmp_path):
     folder = picture_folder(tmp_path / "data", {"train": 2, "test": 2})
     own = learned(folder, backbone, "coop", tmp_path / "run")
-    assert own.info["calibration"] is None and own.info["rejection"] is None
+    assert own.info.calibration is None and own.info.rejection is None
     with pytest.raises(RunError, match="no validation pictures"):
         own.predict([next(folder.rglob("*.png"))], reject=True)
     with pytest.raises(RunError, match="no temperature"):

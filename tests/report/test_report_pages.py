@@ -10,6 +10,7 @@ from vlprompt.report import html_pages as pages
 from vlprompt.report import plots
 from vlprompt.report.run_report import confusion_of, run_page
 from vlprompt.report.run_tables import Cell
+from vlprompt.runs.info import RunInfo, ScoreInfo
 from vlprompt.scoring.evaluation import scores_of
 
 NAMES = ['<script>alert("x")</script>', "a & b", "plain"]
@@ -19,7 +20,7 @@ def info(**more):
     labels = np.array([0, 0, 1, 1, 2, 2])
     learned = scores_of(np.array([0, 1, 1, 1, 2, 0]), labels, NAMES)
     zero_shot = scores_of(np.array([1, 1, 1, 1, 1, 1]), labels, NAMES)
-    return {
+    known = {
         "method": "coop",
         "title": "CoOp",
         "paper": "a paper",
@@ -41,7 +42,9 @@ def info(**more):
         "machine": {"device": "cpu"},
         "command": "vlprompt fit '<x>'",
         "created": "2026-01-01T00:00:00",
-    } | more
+        "task_shots": 2,
+    }
+    return RunInfo.from_json(known | more)
 
 
 LOG = [{"event": "epoch", "epoch": i + 1, "loss": 1.0 / (i + 1), "accuracy": 40.0 + i} for i in range(3)]
@@ -91,7 +94,7 @@ def test_a_run_without_scores_or_training_has_a_page_too():
 def test_the_confusion_matrix_is_that_of_the_scores():
     labels, said = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 1, 2, 0])
     scores = scores_of(said, labels, NAMES)
-    assert (confusion_of(scores.to_dict()) == scores.confusion).all()
+    assert (confusion_of(ScoreInfo.of(scores)) == scores.confusion).all()
 
 
 def test_figures_become_png(tmp_path):

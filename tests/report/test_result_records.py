@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vlprompt.errors import DataError, RunError
-from vlprompt.runs.records import append, read, read_run
+from vlprompt.runs.info import read_info
+from vlprompt.runs.records import append, read
 
 
 def test_lines_of_several_writers_stay_whole(tmp_path):
@@ -33,10 +34,10 @@ def test_no_results(tmp_path):
 
 def test_runs_that_are_none(tmp_path):
     with pytest.raises(RunError, match="no run.json"):
-        read_run(tmp_path)
+        read_info(tmp_path)
     (tmp_path / "checkpoint.safetensors").write_bytes(b"")
     with pytest.raises(RunError, match="interrupted"):
-        read_run(tmp_path)
+        read_info(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"method": "coop"}))
     with pytest.raises(RunError, match="damaged"):
-        read_run(tmp_path)
+        read_info(tmp_path)

@@ -154,7 +154,7 @@ def test_new_classes_leave_the_others_as_they_are(studio, tiny, quiet):
     before, _ = first._logits(probe)
     studied = set(session.studied)
     second = learn_new(session, studio.backbones, choice(tiny), quiet)
-    assert second.class_names == session.names and second.info["method"] == "coop+lamm"
+    assert second.class_names == session.names and second.info.method == "coop+lamm"
     after, _ = second._logits(probe)
     np.testing.assert_allclose(after[:, :2], before, atol=1e-4)
     assert studied < session.studied and check(session, studio.backbones).fresh

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.collections.predicting import predict
 from vlprompt.errors import MissingExtra, OptionError, RunError
 from vlprompt.fitting.learning import fit
@@ -21,8 +22,7 @@ def run(place, tmp_path_factory) -> Path:
         place / "pictures",
         "coop",
         shots=2,
-        backbone=place / "backbone",
-        device="cpu",
+        backbone=BackboneSpec(place / "backbone", device="cpu"),
         out=folder,
         cache=False,
         train={"epochs": 2, "batch": 4, "views": 1},

@@ -84,6 +84,7 @@ def test_a_lost_node_costs_time_and_no_result(grid, tmp_path, cluster):
 def test_shards_over_a_cluster_are_those_of_one_process(place, tmp_path, cluster, command):
     import pyarrow.parquet as pq
 
+    from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.fitting.learning import fit
 
     head, _ = cluster
@@ -96,8 +97,7 @@ def test_shards_over_a_cluster_are_those_of_one_process(place, tmp_path, cluster
             place / "pictures",
             "coop",
             shots=2,
-            backbone=place / "backbone",
-            device="cpu",
+            backbone=BackboneSpec(place / "backbone", device="cpu"),
             out=tmp_path / "run",
             train={"epochs": 1, "batch": 4, "views": 1},
             cache=False,

@@ -62,12 +62,12 @@ def test_interrupted_at_any_step_ends_in_the_same_numbers(backbone, data, tmp_pa
     out = tmp_path / "parts"
     for step in (1, 2, 3, 2):  # each counted from where the last attempt stopped
         with pytest.raises(Stop):
-            fit(data, "coop+lamm", backbone=backbone, out=out, train=train, on_record=stop_at(step), **FIT)
+            fit(data, "coop+lamm", backbone=backbone, out=out, train=train, progress=stop_at(step), **FIT)
     resumed = fit(data, "coop+lamm", backbone=backbone, out=out, train=train, **FIT)
     assert equal(whole, resumed)
     assert without_times(whole) == without_times(resumed)
     assert whole.scores == resumed.scores
-    assert whole.info["training"]["best_epoch"] == resumed.info["training"]["best_epoch"]
+    assert whole.info.training.best_epoch == resumed.info.training.best_epoch
     assert not (out / FILE).exists()
 
 
@@ -77,7 +77,7 @@ def test_killed_processes_go_on(backbone, data, tmp_path):
     code = (
         "import time\nfrom support import tiny_backbone\nfrom vlprompt.fitting.learning import fit\n"
         f"fit({str(data)!r}, 'maple', backbone=tiny_backbone(), out={str(out)!r}, train={TRAIN!r}, "
-        f"on_record=lambda r: time.sleep(0.15 if r['event'] == 'step' else 0), **{FIT!r})\n"
+        f"progress=lambda r: time.sleep(0.15 if r['event'] == 'step' else 0), **{FIT!r})\n"
     )
     paths = [str(TESTS), str(TESTS.parent / "src"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}

@@ -21,6 +21,7 @@ from vlprompt.backbones.assembling import assemble
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.locating import layout_of, locate, weights_in
 from vlprompt.backbones.preprocessing import Preprocessing
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.backbones.tokenizing import Tokenizer, clip_tokenizer, clip_vocabulary, tokenizer_from_json
 from vlprompt.backbones.weights.huggingface_clip import end_ids, from_huggingface
 from vlprompt.backbones.weights.hybrid_clip import from_hybrid
@@ -44,7 +45,7 @@ class Parts:
 
 
 def load_backbone(
-    source: str | Path = "embedded",
+    source: str | Path | BackboneSpec = "embedded",
     *,
     tokenizer: Tokenizer | str | Path | None = None,
     device: str = "cpu",
@@ -53,7 +54,7 @@ def load_backbone(
 ) -> Backbone:
     """A frozen backbone, ready for use.
 
-    source: see the head of this module. tokenizer: a Tokenizer, a tokenizer.json or a folder with one,
+    source: see the head of this module, or a BackboneSpec that says it all. tokenizer: a Tokenizer, a tokenizer.json or a folder with one,
     where the source has none of its own. device: "cpu", "cuda", "mps", ... or "auto".
     precision: "float32", "bf16" or "fp16" for the matrix products of the towers.
     revision: branch, tag or commit on the hub.
@@ -61,13 +62,23 @@ def load_backbone(
     Raises OptionError for unknown names, devices and precisions, BackboneError for weights,
     tokenizers and layouts that cannot be used.
     """
+    if isinstance(source, BackboneSpec):
+        return source.load()
     where = choose_device(device)
     dtype = choose_precision(precision, where)
     path = locate(source, revision)
     parts = read_folder(path, str(source).startswith("hf-hub:")) if path.is_dir() else read_file(path)
     chosen = choose_tokenizer(tokenizer, path, parts)
     backbone = assemble(parts.weights, chosen, parts.preprocessing, name=str(source))
-    backbone.details |= {"layout": parts.layout, "path": str(path), "precision": precision}
+    backbone.details |= {
+        "layout": parts.layout,
+        "path": str(path),
+        "precision": precision,
+        "revision": revision,
+    }
+    backbone.details["tokenizer"] = (
+        None if tokenizer is None or isinstance(tokenizer, Tokenizer) else str(tokenizer)
+    )
     return backbone.to(where, None if dtype == torch.float32 else dtype)
 
 

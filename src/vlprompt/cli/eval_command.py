@@ -43,19 +43,19 @@ def evaluate(
     from vlprompt.report.run_tables import class_table, scores_table
 
     if data is None and split in ("test", "val"):
-        from vlprompt.runs.records import read_run
+        from vlprompt.runs.info import read_info
 
-        info = read_run(run)
-        reported = info.get("reported")
-        scores, zero_shot = info["scores"].get(split), info["scores"].get("zero_shot")
+        info = read_info(run)
+        reported = info.reported
+        scores, zero_shot = info.scores.get(split), info.scores.get("zero_shot")
         if split != reported:
             zero_shot = None
-        title = f"{info['data']['name']}, {split}"
+        title = f"{info.data.name}, {split}"
         if scores is None:
             from vlprompt.errors import RunError
 
             raise RunError(f"{run}: fit had no {split} pictures to score: give PATH")
-        method = info["method"]
+        method = info.method
     else:
         from vlprompt.errors import OptionError
 
@@ -78,7 +78,13 @@ def evaluate(
     if json_:
         print(
             json.dumps(
-                {"run": str(run), "data": title, "method": method, "scores": scores, "zero_shot": zero_shot},
+                {
+                    "run": str(run),
+                    "data": title,
+                    "method": method,
+                    "scores": scores.to_json(),
+                    "zero_shot": zero_shot.to_json() if zero_shot is not None else None,
+                },
                 ensure_ascii=False,
                 indent=1,
             )

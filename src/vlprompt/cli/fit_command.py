@@ -79,7 +79,9 @@ def fit(
         data, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root
     )
     note("loading torch and the backbone")
-    from vlprompt.fitting.learning import fit as learn
+    from vlprompt.backbones.spec import BackboneSpec
+    from vlprompt.data.sampling import draw
+    from vlprompt.fitting.learning import learn
     from vlprompt.fitting.plan import make_plan
     from vlprompt.report.run_tables import cost_line, run_table
 
@@ -88,17 +90,10 @@ def fit(
     with progress() as receive:
         run = learn(
             dataset,
-            plan.method,
-            shots=shots,
-            backbone=backbone,
-            seed=seed,
+            draw(dataset, shots=shots, seed=seed),
+            BackboneSpec(backbone, device, precision, tokenizer).load(),
+            plan,
             out=folder,
-            options=plan.options,
-            train=plan.train,
-            templates=list(plan.templates),
-            device=device,
-            precision=precision,
-            tokenizer=tokenizer,
             cache=not no_cache,
             calibrate=calibrate,
             resume=not no_resume,

@@ -84,11 +84,9 @@ def import_(
         out=out,
         overwrite=overwrite,
     )
-    for text in run.info["notices"]:
+    for text in run.info.notices:
         say(f"note: {text}")
-    say(
-        f"{run.info['method']}, {len(run.class_names)} classes, {run.info['parameters']} learned numbers: {out}"
-    )
+    say(f"{run.info.method}, {len(run.class_names)} classes, {run.info.parameters} learned numbers: {out}")
 
 
 def options_of(method: str | None, given: list[str]) -> dict[str, Any]:

@@ -90,10 +90,10 @@ def predict(
     if coverage is not None and not 0 < coverage <= 1:
         raise OptionError(f"--coverage is {coverage:g}: expected more than 0 and at most 1, such as 0.95")
     if wanted is not False:
-        from vlprompt.runs.records import read_run
+        from vlprompt.runs.info import read_info
         from vlprompt.scoring.rejection import threshold_of
 
-        threshold_of(read_run(run), wanted)  # a run without thresholds stops here, before torch is loaded
+        threshold_of(read_info(run), wanted)  # a run without thresholds stops here, before torch is loaded
     paths = pictures(images, all_there=out is not None)
     if out is not None:
         from vlprompt.collections.predicting import predict as write_all

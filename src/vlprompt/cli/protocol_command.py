@@ -144,7 +144,7 @@ def protocol(
         for word in words
     ]
     note("loading torch and the backbone")
-    from vlprompt.backbones.loading import load_backbone
+    from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.feeding.feature_cache import FeatureCache
     from vlprompt.fitting.plan import make_plan
     from vlprompt.report.comparison import compare
@@ -156,7 +156,7 @@ def protocol(
     if probe and probe_belongs(name, plans, shots):
         note(f"{PROBE} is added for comparison; --no-probe leaves it out")
         plans.append(make_plan(PROBE, own_options(PROBE, options or {}), templates=template))
-    loaded = load_backbone(backbone, device=device, precision=precision, tokenizer=tokenizer)
+    loaded = BackboneSpec(backbone, device, precision, tokenizer).load()
     cache = FeatureCache(False if no_cache else None)
     records = []
     for dataset, plan in product(datasets, plans):
@@ -172,7 +172,6 @@ def protocol(
                 train=plan.train,
                 templates=list(plan.templates),
                 cache=cache,
-                tokenizer=tokenizer,
                 on_record=receive,
                 command=shared.typed_command(),
                 out=None if runs is None else runs / name / place,

@@ -99,9 +99,9 @@ def _run(
     no_cache: bool,
 ) -> None:
     from vlprompt.report.run_report import figures_of, write_report
-    from vlprompt.runs.records import read_run
+    from vlprompt.runs.info import read_info
 
-    read_run(folder)  # what is wrong with the folder is said before torch is loaded
+    read_info(folder)  # what is wrong with the folder is said before torch is loaded
     probe: Probe | None = None
     with progress() as receive:
         if not quick:

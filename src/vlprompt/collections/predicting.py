@@ -75,13 +75,14 @@ class Predicting:
     name: str = "predict"
 
     def facts(self) -> dict[str, Any]:
-        from vlprompt.runs.run import INFO, read_info
+        from vlprompt.files import read_file
+        from vlprompt.runs.info import INFO, read_info
 
         info = read_info(self.run)
-        content = (Path(self.run) / INFO).read_bytes()  # a run that is calibrated later says something else
+        content = read_file(Path(self.run) / INFO)  # a run that is calibrated later says something else
         return {
             "run": hashlib.sha256(content).hexdigest(),
-            "method": info["method"],
+            "method": info.method,
             "top": self.top,
             "kind": self.kind,
             "reject": self.reject,

@@ -17,6 +17,8 @@ from vlprompt.report import plots
 from vlprompt.report.html_pages import Html
 from vlprompt.report.run_report import classes, confusion_of
 from vlprompt.report.thumbnails import data_url
+from vlprompt.runs.info import RunInfo
+from vlprompt.training.train_options import TrainOptions
 
 Done = Sequence[tuple[Job, dict[str, Any]]]
 MENDED, SPOILED = 12, 4  # pictures shown that learning put right, and that it put wrong
@@ -25,7 +27,7 @@ MENDED, SPOILED = 12, 4  # pictures shown that learning put right, and that it p
 def write_pages(out: Path, place: Place, done: Done, seconds: float, workers: int) -> Path:
     """Writes the figures and report.html; returns where the page lies."""
     _, dataset = backbone_and_data(place)
-    infos = {job.method: found["info"] for job, found in done if "info" in found}
+    infos = {job.method: RunInfo.from_json(found["info"]) for job, found in done if "info" in found}
     titles = titles_of(done)
     order = [name for name in settings.METHODS if name in infos]
     lines = lines_of([found["record"] for _, found in done], titles, order)
@@ -72,8 +74,8 @@ def draw(
         made["curves"] = plots.to_svg(figure, "curves", "loss and training accuracy of every method")
         plots.to_png(figure, out / "curves.png")
     if shown is not None:
-        scores = shown["info"]["scores"]["test"]
-        figure = plots.confusion_matrix(confusion_of(scores), [row["name"] for row in scores["classes"]])
+        scores = RunInfo.from_json(shown["info"]).scores["test"]
+        figure = plots.confusion_matrix(confusion_of(scores), [row.name for row in scores.classes])
         made["confusion"] = plots.to_svg(figure, "confusion", "confusion matrix")
         plots.to_png(figure, out / "confusion.png")
     return made
@@ -83,7 +85,7 @@ def _page(
     place: Place,
     dataset: Dataset,
     lines: Sequence[Line],
-    infos: dict[str, dict[str, Any]],
+    infos: dict[str, RunInfo],
     titles: dict[str, str],
     order: Sequence[str],
     shown: dict[str, Any] | None,
@@ -128,7 +130,9 @@ def _page(
         )
         if "confusion" in figures
         else "",
-        every_class=classes(shown["info"]["scores"]["test"], shown["info"]["scores"]["zero_shot"])
+        every_class=classes(
+            RunInfo.from_json(shown["info"]).learned, RunInfo.from_json(shown["info"]).zero_shot
+        )
         if shown
         else "",
         how=_how(),
@@ -136,10 +140,10 @@ def _page(
         facts=pages.facts(
             "Backbone, machine, versions",
             {
-                "backbone": f"{info['backbone']['source']}, fingerprint {info['backbone']['fingerprint'][:16]}",
-                "machine": f"{info['machine']['device']} {info['machine']['name']}, {workers} processes of one thread",
+                "backbone": f"{info.backbone.source}, fingerprint {info.backbone.fingerprint[:16]}",
+                "machine": f"{info.machine.device} {info.machine.name}, {workers} processes of one thread",
                 "time": f"{seconds:.0f} s in all",
-                **info["versions"],
+                **info.versions,
             },
         ),
     )
@@ -231,23 +235,23 @@ def usual(method: str) -> dict[str, Any]:
     return {row["name"]: row["default"] for kind in methods.load(method).kinds for row in field_table(kind)}
 
 
-def _settings(infos: dict[str, dict[str, Any]], titles: dict[str, str], order: Sequence[str]) -> Html:
+def _settings(infos: dict[str, RunInfo], titles: dict[str, str], order: Sequence[str]) -> Html:
     rows = []
     for name in order:
         info = infos[name]
-        train = info["train"]
-        options = ", ".join(f"{k} = {v}" for k, v in info["options"].items() if v != usual(name).get(k))
-        learned = f"{info['parameters']:,}".replace(",", " ")
+        train = info.train_options or TrainOptions()
+        options = ", ".join(f"{k} = {v}" for k, v in info.options.items() if v != usual(name).get(k))
+        learned = f"{info.parameters:,}".replace(",", " ")
         rows.append(
             [
                 titles[name],
                 options or "as usual",
                 learned,
-                train["optimizer"],
-                f"{train['lr']:g}",
-                train["epochs"],
-                train["batch"],
-                train["views"],
+                train.optimizer,
+                f"{train.lr:g}",
+                train.epochs,
+                train.batch,
+                train.views,
             ]
         )
     return pages.table(

@@ -112,9 +112,9 @@ def _few_shot(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCach
         "macro_f1": run.scores["test"]["macro_f1"],
         "zero_shot": run.scores["zero_shot"]["accuracy"],
     }
-    extra: dict[str, Any] = {"curve": curve(run.log), "info": run.info}
+    extra: dict[str, Any] = {"curve": curve(run.log), "info": run.info.to_json()}
     if job.method == settings.SHOWN and job.seed == settings.SEEDS[job.method][0]:
-        task = replace(run.method.task, templates=tuple(run.info["zero_shot_templates"]))
+        task = replace(run.method.task, templates=tuple(run.info.zero_shot_templates))
         test = Encoder(dataset, backbone, cache=cache).features(split.test)
         extra["predictions"] = [
             {"path": item.path, "true": item.label, "zero_shot": int(z), "learned": int(m)}
@@ -142,10 +142,10 @@ def _base_to_new(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureC
     method = run.method.for_classes(names).eval()
     own = (
         features
-        if method.needs == "features"
-        else encoder.inputs(method.needs, features.items, known_good=True)
+        if method.facts.cached
+        else encoder.inputs(method.facts.needs, features.items, known_good=True)
     )
-    task = replace(run.method.task, class_names=names, templates=tuple(run.info["zero_shot_templates"]))
+    task = replace(run.method.task, class_names=names, templates=tuple(run.info.zero_shot_templates))
     record = base_record("base_to_new", dataset, backbone, plan, job.place.shots, job.seed, run)
     return {
         "record": record

@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOME = {"Plan": "plan", "fit": "learning", "learn": "learning", "make_plan": "plan"}
+_HOME = {"Plan": "plan", "fit": "learning", "learn": "learning", "make_plan": "plan", "Measure": "measuring"}
 
-__all__ = ["Plan", "fit", "learn", "make_plan"]
+__all__ = ["Measure", "Plan", "fit", "learn", "make_plan"]
 
 
 def __getattr__(name: str) -> Any:

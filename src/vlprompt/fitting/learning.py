@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.spec import BackboneSpec, opened
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import Split, draw
@@ -19,6 +21,7 @@ from vlprompt.errors import OptionError
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.feeding.inputs import Encoder, FeatureInputs, Inputs, Progress, Views
 from vlprompt.fitting.machine import Clock, machine, peak_memory, versions
+from vlprompt.fitting.measuring import Measure
 from vlprompt.fitting.notices import (
     OnRecord,
     announce,
@@ -27,12 +30,14 @@ from vlprompt.fitting.notices import (
     score_record,
     skipped_notice,
 )
+from vlprompt.fitting.older_arguments import modern
 from vlprompt.fitting.outcome import Outcome
 from vlprompt.fitting.plan import Plan, make_plan, prepare
 from vlprompt.fitting.run_folders import finished, open_log
 from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
+from vlprompt.runs.info import ScoreInfo, TrainedInfo
 from vlprompt.runs.run import Run
 from vlprompt.scoring.calibration import calibration_line
 from vlprompt.scoring.evaluation import Scores, evaluate, logits_of
@@ -45,88 +50,59 @@ from vlprompt.training.train_options import TrainOptions
 
 def fit(
     data: str | Path | Dataset,
-    method: str | type[Method] | None = None,
+    method: str | type[Method] | Plan | None = None,
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     shots: int = 16,
-    backbone: str | Path | Backbone = "embedded",
     seed: int = 1,
     out: str | Path | None = None,
     options: dict[str, Any] | None = None,
     train: dict[str, Any] | TrainOptions | None = None,
-    recipe: str | Path | None = None,
-    templates: str | Sequence[str] | None = None,
-    classes: Any = None,
-    device: str = "auto",
-    precision: str = "float32",
-    tokenizer: str | None = None,
+    measure: Measure | None = None,
     cache: FeatureCache | bool = True,
-    calibrate: bool | None = None,
     resume: bool = True,
     overwrite: bool = False,
-    progress: bool = False,
-    on_record: OnRecord | None = None,
+    progress: bool | OnRecord = False,
     command: str = "",
+    **older: Any,
 ) -> Run:
     """Learns the classes of a data set from a few pictures of each.
 
-    data: whatever `open_dataset` opens, or a Dataset. method: a name or a class; default "coop+lamm", or the recipe's.
-    shots: training pictures per class, 0 for all. backbone: what `load_backbone` loads, or a Backbone.
+    data: whatever `open_dataset` opens, or a Dataset. method: a name or a class; default "coop+lamm"; or a Plan, which
+    `make_plan` makes of a published recipe or with templates of one's own. backbone: what `load_backbone` loads, a
+    BackboneSpec (device, precision, tokenizer, ...), or a Backbone. shots: training pictures per class, 0 for all.
     out: run folder; None keeps the run in memory. An interrupted run of the same settings in `out` goes
     on where it stopped; a finished one is loaded as it is. overwrite: replace what `out` holds.
-    options, train: of the method and of the loop (`TrainOptions`), by name. recipe: a published one by
-    name, or a file. templates: with one {} each. cache: features on disk; False for none.
-    calibrate: divide logits by the temperature that suits the validation pictures best; None leaves a
-    finished run as it is. It changes probabilities and no answer.
-    progress: bars on stderr. on_record: told every record (messages, progress, steps, epochs).
+    options, train: of the method and of the loop (`TrainOptions`), by name. measure: how it is measured and whether it
+    is calibrated. cache: features on disk; False for none. resume: False begins an interrupted run anew.
+    progress: True for bars on stderr; or a function that is told every record (messages, progress, steps, epochs). command: what was typed, for the record.
 
     Returns the run with its scores: `run.scores["test"]`, and `["zero_shot"]` beside it. Pictures that cannot be read are
     skipped, and a notice counts them; DataError for a class that is left without any training picture.
     """
-    if progress:
-        with ProgressBar() as bar:
-            return fit(
-                data,
-                method,
-                shots=shots,
-                backbone=backbone,
-                seed=seed,
-                out=out,
-                options=options,
-                train=train,
-                recipe=recipe,
-                templates=templates,
-                classes=classes,
-                device=device,
-                precision=precision,
-                tokenizer=tokenizer,
-                cache=cache,
-                calibrate=calibrate,
-                resume=resume,
-                overwrite=overwrite,
-                command=command,
-                on_record=both(bar, on_record),
-            )
-    plan = make_plan(method, options, train, recipe, templates)
-    dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=classes)
+    measure = measure or Measure()
+    told = progress if callable(progress) else None
+    if older:
+        given = modern(older, data, method, backbone, measure, {"options": options, "train": train})
+        data, method, backbone, measure = given.data, given.method, given.backbone, given.measure
+        told = both(told, given.on_record)
+    plan = method if isinstance(method, Plan) else make_plan(method, options, train)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data)
     split = draw(dataset, shots=shots, seed=seed)
-    if not isinstance(backbone, Backbone):
-        from vlprompt.backbones.loading import load_backbone
-
-        backbone = load_backbone(str(backbone), device=device, precision=precision, tokenizer=tokenizer)
-    return learn(
-        dataset,
-        split,
-        backbone,
-        plan,
-        out=out,
-        cache=cache,
-        calibrate=calibrate,
-        resume=resume,
-        overwrite=overwrite,
-        on_record=on_record,
-        command=command,
-        tokenizer=tokenizer,
-    )
+    with ProgressBar() if progress is True else nullcontext() as bar:
+        return learn(
+            dataset,
+            split,
+            opened(backbone),
+            plan,
+            out=out,
+            cache=cache,
+            calibrate=measure.calibrate,
+            resume=resume,
+            overwrite=overwrite,
+            on_record=both(bar, told),
+            command=command,
+        )
 
 
 @alone_in_its_folder
@@ -143,7 +119,6 @@ def learn(
     overwrite: bool = False,
     on_record: OnRecord | None = None,
     command: str = "",
-    tokenizer: str | None = None,
     after: Run | None = None,
 ) -> Run:
     """The same from a drawn split and a loaded backbone; what `fit` and the protocols share.
@@ -157,7 +132,7 @@ def learn(
             f"calibrate: {dataset.name} has no validation pictures to fit a temperature on: give it a "
             "val folder, or more pictures of each class"
         )
-    method, options, info = prepare(dataset, split, backbone, plan, tokenizer, after)
+    method, options, info = prepare(dataset, split, backbone, plan, after)
     folder = Path(out) if out is not None else None
     done = finished(folder, info, backbone, resume, overwrite)
     if done is not None:
@@ -166,19 +141,19 @@ def learn(
             done.calibrate(calibrate)
             done.save(folder or "")
         return done
-    log = open_log(folder, info["settings"], resume)
+    log = open_log(folder, info.settings, resume)
     emit = both(log, on_record)
     try:
-        info["notices"] = notices(dataset, split)
-        for text in info["notices"]:
+        info.notices = notices(dataset, split)
+        for text in info.notices:
             emit(message(text))
         kept = FeatureCache(None if cache else False) if isinstance(cache, bool) else cache
         encoder = Encoder(dataset, backbone, cache=kept, budget=method.interpreter.budget, emit=emit)
-        views = Views(options.view_count() if method.learns else 0, split.seed)
+        views = Views(options.view_count() if method.facts.learns else 0, split.seed)
         inputs = encoder.inputs(
-            method.needs, split.train if method.learns else [], views, what="training pictures"
+            method.facts.needs, split.train if method.facts.learns else [], views, what="training pictures"
         )
-        lost = lost_training_pictures(split, inputs) if method.learns else {}
+        lost = lost_training_pictures(split, inputs) if method.facts.learns else {}
         held_out = {
             name: HeldOut.read(encoder, method, items, name)
             for name, items in (("test", split.test), ("val", split.val))
@@ -189,21 +164,21 @@ def learn(
         outcome = Outcome(method.task.class_names)
         reported = next(iter(held_out), None)  # test, or val without one
         if reported is not None:
-            task = replace(method.task, templates=tuple(info["zero_shot_templates"]))
+            task = replace(method.task, templates=tuple(info.zero_shot_templates))
             logits = logits_of(ZeroShot(backbone, task), held_out[reported].features)
             scores["zero_shot"] = outcome.zero_shot(held_out[reported].features, logits)
             emit(score_record("zero-shot", reported, scores["zero_shot"]))
         clock.lap("zero_shot_s")
         trained = None
-        if method.learns:
+        if method.facts.learns:
             get_ready(method, inputs, held_out.get("val"))
-        if method.learns and method.trains:
+        if method.facts.learns and method.facts.trains:
             announce(method, len(inputs), options, emit)
             keeper = None
             if folder is not None:
                 keeper = Checkpoints(
                     folder,
-                    info["settings"],
+                    info.settings,
                     every=options.save_seconds,
                     on_trouble=lambda text: emit(message(text)),
                 )
@@ -220,26 +195,26 @@ def learn(
             emit(score_record(plan.method, name, scores[name]))
         clock.lap("evaluate_s")
         skipped = inputs.skipped + [s for part in held_out.values() for s in part.features.skipped]
-        info["data"]["skipped"] = len(skipped)
+        info.data.skipped = len(skipped)
         if skipped:
-            info["notices"].append(skipped_notice(skipped, lost, logged=folder is not None))  # the last one
-            emit(message(info["notices"][-1]))
-        info |= {
-            "reported": reported,
-            "scores": {name: s.to_dict() for name, s in scores.items()},
-            "training": asdict(trained) if trained else None,
-            "timings": clock.laps,
-            "parameters": method.trainable_parameters() if method.learns else 0,
-            "versions": versions(),
-            "machine": machine(backbone),
-            "command": command,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "memory": peak_memory(backbone.device),
-            **outcome.records(),
-        }
+            info.notices.append(skipped_notice(skipped, lost, logged=folder is not None))  # the last one
+            emit(message(info.notices[-1]))
+        info.reported = reported
+        info.scores = {name: ScoreInfo.of(s) for name, s in scores.items()}
+        info.training = TrainedInfo.from_json(asdict(trained)) if trained else None
+        info.timings = clock.laps
+        info.parameters = method.trainable_parameters() if method.facts.learns else 0
+        info.versions = versions()
+        info.machine = machine(backbone)
+        info.command = command
+        info.created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        info.memory = peak_memory(backbone.device)
+        info.calibration, info.rejection = outcome.records()
         run = Run(method.eval(), backbone, info, log.records, predictions=outcome.predictions(reported))
         if calibrate:
-            emit(message(calibration_line(run.calibrate().info["calibration"])))
+            run.calibrate()
+            assert info.calibration is not None
+            emit(message(calibration_line(info.calibration)))
     finally:
         log.close()
     if folder is not None:
@@ -259,9 +234,9 @@ class HeldOut:
     @classmethod
     def read(cls, encoder: Encoder, method: Method, items: Sequence[Item], name: str) -> HeldOut:
         features = encoder.features(items, what=f"{name} pictures")
-        if method.needs == "features":
+        if method.facts.cached:
             return cls(features, features)
-        own = encoder.inputs(method.needs, features.items, what=f"{name} crops", known_good=True)
+        own = encoder.inputs(method.facts.needs, features.items, what=f"{name} crops", known_good=True)
         return cls(features, own)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 import time
-from typing import Any
 
 import torch
 
 import vlprompt
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.runs.info import MachineInfo
 
 
 def versions() -> dict[str, str]:
@@ -40,11 +40,11 @@ def peak_memory(device: torch.device) -> dict[str, float]:
     return found
 
 
-def machine(backbone: Backbone) -> dict[str, Any]:
+def machine(backbone: Backbone) -> MachineInfo:
     name = (
         torch.cuda.get_device_name(backbone.device) if backbone.device.type == "cuda" else platform.machine()
     )
-    return {"device": backbone.device.type, "name": name, "threads": torch.get_num_threads()}
+    return MachineInfo(backbone.device.type, name, torch.get_num_threads())
 
 
 class Clock:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vlprompt.runs.predictions_file import Said, said_of
-from vlprompt.scoring.calibration import calibration_record, confidences
+from vlprompt.scoring.calibration import CalibrationInfo, calibration_record, confidences
 from vlprompt.scoring.evaluation import Scores, scores_of
-from vlprompt.scoring.rejection import rejection_record
+from vlprompt.scoring.rejection import RejectionInfo, rejection_record
 
 if TYPE_CHECKING:
     from vlprompt.feeding.inputs import Inputs
@@ -35,7 +35,7 @@ class Outcome:
         self._parts[split] = [item.path for item in inputs.items], labels, logits
         return scores_of(logits.argmax(1), labels, self.names)
 
-    def records(self) -> dict[str, Any]:
+    def records(self) -> tuple[CalibrationInfo | None, RejectionInfo | None]:
         """ "calibration" and "rejection" of run.json; both None without validation pictures."""
         val = self._parts.get("val")
         scored = {
@@ -44,9 +44,9 @@ class Outcome:
         found = calibration_record((val[2], val[1]) if val is not None else None, scored)
         rejection = None
         if found is not None and val is not None:
-            rejection = rejection_record(confidences(val[2]), confidences(val[2], found["temperature"]))
-        self._temperature = found["temperature"] if found is not None else None
-        return {"calibration": found, "rejection": rejection}
+            rejection = rejection_record(confidences(val[2]), confidences(val[2], found.temperature))
+        self._temperature = found.temperature if found is not None else None
+        return found, rejection
 
     def predictions(self, reported: str | None) -> list[Said]:
         """A row for every held-out picture, with the reference where the split is the reported one. After `records`."""

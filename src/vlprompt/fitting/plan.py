@@ -16,17 +16,33 @@ from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.sampling import Split
 from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task
-from vlprompt.errors import OptionError
+from vlprompt.errors import DataError, OptionError
 from vlprompt.fitting.recipes import load_recipe
-from vlprompt.methods.base import Method, Recipe, set_parameter
+from vlprompt.methods.base import Method, set_parameter
 from vlprompt.options import build
-from vlprompt.runs.run import PRECISIONS, Run
-from vlprompt.runs.titles import title
+from vlprompt.runs.info import DataInfo, RunInfo
+from vlprompt.runs.run import Run, backbone_info
 from vlprompt.seeds import generator
 from vlprompt.training.run_log import ESCAPED
 from vlprompt.training.train_options import TrainOptions
 
 DEFAULT_METHOD = "coop+lamm"
+# what `settings` is made from, in this order, so that runs of earlier versions are still known
+DECISIVE = (
+    "method",
+    "title",
+    "paper",
+    "options",
+    "train",
+    "seed",
+    "shots",
+    "task_shots",
+    "class_names",
+    "templates",
+    "zero_shot_templates",
+    "backbone",
+    "data",
+)
 
 
 @dataclass(frozen=True)
@@ -63,60 +79,58 @@ def make_plan(
 
 
 def prepare(
-    dataset: Dataset,
-    split: Split,
-    backbone: Backbone,
-    plan: Plan,
-    tokenizer: str | None = None,
-    after: Run | None = None,
-) -> tuple[Method, TrainOptions, dict[str, Any]]:
+    dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, after: Run | None = None
+) -> tuple[Method, TrainOptions, RunInfo]:
     """The method with its initial values, the resolved training options, and what is known before training."""
+    check_text(split.class_names)
     spec = methods.load(plan.method)
-    spoken = plan.templates or (dataset.templates if spec.outermost.says_template else ())
+    spoken = plan.templates or (dataset.templates if spec.facts.says_template else ())
     task = Task(split.class_names, spoken or (DEFAULT_TEMPLATE,), shots_of(split))
     if after is None:
         method = spec.build(backbone, task, plan.options, generator(split.seed, "initial values"))
     else:
         method = extended(after.learned, split.class_names)
-    options = plan.train.resolved(recipe_of(method), method.needs)
+    options = plan.train.resolved(method.facts.recipe, method.facts.needs)
     method.interpreter.budget = int(options.memory * 2**30) // 2  # the other half is for pictures
-    info: dict[str, Any] = {
-        "method": plan.method,
-        "title": title(method),
-        "paper": method.paper,
-        "options": {k: v for s in spec.options(plan.options) for k, v in asdict(s).items()},
-        "train": asdict(options) if method.learns and method.trains else None,
-        "seed": split.seed,
-        "shots": split.shots,
-        "task_shots": task.shots,
-        "class_names": list(task.class_names),
-        "templates": list(task.templates),
-        "zero_shot_templates": list(plan.templates or dataset.templates or ZERO_SHOT_TEMPLATES),
-        "backbone": {
-            "source": backbone.name,
-            "fingerprint": backbone.fingerprint,
-            "precision": PRECISIONS.get(backbone.dtype, str(backbone.dtype)),
-            "tokenizer": tokenizer,
-        },
-        "data": {
-            "name": dataset.name,
-            "fingerprint": dataset.fingerprint,
-            "split": dataset.split_origin,
-            "classes": split.which,
-            "train": len(split.train),
-            "val": len(split.val),
-            "test": len(split.test),
-        },
-    }
-    if after is not None:
-        info["after"] = after.info["settings"]
-    drawn = [[(item.path, item.label) for item in items] for items in (split.train, split.val, split.test)]
-    decisive = [info | {"train": options.decisive()}, drawn, backbone.device.type]
-    info["settings"] = hashlib.sha256(
-        json.dumps(decisive, ensure_ascii=False).encode(errors=ESCAPED)
-    ).hexdigest()[:16]
-    info["data"]["origin"] = dataset.origin  # where they lie decides nothing
+    info = RunInfo(
+        method=plan.method,
+        title=method.facts.title,
+        paper=method.facts.paper,
+        options={k: v for s in spec.options(plan.options) for k, v in asdict(s).items()},
+        train=asdict(options) if method.facts.takes_steps else None,
+        seed=split.seed,
+        shots=split.shots,
+        task_shots=task.shots,
+        class_names=list(task.class_names),
+        templates=list(task.templates),
+        zero_shot_templates=list(plan.templates or dataset.templates or ZERO_SHOT_TEMPLATES),
+        backbone=backbone_info(backbone),
+        data=DataInfo(
+            dataset.name,
+            dataset.fingerprint,
+            dataset.split_origin,
+            split.which,
+            len(split.train),
+            len(split.val),
+            len(split.test),
+        ),
+        after=after.info.settings if after is not None else None,
+    )
+    info.settings = settings_hash(info, options, split, backbone.device.type)
+    info.data.origin = dataset.origin  # where they lie decides nothing
     return method, options, info
+
+
+def check_text(names: Sequence[str]) -> None:
+    """DataError for a class name that is no text, as a folder's may be whose bytes are in another encoding."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            shown = name.encode(errors="backslashreplace").decode()
+            raise DataError(
+                f'class name "{shown}" is no UTF-8 text: rename its folder, or name the class with --classes'
+            ) from None
 
 
 def extended(method: Method, names: Sequence[str]) -> Method:
@@ -135,7 +149,13 @@ def shots_of(split: Split) -> int:
     return split.shots or max(1, round(len(split.train) / max(1, len({i.label for i in split.train}))))
 
 
-def recipe_of(method: Method) -> Recipe:
-    """The published settings: of the method that LAMM wraps, if it learns."""
-    base = getattr(method, "base", None)
-    return base.recipe if isinstance(base, Method) and base.learns else method.recipe
+def settings_hash(info: RunInfo, options: TrainOptions, split: Split, device: str) -> str:
+    """What tells runs of different settings apart: everything that the resulting numbers depend on."""
+    held = info.to_json()
+    known = {key: held[key] for key in DECISIVE} | {"train": options.decisive()}
+    known["data"] = {key: value for key, value in held["data"].items() if key not in ("skipped", "origin")}
+    if info.after is not None:
+        known["after"] = info.after
+    drawn = [[(item.path, item.label) for item in items] for items in (split.train, split.val, split.test)]
+    text = json.dumps([known, drawn, device], ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors=ESCAPED)).hexdigest()[:16]

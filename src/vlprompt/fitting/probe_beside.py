@@ -12,6 +12,7 @@ from vlprompt.errors import DataError
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.fitting.learning import learn
 from vlprompt.fitting.plan import Plan
+from vlprompt.runs.info import ScoreInfo
 
 PROBE = "linear_probe"
 MOST_SHOTS = 64  # training pictures of a class beyond which nobody waits for a probe unasked
@@ -27,8 +28,8 @@ def probe_beside(
     which: Literal["all", "base", "new"],
     cache: FeatureCache | None = None,
     emit: Callable[[dict[str, Any]], None] | None = None,
-) -> dict[str, Any]:
-    """Scores of the probe by split, in per cent as in run.json, after learning the pictures that the run learned.
+) -> dict[str, ScoreInfo]:
+    """Scores of the probe by split, in per cent, after learning the pictures that the run learned.
 
     class_names: of the run, in its order. shots, seed, which: of its draw (see `draw`); shots 0 for all pictures.
     DataError where the data set has other classes by now, or more pictures than anybody waits for.
@@ -41,4 +42,4 @@ def probe_beside(
     run = learn(
         dataset, split, backbone, Plan(PROBE), cache=cache if cache is not None else False, on_record=emit
     )
-    return run.scores
+    return run.info.scores

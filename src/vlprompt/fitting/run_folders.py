@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.errors import RunError
-from vlprompt.runs.records import read_log
-from vlprompt.runs.run import INFO, LOG, Run, read_info
+from vlprompt.runs.info import INFO, RunInfo, read_info
+from vlprompt.runs.records import LOG, read_log
+from vlprompt.runs.run import Run
 from vlprompt.training.checkpoints import FILE as CHECKPOINT
 from vlprompt.training.checkpoints import read as read_checkpoint
 from vlprompt.training.run_log import RunLog, was_done
 
 
 def finished(
-    folder: Path | None, info: dict[str, Any], backbone: Backbone, resume: bool, overwrite: bool
+    folder: Path | None, info: RunInfo, backbone: Backbone, resume: bool, overwrite: bool
 ) -> Run | None:
     """The run that the folder holds, if it is this one; RunError if it holds another."""
     if folder is None or overwrite:
@@ -25,14 +25,14 @@ def finished(
     if (folder / INFO).exists():
         if not resume:
             raise RunError(f"{folder}: holds a finished run: {mend}")
-        if read_info(folder).get("settings") != info["settings"]:
+        if read_info(folder).settings != info.settings:
             raise RunError(f"{folder}: holds a finished run with other settings: {mend}")
         run = Run.load(folder, backbone)
         with suppress(OSError):  # a folder that may only be read
             (folder / CHECKPOINT).unlink(missing_ok=True)  # left by a crash behind the last write
         return run
     held = read_checkpoint(folder / CHECKPOINT)
-    if held is not None and resume and held[1] != info["settings"]:
+    if held is not None and resume and held[1] != info.settings:
         raise RunError(f"{folder}: holds an interrupted run with other settings: {mend}")
     return None
 

@@ -27,6 +27,7 @@ from vlprompt.protocols.protocol_setup import (
 
 if TYPE_CHECKING:
     from vlprompt.backbones.backbone import Backbone
+    from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.data.dataset import Dataset, Item
     from vlprompt.methods.base import Method
 
@@ -49,7 +50,7 @@ FACTS = ProtocolFacts(
 def base_to_new(
     data: str | Path | Dataset,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     shots: int = 16,
     seeds: Sequence[int] = (1, 2, 3),
@@ -74,11 +75,9 @@ def base_to_new(
         split = draw(dataset, shots=shots, seed=seed, which="base")
         order = kept_labels(dataset.items("train"), "base") + kept_labels(dataset.items("train"), "new")
         parts = class_parts(dataset, order, len(split.class_names))
-        run = learn(
-            dataset, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
-        )
+        run = learn(dataset, split, backbone, plan, out=run_folder(out, seed), **rest)
         zero_shot = ZeroShot(
-            backbone, replace(run.method.task, templates=tuple(run.info["zero_shot_templates"]))
+            backbone, replace(run.method.task, templates=tuple(run.info.zero_shot_templates))
         )
         values, reference = (
             {"base": run.scores["test"]["accuracy"]},

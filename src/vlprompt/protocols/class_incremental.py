@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vlprompt.backbones.backbone import Backbone
+    from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.data.dataset import Dataset, Item
     from vlprompt.data.sampling import Split
     from vlprompt.methods.base import Batch, Method
@@ -69,7 +70,7 @@ WITNESSES = 4  # pictures that text features are compared on, for methods whose 
 def class_incremental(
     data: str | Path | Dataset,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     sessions: int | Sequence[Sequence[str]] = 4,
     shots: int = 16,
@@ -105,16 +106,7 @@ def class_incremental(
             split = session_split(dataset, whole, groups[:number])
             folder = None if out is None else Path(out) / f"seed{seed}" / f"session{number}"
             try:
-                run = learn(
-                    dataset,
-                    split,
-                    backbone,
-                    plan,
-                    out=folder,
-                    tokenizer=setup["tokenizer"],
-                    after=run,
-                    **rest,
-                )
+                run = learn(dataset, split, backbone, plan, out=folder, after=run, **rest)
             except OptionError as error:
                 if number == 1:
                     raise
@@ -124,11 +116,11 @@ def class_incremental(
             sizes = [len(labels) for labels in groups[:number]]
             course.add(run.method, held.own, sizes)
             zero_shot = ZeroShot(
-                backbone, replace(run.method.task, templates=tuple(run.info["zero_shot_templates"]))
+                backbone, replace(run.method.task, templates=tuple(run.info.zero_shot_templates))
             )
             reference.add(zero_shot, held.features, sizes)
-            seconds[0] += run.info["timings"]["train_s"]
-            seconds[1] += run.info["timings"]["total_s"]
+            seconds[0] += run.info.timings["train_s"]
+            seconds[1] += run.info.timings["total_s"]
         assert run is not None
         yield base_record(
             FACTS.name, dataset, backbone, plan, shots, seed, run, own={"sessions": sessions}

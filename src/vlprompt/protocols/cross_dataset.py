@@ -24,6 +24,7 @@ from vlprompt.protocols.protocol_setup import encoder_for, open_both, plan_and_r
 
 if TYPE_CHECKING:
     from vlprompt.backbones.backbone import Backbone
+    from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.methods.base import Method
 
 FACTS = ProtocolFacts(
@@ -51,7 +52,7 @@ Data = str | Path | Dataset
 def cross_dataset(
     data: Data,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     targets: Mapping[str, Data] | Sequence[Data] = (),
     target_templates: Mapping[str, str | Sequence[str]] | None = None,
@@ -84,9 +85,7 @@ def cross_dataset(
             raise OptionError(f'target_templates: there is no target "{name}": {nearest(name, opened)}')
     for seed in seeds:
         split = draw(source, shots=shots, seed=seed)
-        run = learn(
-            source, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
-        )
+        run = learn(source, split, backbone, plan, out=run_folder(out, seed), **rest)
         values = {"source": run.scores["test"]["accuracy"]}
         reference = {"source": run.scores["zero_shot"]["accuracy"]}
         for name, target in opened.items():
@@ -95,7 +94,7 @@ def cross_dataset(
             texts = (
                 spoken.get(name)
                 or ("" if plan.templates else target.templates)
-                or run.info["zero_shot_templates"]
+                or run.info.zero_shot_templates
             )
             task = Task(target.class_names, (texts,) if isinstance(texts, str) else tuple(texts))
             values[name] = evaluate(bound, held.own).accuracy

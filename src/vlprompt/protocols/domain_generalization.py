@@ -26,6 +26,7 @@ from vlprompt.protocols.protocol_setup import encoder_for, open_both, plan_and_r
 
 if TYPE_CHECKING:
     from vlprompt.backbones.backbone import Backbone
+    from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.feeding.inputs import Inputs
     from vlprompt.methods.base import Method
 
@@ -46,7 +47,7 @@ FACTS = ProtocolFacts(
 def domain_generalization(
     data: Data,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     source: str | None = None,
     targets: Mapping[str, Data] | Sequence[Data] = (),
@@ -72,10 +73,8 @@ def domain_generalization(
     test_needed(trained)
     for seed in seeds:
         split = draw(trained, shots=shots, seed=seed)
-        run = learn(
-            trained, split, backbone, plan, out=run_folder(out, seed), tokenizer=setup["tokenizer"], **rest
-        )
-        templates = tuple(run.info["zero_shot_templates"])
+        run = learn(trained, split, backbone, plan, out=run_folder(out, seed), **rest)
+        templates = tuple(run.info.zero_shot_templates)
         zero_shot = ZeroShot(backbone, replace(run.method.task, templates=templates))
         own = trained.name.rpartition(":")[2] if not targets else "source"
         values = {own: run.scores["test"]["accuracy"]}

@@ -16,6 +16,7 @@ from vlprompt.protocols.protocol_setup import open_both, plan_and_rest, run_fold
 
 if TYPE_CHECKING:
     from vlprompt.backbones.backbone import Backbone
+    from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.data.dataset import Dataset
     from vlprompt.methods.base import Method
 
@@ -34,7 +35,7 @@ FACTS = ProtocolFacts(
 def few_shot(
     data: str | Path | Dataset,
     method: str | type[Method] | None = None,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     shots: int = 16,
     seeds: Sequence[int] = (1, 2, 3),
@@ -54,13 +55,7 @@ def few_shot(
     test_needed(dataset)
     for seed in seeds:
         run = learn(
-            dataset,
-            draw(dataset, shots=shots, seed=seed),
-            backbone,
-            plan,
-            out=run_folder(out, seed),
-            tokenizer=setup["tokenizer"],
-            **rest,
+            dataset, draw(dataset, shots=shots, seed=seed), backbone, plan, out=run_folder(out, seed), **rest
         )
         yield base_record(FACTS.name, dataset, backbone, plan, shots, seed, run) | {
             "accuracy": run.scores["test"]["accuracy"],

@@ -44,8 +44,8 @@ def base_record(
         "backbone": backbone.name,
         "shots": shots,
         "seed": seed,
-        "seconds": run.info["timings"]["train_s"],
-        "total_seconds": run.info["timings"]["total_s"],
+        "seconds": run.info.timings["train_s"],
+        "total_seconds": run.info.timings["total_s"],
         "folder": str(run.folder) if run.folder else None,
         "split": dataset.split_kind,
         **held,
@@ -55,29 +55,30 @@ def base_record(
 
 def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What differs from the method's own defaults: its options, train, and setup, which zero-shot depends on too."""
-    from vlprompt.fitting.plan import recipe_of
     from vlprompt.training.train_options import TrainOptions
 
     method = run.learned
     usual = {
         key: value for part in methods.load(plan.method).options({}) for key, value in asdict(part).items()
     }
-    options = {key: value for key, value in run.info["options"].items() if value != usual.get(key)}
+    options = {key: value for key, value in run.info.options.items() if value != usual.get(key)}
     given, default = (
-        train.resolved(recipe_of(method), method.needs) for train in (plan.train, TrainOptions())
+        train.resolved(method.facts.recipe, method.facts.needs) for train in (plan.train, TrainOptions())
     )
     train: dict[str, Any] = {}
-    if method.learns and method.trains:
+    if method.facts.takes_steps:
         known = default.decisive()
         train = {
             key: value for key, value in given.decisive().items() if value != known[key] and key != "memory"
         }
-    elif method.learns and given.view_count() != default.view_count():  # all that the loop's options do to it
+    elif (
+        method.facts.learns and given.view_count() != default.view_count()
+    ):  # all that the loop's options do to it
         train = {"views": given.view_count()}
-    precision = run.info["backbone"]["precision"]
+    precision = run.info.backbone.precision
     setup = {
         "precision": None if precision == "float32" else precision,
-        "tokenizer": run.info["backbone"]["tokenizer"],
+        "tokenizer": run.info.backbone.tokenizer,
         "templates": list(plan.templates) or None,
         **own,
     }

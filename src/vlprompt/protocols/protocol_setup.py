@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlprompt import methods
+from vlprompt.backbones.spec import LOOSE, BackboneSpec, opened, with_loose
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, OptionError, nearest
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from vlprompt.methods.base import Method
 
 _PLAN = ("options", "train", "recipe", "templates")
-_SETUP = {"classes": None, "device": "auto", "precision": "float32", "tokenizer": None}
+_SETUP = ("classes", *LOOSE)
 _REST = ("cache", "resume", "overwrite", "on_record", "command")
 
 
@@ -32,7 +33,7 @@ def plan_and_rest(
     from vlprompt.fitting.plan import make_plan
 
     plan = make_plan(method, **{k: v for k, v in more.items() if k in _PLAN})
-    setup = {k: more.get(k, default) for k, default in _SETUP.items()}
+    setup = {k: more[k] for k in _SETUP if k in more}
     return plan, setup, {k: v for k, v in more.items() if k in _REST}
 
 
@@ -40,24 +41,18 @@ def obstacle(protocol: str, plan: Plan) -> str | None:
     """Why a method takes no part in a protocol, in one line, as far as it is known before anything is trained."""
     spec = methods.load(plan.method)
     kind = facts_of(protocol).new_classes
-    if not kind or spec.base.takes_new_names(spec.options(plan.options)[0]):
+    if not kind or spec.facts_with(plan.options).takes_new_names:
         return None
     return f"{plan.method}: not under {protocol}, because it knows only the classes it was trained on and takes no {kind} classes"
 
 
 def open_both(
-    data: str | Path | Dataset, backbone: str | Path | Backbone, setup: dict[str, Any]
+    data: str | Path | Dataset, backbone: str | Path | BackboneSpec | Backbone, setup: dict[str, Any]
 ) -> tuple[Dataset, Backbone]:
-    dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup["classes"])
-    from vlprompt.backbones.backbone import Backbone
-
-    if not isinstance(backbone, Backbone):
-        from vlprompt.backbones.loading import load_backbone
-
-        backbone = load_backbone(
-            str(backbone), device=setup["device"], precision=setup["precision"], tokenizer=setup["tokenizer"]
-        )
-    return dataset, backbone
+    """Data set and backbone, opened unless they are; setup: how, as `plan_and_rest` gives it."""
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup.get("classes"))
+    loose = {name: setup[name] for name in LOOSE if name in setup}
+    return dataset, opened(with_loose(backbone, loose, "protocols"))
 
 
 def test_needed(dataset: Dataset) -> None:

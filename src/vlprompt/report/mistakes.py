@@ -73,7 +73,7 @@ def _cards(evidence: Evidence, rows: Sequence[Said]) -> str:
     cards = []
     for s in rows:
         before = ""
-        if s.zero_shot is not None and evidence.info["method"] != "zeroshot":
+        if s.zero_shot is not None and evidence.info.method != "zeroshot":
             kind = "good" if s.zero_shot == s.true else "bad"
             before = f"<br>zero-shot: <span class={kind}>{html(s.zero_shot)}</span>"
         said = f"<span class=bad>{html(s.predicted)}</span> {100 * evidence.sure(s):.0f} %"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -35,7 +34,7 @@ def sureness_figure(evidence: Evidence) -> Figure:
         left, right = figure.subplots(1, 2)
         left.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle=":", label="as sure as right")
         kinds: list[tuple[str, bool]] = [("as learned", False)]
-        if evidence.info.get("calibration"):
+        if evidence.info.calibration:
             kinds.append(("with temperature", True))
         for i, (label, calibrated) in enumerate(kinds):
             confidence, correct = arrays(evidence.said, calibrated)
@@ -60,7 +59,7 @@ def sureness_figure(evidence: Evidence) -> Figure:
         confidence, correct = arrays(evidence.said, evidence.calibrated)
         coverage, accuracy = coverage_curve(confidence, correct)
         right.step(100 * coverage, 100 * accuracy, where="post", color=SERIES[0], linewidth=1.8)
-        if evidence.info.get("rejection"):
+        if evidence.info.rejection:
             kept = confidence >= threshold_of(evidence.info, COVERAGE)
             if kept.any():
                 right.plot(
@@ -91,7 +90,7 @@ def sureness_figure(evidence: Evidence) -> Figure:
 
 def calibration_text(evidence: Evidence) -> Html:
     """What the temperature does, in a sentence or two."""
-    held: dict[str, Any] | None = evidence.info.get("calibration")
+    held = evidence.info.calibration
     confidence, correct = arrays(evidence.said, calibrated=False)
     mean, right = 100 * confidence.mean(), 100 * correct.mean()
     gap = mean - right
@@ -106,25 +105,25 @@ def calibration_text(evidence: Evidence) -> Html:
     if held is None:
         said.append("No temperature was fitted, because there were no validation pictures.")
         return Html(html(" ".join(said)))
-    t, errors = held["temperature"], held["ece"].get(evidence.reported or "")
+    t, errors = held.temperature, held.ece.get(evidence.reported or "")
     if errors:
         said.append(
-            f"A temperature of {t:.2f}, fitted on {held['count']} validation pictures, changes the calibration "
+            f"A temperature of {t:.2f}, fitted on {held.count} validation pictures, changes the calibration "
             f"error from {errors[0]:.1f} to {errors[1]:.1f} points and no answer."
         )
-    said.append("It is applied." if held["applied"] else "It is not applied; fit --calibrate applies it.")
+    said.append("It is applied." if held.applied else "It is not applied; fit --calibrate applies it.")
     if t in (LOWEST, HIGHEST):
         said.append("It lies at the end of its range, so these pictures say little about it.")
-    elif held["count"] < FEW:
-        said.append(f"So few pictures ({held['count']}) give a rough guess only.")
-    if evidence.reported == held["fitted_on"]:
+    elif held.count < FEW:
+        said.append(f"So few pictures ({held.count}) give a rough guess only.")
+    if evidence.reported == held.fitted_on:
         said.append("The figures are of the pictures it was fitted on, and so too good.")
     return Html(html(" ".join(said)))
 
 
 def coverage_table(evidence: Evidence) -> Html:
     """Coverage asked for on validation pictures, and what came of it on the scored ones."""
-    if not evidence.info.get("rejection"):
+    if not evidence.info.rejection:
         return Html(
             "<p class=missing>No threshold was chosen, because there were no validation pictures.</p>"
         )

@@ -11,6 +11,7 @@ import numpy as np
 from vlprompt.report import html_pages as pages
 from vlprompt.report.html_pages import Html, html
 from vlprompt.report.what_can_be_shown import Evidence, Probe, gather_evidence
+from vlprompt.runs.info import RunInfo, ScoreInfo
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,7 +77,7 @@ def write_figures(folder: Path, drawn: dict[str, Figure]) -> None:
             plots.to_png(figure, folder / f"{name}.{ending}")
 
 
-def run_page(info: dict[str, Any], log: list[dict[str, Any]]) -> str:
+def run_page(info: RunInfo, log: list[dict[str, Any]]) -> str:
     """The page as HTML, of what run.json and the log hold."""
     evidence = Evidence(info, log, missing={"said": "no predictions were kept", "run": "it was not loaded"})
     return page_of(evidence, draw(evidence))
@@ -87,9 +88,9 @@ def page_of(evidence: Evidence, drawn: dict[str, Figure]) -> str:
     from vlprompt.report import plots
 
     info = evidence.info
-    learned, zero_shot = info["scores"].get(evidence.reported or ""), info["scores"].get("zero_shot")
+    learned, zero_shot = info.scores.get(evidence.reported or ""), info.scores.get("zero_shot")
     svg = {name: plots.to_svg(figure, name, LABELS[name]) for name, figure in drawn.items()}
-    heading = f"{info.get('title') or info['method']} on {info['data']['name']}"
+    heading = f"{info.shown_title} on {info.data.name}"
     body = pages.fill(
         "run.html",
         heading=heading,
@@ -97,7 +98,7 @@ def page_of(evidence: Evidence, drawn: dict[str, Figure]) -> str:
         split=evidence.reported or "test",
         numbers=numbers(evidence, learned, zero_shot),
         margin=margin(learned),
-        notices=pages.notes(info.get("notices", [])),
+        notices=pages.notes(info.notices),
         curves=curves(info, svg),
         mistakes=mistakes(evidence, learned),
         classes=classes(learned, zero_shot),
@@ -116,56 +117,56 @@ def draw(evidence: Evidence) -> dict[str, Figure]:
     from vlprompt.report.reliability import sureness_figure
 
     info = evidence.info
-    learned, zero_shot = info["scores"].get(evidence.reported or ""), info["scores"].get("zero_shot")
+    learned, zero_shot = info.scores.get(evidence.reported or ""), info.scores.get("zero_shot")
     found = {}
     epochs = [record for record in evidence.log if record.get("event") == "epoch"]
     if len(epochs) > 1:
         split = evidence.reported or "test"
-        named = ((f"zero-shot, {split}", zero_shot), (f"{info['method']}, {split}", learned))
-        levels = {name: scores["accuracy"] for name, scores in named if scores is not None}
-        found["curves"] = plots.learning_curves({info["method"]: epochs}, levels=levels)
-    if learned is not None and learned["count"]:
-        names = [row["name"] for row in learned["classes"]]
+        named = ((f"zero-shot, {split}", zero_shot), (f"{info.method}, {split}", learned))
+        levels = {name: scores.accuracy for name, scores in named if scores is not None}
+        found["curves"] = plots.learning_curves({info.method: epochs}, levels=levels)
+    if learned is not None and learned.count:
+        names = [row.name for row in learned.classes]
         found["confusion"] = plots.confusion_matrix(confusion_of(learned), names)
     if evidence.said:
         found["sureness"] = sureness_figure(evidence)
     return found
 
 
-def subtitle(info: dict[str, Any]) -> str:
-    data = info["data"]
-    shots = f"{info.get('shots') or 'all'} training pictures of each of {len(info['class_names'])} classes"
-    return f"{shots}, {data.get('test', 0)} test pictures; backbone {info['backbone']['source']}; {info.get('created', '')[:10]}"
+def subtitle(info: RunInfo) -> str:
+    data = info.data
+    shots = f"{info.shots or 'all'} training pictures of each of {len(info.class_names)} classes"
+    return f"{shots}, {data.test} test pictures; backbone {info.backbone.source}; {info.created[:10]}"
 
 
-def numbers(evidence: Evidence, learned: dict[str, Any] | None, zero_shot: dict[str, Any] | None) -> Html:
+def numbers(evidence: Evidence, learned: ScoreInfo | None, zero_shot: ScoreInfo | None) -> Html:
     """The figures that matter, the references first."""
     info = evidence.info
     found: list[Html] = []
     if zero_shot is not None:
-        found.append(pages.number(f"{zero_shot['accuracy']:.1f} %", "zero-shot, the names alone"))
+        found.append(pages.number(f"{zero_shot.accuracy:.1f} %", "zero-shot, the names alone"))
     if evidence.probe is not None:
         found.append(
             pages.number(
-                f"{evidence.probe['accuracy']:.1f} %", "linear probe on the same pictures, without names"
+                f"{evidence.probe.accuracy:.1f} %", "linear probe on the same pictures, without names"
             )
         )
-    elif evidence.reported and info["method"] != "linear_probe":
+    elif evidence.reported and info.method != "linear_probe":
         found.append(pages.number("–", f"linear probe: {evidence.missing.get('probe', 'not tried')}"))
     if learned is not None:
         more: Any = ""
-        if zero_shot is not None and info["method"] != "zeroshot":
-            change = learned["accuracy"] - zero_shot["accuracy"]
+        if zero_shot is not None and info.method != "zeroshot":
+            change = learned.accuracy - zero_shot.accuracy
             more = Html(f"<span class={'good' if change >= 0 else 'bad'}>({pages.signed(change)})</span>")
-        text = f"accuracy after {info.get('title')}" if info["method"] != "zeroshot" else "accuracy"
-        found.append(pages.number(f"{learned['accuracy']:.1f} %", text, main=True, more=more))
-        before = f"(zero-shot {zero_shot['macro_f1']:.1f})" if zero_shot is not None else ""
-        found.append(pages.number(f"{learned['macro_f1']:.1f} %", "macro F1", more=before))
+        text = f"accuracy after {info.title}" if info.method != "zeroshot" else "accuracy"
+        found.append(pages.number(f"{learned.accuracy:.1f} %", text, main=True, more=more))
+        before = f"(zero-shot {zero_shot.macro_f1:.1f})" if zero_shot is not None else ""
+        found.append(pages.number(f"{learned.macro_f1:.1f} %", "macro F1", more=before))
     if evidence.said:
         found.append(calibration_number(evidence))
-    if info.get("timings"):
-        seconds = f"{info['timings'].get('train_s', 0):.1f} s"
-        learned_numbers = f"{info.get('parameters', 0):,}".replace(",", "\u00a0")
+    if info.timings:
+        seconds = f"{info.timings.get('train_s', 0):.1f} s"
+        learned_numbers = f"{info.parameters:,}".replace(",", "\u00a0")
         found.append(
             pages.number(seconds, f"of training for {learned_numbers} learned numbers", more=memory(info))
         )
@@ -178,109 +179,109 @@ def calibration_number(evidence: Evidence) -> Html:
     from vlprompt.scoring.calibration import ece
 
     error = ece(*arrays(evidence.said, evidence.calibrated))
-    held = evidence.info.get("calibration")
+    held = evidence.info.calibration
     if not held:
         more = ""
     elif evidence.calibrated:
-        more = f"({held['ece'].get(evidence.reported, [0])[0]:.1f} without temperature)"
+        more = f"({held.ece.get(evidence.reported or '', (0.0, 0.0))[0]:.1f} without temperature)"
     else:
         more = f"({ece(*arrays(evidence.said, True)):.1f} if calibrated)"
     return pages.number(f"{error:.1f}", "points of calibration error", more=more)
 
 
-def memory(info: dict[str, Any]) -> str:
+def memory(info: RunInfo) -> str:
     """The peak in MiB, of the device if it has memory of its own."""
-    held = info.get("memory") or {}
+    held = info.memory
     most = held.get("device_mib", held.get("process_mib"))
     return f"within {most:.0f} MiB" if most is not None else ""
 
 
-def margin(learned: dict[str, Any] | None) -> str:
+def margin(learned: ScoreInfo | None) -> str:
     """How much of a difference is chance."""
-    if learned is None or not learned["count"]:
+    if learned is None or not learned.count:
         return ""
-    count, share = learned["count"], learned["accuracy"] / 100
+    count, share = learned.count, learned.accuracy / 100
     # Agresti and Coull: two hits and two misses are added, so that few pictures and extremes are no certainty
     middle = (share * count + 2) / (count + 4)
     wide = 196 * math.sqrt(middle * (1 - middle) / (count + 4))
     return f"One picture is {100 / count:.2g} points; drawing other test pictures moves an accuracy by about ±{wide:.1f} (95 %)."
 
 
-def curves(info: dict[str, Any], svg: dict[str, str]) -> Html:
+def curves(info: RunInfo, svg: dict[str, str]) -> Html:
     """Loss and accuracy over the epochs, if there are at least two."""
     if "curves" not in svg:
         return Html("")
     caption = "Mean over each epoch, on the training pictures."
-    if (info.get("train") or {}).get("views") != "center":
+    if info.train_options is None or info.train_options.views != "center":
         caption = "Training pictures are cropped and flipped at random, so their accuracy may lie below that of test pictures."
     return Html("<h2>Learning</h2>" + pages.figure(svg["curves"], caption))
 
 
-def classes(learned: dict[str, Any] | None, zero_shot: dict[str, Any] | None) -> Html:
+def classes(learned: ScoreInfo | None, zero_shot: ScoreInfo | None) -> Html:
     """Every class with its change from zero-shot."""
     if learned is None:
         return Html("<p>There were no pictures to score on.</p>")
-    before = {row["name"]: row["accuracy"] for row in (zero_shot or {}).get("classes", [])}
+    before = {row.name: row.accuracy for row in zero_shot.classes} if zero_shot is not None else {}
     rows = []
-    for row in learned["classes"]:
-        counted = row["count"] > 0
-        reference = before.get(row["name"])
-        change = row["accuracy"] - reference if reference is not None and counted else None
+    for row in learned.classes:
+        counted = row.count > 0
+        reference = before.get(row.name)
+        change = row.accuracy - reference if reference is not None and counted else None
         rows.append(
             [
-                row["name"],
-                row["count"],
+                row.name,
+                row.count,
                 f"{reference:.1f}" if reference is not None and counted else "",
-                f"{row['accuracy']:.1f}" if counted else "",
+                f"{row.accuracy:.1f}" if counted else "",
                 (pages.swing(change), f"{change:.3f}") if change is not None else "",
-                f"{row['precision']:.1f}" if counted else "",
-                f"{row['f1']:.1f}" if counted else "",
+                f"{row.precision:.1f}" if counted else "",
+                f"{row.f1:.1f}" if counted else "",
             ]
         )
     header = ["class", "pictures", "zero-shot", "learned", "change", "precision", "F1"]
     return pages.table(header, rows, sortable=True)
 
 
-def confusion_of(scores: dict[str, Any]) -> np.ndarray:
+def confusion_of(scores: ScoreInfo) -> np.ndarray:
     """[C, C] counts from the hits and the most frequent confusions of saved scores."""
-    names = scores["classes"]
+    names = scores.classes
     matrix = np.zeros((len(names), len(names)), dtype=np.int64)
     for i, row in enumerate(names):
-        matrix[i, i] = round(row["accuracy"] * row["count"] / 100)
-    for true, said, count in scores.get("confusions", []):
+        matrix[i, i] = round(row.accuracy * row.count / 100)
+    for true, said, count in scores.confusions:
         matrix[true, said] = count
     return matrix
 
 
-def mistakes(evidence: Evidence, learned: dict[str, Any] | None) -> Html:
+def mistakes(evidence: Evidence, learned: ScoreInfo | None) -> Html:
     """Confused pairs and single mistakes with their pictures."""
     from vlprompt.report.mistakes import missing_note, mistakes_part, pairs_part
 
-    if learned is None or not learned["count"]:
+    if learned is None or not learned.count:
         return Html("")
-    if learned["correct"] == learned["count"]:
+    if learned.correct == learned.count:
         return Html("<h2>Mistakes</h2><p>There are none on these pictures.</p>")
     body = f"{missing_note(evidence)}{pairs_part(evidence)}{mistakes_part(evidence)}"
-    wrong = learned["count"] - learned["correct"]
+    wrong = learned.count - learned.correct
     return Html(
-        f"<h2>Mistakes</h2><p class=soft>{wrong} of {learned['count']} pictures are wrong. "
+        f"<h2>Mistakes</h2><p class=soft>{wrong} of {learned.count} pictures are wrong. "
         f"The most confused pairs first.</p>{body}"
     )
 
 
-def confusions(evidence: Evidence, learned: dict[str, Any] | None, svg: dict[str, str]) -> Html:
+def confusions(evidence: Evidence, learned: ScoreInfo | None, svg: dict[str, str]) -> Html:
     """The matrix as a picture; the most frequent pairs in words, where they are not shown with pictures."""
     if learned is None or "confusion" not in svg:
         return Html("")
     from vlprompt.report import plots
 
-    names, most = [row["name"] for row in learned["classes"]], plots.MOST_CLASSES
+    names, most = [row.name for row in learned.classes], plots.MOST_CLASSES
     which = f" The {most} classes with most mistakes are shown." if len(names) > most else ""
     caption = f"Rows are true classes. Blue: right; orange: wrong; the stronger, the larger the share of the row.{which}"
     words = Html("")
     pairs = [
-        [names[true], names[said], count, f"{100 * count / max(1, learned['classes'][true]['count']):.0f}"]
-        for true, said, count in learned.get("confusions", [])[:MOST_PAIRS]
+        [names[true], names[said], count, f"{100 * count / max(1, learned.classes[true].count):.0f}"]
+        for true, said, count in learned.confusions[:MOST_PAIRS]
     ]
     if pairs and not evidence.said:
         words = pages.table(["is", "taken for", "pictures", "% of the class"], pairs, words=2)
@@ -304,43 +305,43 @@ def insides(evidence: Evidence) -> Html:
     return insides_part(evidence)
 
 
-def command(info: dict[str, Any]) -> Html:
-    return Html(f"<pre>{html(info['command'])}</pre>") if info.get("command") else Html("")
+def command(info: RunInfo) -> Html:
+    return Html(f"<pre>{html(info.command)}</pre>") if info.command else Html("")
 
 
-def settings(info: dict[str, Any]) -> Html:
+def settings(info: RunInfo) -> Html:
     """Everything that is needed to make the run again."""
-    data, backbone, timings = info["data"], info["backbone"], info.get("timings") or {}
+    data, backbone, timings = info.data, info.backbone, info.timings
     task = {
-        "method": info["method"],
-        "published in": info.get("paper") or "",
-        "shots": info.get("shots") or "all",
-        "seed": info.get("seed"),
-        "templates": "; ".join(info.get("templates", [])),
-        "zero-shot templates": "; ".join(info.get("zero_shot_templates", [])),
+        "method": info.method,
+        "published in": info.paper,
+        "shots": info.shots or "all",
+        "seed": info.seed,
+        "templates": "; ".join(info.templates),
+        "zero-shot templates": "; ".join(info.zero_shot_templates),
     }
     pictures = {
-        "name": data["name"],
-        "fingerprint": data.get("fingerprint", ""),
-        "split": data.get("split", ""),
-        "pictures": ", ".join(f"{data.get(split, 0)} {split}" for split in ("train", "val", "test")),
-        "skipped": data.get("skipped", 0),
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "split": data.split,
+        "pictures": f"{data.train} train, {data.val} val, {data.test} test",
+        "skipped": data.skipped,
     }
-    towers = {key: backbone.get(key) for key in ("source", "fingerprint", "precision")}
-    machine, held = info.get("machine") or {}, info.get("memory") or {}
+    towers = {key: getattr(backbone, key) for key in ("source", "fingerprint", "precision")}
+    machine, held = info.machine, info.memory
     peaks = {"process_mib": "memory of the process at most", "device_mib": "memory of the device at most"}
     about = {
-        "machine": f"{machine.get('device', '')} {machine.get('name', '')}, {machine.get('threads', '')} threads",
+        "machine": f"{machine.device} {machine.name}, {machine.threads} threads",
         **{
             name.removesuffix("_s").replace("_", " "): f"{seconds:.2f} s" for name, seconds in timings.items()
         },
         **{text: f"{held[key]:.0f} MiB" for key, text in peaks.items() if key in held},
-        **(info.get("versions") or {}),
+        **info.versions,
     }
     tables = [
         ("Task", task),
-        ("Options of the method", info.get("options") or {}),
-        ("Training", info.get("train") or {}),
+        ("Options of the method", info.options),
+        ("Training", info.train or {}),
         ("Pictures", pictures),
         ("Backbone", towers),
         ("Machine, time, versions", about),

@@ -15,7 +15,7 @@ from vlprompt.report.gathering import cells, gather
 if TYPE_CHECKING:
     from rich.table import Table
 
-Scores = dict[str, Any]  # as `Scores.to_dict` gives them
+    from vlprompt.runs.info import RunInfo, ScoreInfo
 
 
 @dataclass(frozen=True)
@@ -36,51 +36,52 @@ def rows_of(records: Iterable[dict[str, Any]]) -> list[Row]:
     return [Row(*key, len(seeds), cells(seeds)) for key, seeds in gather(records).items()]
 
 
-def run_table(info: dict[str, Any]) -> Table:
+def run_table(info: RunInfo) -> Table:
     """Zero-shot beside what was learned, from run.json."""
-    reported = info.get("reported")
-    scores = info.get("scores", {})
-    split = (
-        f"{info['data']['name']}, {reported}" if reported else f"{info['data']['name']}: nothing to score on"
-    )
-    return scores_table(split, info["method"], scores.get(reported or ""), scores.get("zero_shot"))
+    reported = info.reported
+    scores = info.scores
+    split = f"{info.data.name}, {reported}" if reported else f"{info.data.name}: nothing to score on"
+    return scores_table(split, info.method, scores.get(reported or ""), scores.get("zero_shot"))
 
 
-def cost_line(info: dict[str, Any]) -> str:
+def cost_line(info: RunInfo) -> str:
     """Seconds and learned numbers of a run, from run.json."""
-    timings = info.get("timings", {})
-    learned = f"{info.get('parameters', 0):,}".replace(",", " ")
+    timings = info.timings
+    learned = f"{info.parameters:,}".replace(",", " ")
     return f"{timings.get('train_s', 0):.1f} s training, {timings.get('total_s', 0):.1f} s in all, {learned} learned numbers"
 
 
-def scores_table(title: str, method: str, learned: Scores | None, zero_shot: Scores | None) -> Table:
+def scores_table(title: str, method: str, learned: ScoreInfo | None, zero_shot: ScoreInfo | None) -> Table:
     """Accuracy and macro F1 of both, and what learning changed."""
     header = ["", "accuracy", "macro F1", "pictures"]
     body = []
     for name, scores in (("zero-shot", zero_shot), (method, learned)):
         if scores is not None:
-            body.append(
-                [name, f"{scores['accuracy']:.2f} %", f"{scores['macro_f1']:.2f} %", str(scores["count"])]
-            )
+            body.append([name, f"{scores.accuracy:.2f} %", f"{scores.macro_f1:.2f} %", str(scores.count)])
     if learned is not None and zero_shot is not None and method != "zeroshot":
-        change = [f"{learned[key] - zero_shot[key]:+.2f}" for key in ("accuracy", "macro_f1")]
+        change = [
+            f"{getattr(learned, key) - getattr(zero_shot, key):+.2f}" for key in ("accuracy", "macro_f1")
+        ]
         body.append(["change", *change, ""])
     return plain_table(title, header, body, bold=0)
 
 
-def class_table(learned: Scores, zero_shot: Scores | None) -> Table:
+def class_table(learned: ScoreInfo, zero_shot: ScoreInfo | None) -> Table:
     """Every class: pictures, accuracy beside zero-shot, precision, F1."""
-    before = {row["name"]: row for row in (zero_shot or {}).get("classes", [])}
+    before = {row.name: row for row in zero_shot.classes} if zero_shot is not None else {}
     header = ["class", "pictures", *(["zero-shot"] if before else []), "accuracy", "precision", "F1"]
     body = []
-    for row in learned["classes"]:
-        reference = before.get(row["name"])
+    for row in learned.classes:
+        reference = before.get(row.name)
         body.append(
             [
-                row["name"],
-                str(row["count"]),
-                *([f"{reference['accuracy']:.1f}" if reference else ""] if before else []),
-                *((f"{row[key]:.1f}" if row["count"] else "") for key in ("accuracy", "precision", "f1")),
+                row.name,
+                str(row.count),
+                *([f"{reference.accuracy:.1f}" if reference else ""] if before else []),
+                *(
+                    (f"{getattr(row, key):.1f}" if row.count else "")
+                    for key in ("accuracy", "precision", "f1")
+                ),
             ]
         )
     return plain_table("every class, per cent", header, body)

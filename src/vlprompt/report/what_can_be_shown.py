@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from vlprompt.errors import VlpromptError
 from vlprompt.report.thumbnails import thumbnail
+from vlprompt.runs.info import RunInfo, ScoreInfo, read_info
 from vlprompt.runs.predictions_file import Said, read_predictions
-from vlprompt.runs.records import read_log, read_run
+from vlprompt.runs.records import read_log
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,21 +35,21 @@ class Evidence:
     dataset, run, probe: None where they cannot be had, and then `missing` says why under the same name.
     """
 
-    info: dict[str, Any]
+    info: RunInfo
     log: list[dict[str, Any]] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
     dataset: Dataset | None = None
     run: Run | None = None
-    probe: dict[str, Any] | None = None
+    probe: ScoreInfo | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
     @property
     def reported(self) -> str | None:
-        return self.info.get("reported")
+        return self.info.reported
 
     @property
     def calibrated(self) -> bool:
-        return bool((self.info.get("calibration") or {}).get("applied"))
+        return self.info.calibrated
 
     def sure(self, said: Said) -> float:
         """How sure the run is of what it said, 0 to 1, as `predict` would say."""
@@ -87,9 +88,9 @@ def gather_evidence(
     RunError for a folder without a finished run; DataError for a `data` that was given and cannot
     be read.
     """
-    info = read_run(folder)
+    info = read_info(folder)
     found = Evidence(info, read_log(folder / "log.jsonl"))
-    found.said = read_predictions(folder, info.get("reported"))
+    found.said = read_predictions(folder, info.reported)
     if not found.said:
         found.missing["said"] = "the run folder has no predictions.csv (fit of this version writes it)"
     if quick and data is None:
@@ -108,7 +109,7 @@ def _open_dataset(found: Evidence, data: str | Dataset | None) -> None:
     from vlprompt.data.dataset import Dataset
     from vlprompt.data.opening import open_dataset
 
-    origin = dict(found.info["data"].get("origin") or {})
+    origin = dict(found.info.data.origin or {})
     if data is None and not origin:
         found.missing["dataset"] = "the run does not say where its pictures lie; --data says it"
         return
@@ -157,27 +158,27 @@ def _ask_for_probe(found: Evidence, probe: Probe | None) -> None:
         scores = probe(
             dataset,
             run.backbone,
-            info["class_names"],
-            shots=info["shots"],
-            seed=info["seed"],
-            which=info["data"]["classes"],
+            info.class_names,
+            shots=info.shots,
+            seed=1 if info.seed is None else info.seed,
+            which=info.data.classes,
         )
     except VlpromptError as error:
         found.missing["probe"] = str(error)
         return
-    found.probe = scores.get(info.get("reported") or "")
+    found.probe = scores.get(info.reported or "")
 
 
 def _no_probe(found: Evidence) -> str | None:
     info = found.info
-    if info["method"] == "linear_probe":
+    if info.method == "linear_probe":
         return "this run is one"
-    if not info.get("reported"):
+    if not info.reported:
         return "there were no pictures to score on"
-    if info.get("after"):
+    if info.after:
         return "this run went on from another one"
     if found.dataset is None or found.run is None:
         return "it needs the pictures and the backbone"
-    if info["data"].get("fingerprint") != found.dataset.fingerprint:
+    if info.data.fingerprint != found.dataset.fingerprint:
         return "the pictures are no longer those of the run"
     return None

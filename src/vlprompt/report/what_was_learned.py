@@ -26,7 +26,7 @@ def insides_part(evidence: Evidence) -> Html:
     run = evidence.run
     if run is None:
         what = evidence.missing.get("run", "the backbone is not there")
-        if evidence.info["method"] in ("zeroshot", "linear_probe", "tip_adapter", "tip_adapter_f"):
+        if evidence.info.method in ("zeroshot", "linear_probe", "tip_adapter", "tip_adapter_f"):
             return Html("")
         return Html(f"<h2>What was learned</h2><p class=missing>Not shown: {html(what)}.</p>")
     method = run.learned
@@ -79,8 +79,7 @@ def moved_part(method: Method, vocabulary: Vocabulary) -> Html:
 
 def words_part(method: Method, vocabulary: Vocabulary) -> Html:
     """The words nearest to learned context tokens, and why not to read much into them."""
-    base = getattr(method, "base", method)
-    context = base.learned_context() if base.learns else None
+    context = method.learned_context()
     if context is None or not len(vocabulary):
         return Html("")
     prompts = context[None] if context.dim() == 2 else context

@@ -19,9 +19,11 @@ from typing import Any
 from vlprompt import methods
 from vlprompt.backbones.locating import NAMED
 from vlprompt.errors import OptionError, RunError
+from vlprompt.files import read_file
 from vlprompt.hub_access import HUB_ID, PREFIX, plain_errors
+from vlprompt.runs.info import INFO, RunInfo, read_info
 from vlprompt.runs.model_card import card, hub_metadata
-from vlprompt.runs.records import CARD, INFO, LOG, TENSORS, check_place, read_run, read_tensors, remove_former
+from vlprompt.runs.records import CARD, LOG, TENSORS, check_place, read_tensors, remove_former
 
 LOGIN = 'set HF_TOKEN or log in with "hf auth login"'
 _ABSOLUTE = re.compile(r"[/\\~]|[A-Za-z]:[/\\]")
@@ -125,9 +127,9 @@ def fetch_run(repo_id: str, revision: str | None = None) -> Path:
     if not (folder / INFO).is_file():
         raise RunError(f'"{name}" on the hub is no run of vlprompt: there is no {INFO} in it')
     info, _ = read_whole(folder)
-    if info["method"] not in methods.names():  # a dotted path would import whatever it names
+    if info.method not in methods.names():  # a dotted path would import whatever it names
         raise RunError(
-            f'"{name}" was learned with method "{info["method"]}", which does not come with vlprompt: '
+            f'"{name}" was learned with method "{info.method}", which does not come with vlprompt: '
             "get its code and the folder from someone you trust, and load the folder"
         )
     return folder
@@ -139,14 +141,10 @@ def check_id(repo_id: str) -> None:
         raise OptionError(f'"{repo_id}" is no id on the hub: expected owner/name')
 
 
-def read_whole(folder: Path) -> tuple[dict[str, Any], bytes]:
+def read_whole(folder: Path) -> tuple[RunInfo, bytes]:
     """run.json and the bytes of the tensors that it names; RunError if anything is missing or damaged."""
-    info = read_run(folder)
-    try:
-        info["backbone"]["fingerprint"], info["backbone"]["source"]
-        return info, read_tensors(folder, info)
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{folder / INFO}: damaged ({error})") from error
+    info = read_info(folder)
+    return info, read_tensors(folder, info)
 
 
 def shared_files(
@@ -155,29 +153,29 @@ def shared_files(
     """What `push` sends, by name."""
     info, data = read_whole(folder)
     told = shareable(info)
-    page = (
-        f"---\n{hub_metadata(told, _hub_id(told['backbone']['source']), license)}---\n\n{card(told, repo_id)}"
-    )
+    page = f"---\n{hub_metadata(told, _hub_id(told.backbone.source), license)}---\n\n{card(told, repo_id)}"
     files = {TENSORS: data, CARD: page.encode()}
     if with_log and (folder / LOG).is_file():
-        files[LOG] = (folder / LOG).read_bytes()
-    return files | {INFO: (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()}
+        files[LOG] = read_file(folder / LOG)
+    return files | {INFO: (json.dumps(told.to_json(), indent=1, ensure_ascii=False) + "\n").encode()}
 
 
-def shareable(info: dict[str, Any]) -> dict[str, Any]:
+def shareable(info: RunInfo) -> RunInfo:
     """run.json as others may see it: without the typed command, and with names instead of local paths."""
     told = copy.deepcopy(info)
-    told["command"] = ""
-    backbone = told["backbone"]
-    if _hub_id(backbone["source"]) is None and backbone["source"] != "embedded":
-        backbone["source"] = Path(backbone["source"]).name
-    if backbone.get("tokenizer"):
-        backbone["tokenizer"] = Path(backbone["tokenizer"]).name
-    told.get("data", {}).pop("origin", None)  # where the pictures lie
-    plain = [_DETAIL.split(text)[0] for text in told.get("notices", [])]
-    told["notices"] = [text for text in plain if "/" not in text and "\\" not in text]
+    told.command = ""
+    backbone = told.backbone
+    if _hub_id(backbone.source) is None and backbone.source != "embedded":
+        backbone.source = Path(backbone.source).name
+    if backbone.tokenizer:
+        backbone.tokenizer = Path(backbone.tokenizer).name
+    told.data.origin = None  # where the pictures lie
+    plain = [_DETAIL.split(text)[0] for text in told.notices]
+    told.notices = [text for text in plain if "/" not in text and "\\" not in text]
     named = ("class_names", "shown_classes", "labels", "templates", "zero_shot_templates")
-    return {key: value if key in named else _without_paths(value) for key, value in told.items()}
+    return RunInfo.from_json(
+        {key: value if key in named else _without_paths(value) for key, value in told.to_json().items()}
+    )
 
 
 def _without_paths(value: Any) -> Any:

@@ -23,14 +23,16 @@ from torch import Tensor
 import vlprompt
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.spec import LOOSE, BackboneSpec, opened, with_loose
 from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_name
 from vlprompt.data.naming import read_names
 from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import OptionError, RunError, nearest
-from vlprompt.methods.base import Method
+from vlprompt.methods.base import Method, Seen
+from vlprompt.prompts.tokens import TextPrompt
+from vlprompt.runs.info import DataInfo, ImportedInfo, RunInfo
 from vlprompt.runs.records import FILES, check_place, remove_former
-from vlprompt.runs.run import PRECISIONS, Run
-from vlprompt.runs.titles import title
+from vlprompt.runs.run import Run, backbone_info
 
 METHODS = ("coop", "cocoop", "vpt", "ivlp", "maple", "lamm", "coop+lamm", "maple+lamm")
 LEARNER = "prompt_learner."
@@ -49,16 +51,14 @@ def import_checkpoint(
     path: str | Path,
     method: str | None,
     class_names: Sequence[str] | str | Path,
-    backbone: str | Path | Backbone = "embedded",
+    backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
     options: Mapping[str, Any] | None = None,
     template: str = DEFAULT_TEMPLATE,
     shots: int = 16,
-    tokenizer: str | None = None,
-    device: str = "auto",
-    precision: str = "float32",
     out: str | Path | None = None,
     overwrite: bool = False,
+    **loose: Any,
 ) -> Run:
     """A published checkpoint as a run.
 
@@ -73,6 +73,9 @@ def import_checkpoint(
     the backbone's; OptionError for a method or option that does not go with it;
     DataError for a file of class names that is none. Nothing in the file is run.
     """
+    if wrong := loose.keys() - {*LOOSE}:
+        raise TypeError(f"import_checkpoint() got an unexpected keyword argument {min(wrong)!r}")
+    backbone = with_loose(backbone, loose, "import_checkpoint")
     path = Path(path)
     if out is not None:
         check_place(Path(out), overwrite)
@@ -94,10 +97,7 @@ def import_checkpoint(
                     f"{name} is {given[name]!r}, but {path.name} was trained with {sized[name]!r}"
                 )
         check_classes(stored, shapes, names, path)
-        if not isinstance(backbone, Backbone):
-            from vlprompt.backbones.loading import load_backbone
-
-            backbone = load_backbone(str(backbone), device=device, precision=precision, tokenizer=tokenizer)
+        backbone = opened(backbone)
         spec = methods.load(method)
         task = Task(names, (template,), shots)
         learned = spec.build(backbone, task, given | sized)
@@ -108,43 +108,30 @@ def import_checkpoint(
         fill(learned, shapes, load, path, method, found)
         if method == "lamm" and LEARNER + "ctx" in stored:
             check_frozen_context(learned, load(LEARNER + "ctx"), template, path)
-        doubt = doubt_of_words(learned, stored, load)
+        at_end = given.get("name_position", "end") == "end"
+        doubt = doubt_of_words(learned, stored, load) if at_end else []
         content = held.content if isinstance(held.content, Mapping) else {}
         epoch = content.get("epoch")
-    info: dict[str, Any] = {
-        "method": method,
-        "title": title(learned),
-        "paper": learned.paper,
-        "options": {k: v for s in spec.options(given | sized) for k, v in asdict(s).items()},
-        "train": None,
-        "seed": None,
-        "shots": shots,
-        "task_shots": shots,
-        "class_names": list(names),
-        "templates": [template],
-        "zero_shot_templates": list(ZERO_SHOT_TEMPLATES),
-        "backbone": {
-            "source": backbone.name,
-            "fingerprint": backbone.fingerprint,
-            "precision": PRECISIONS.get(backbone.dtype, str(backbone.dtype)),
-            "tokenizer": tokenizer,
-        },
-        "data": {"name": path.name, "split": "imported", "train": 0, "val": 0, "test": 0},
-        "imported": {
-            "file": path.name,
-            "sha256": sha256(path),
-            "epoch": epoch if isinstance(epoch, int) else None,
-        },
-        "notices": [f"imported from {path.name}, a checkpoint of the published code", *doubt],
-        "reported": None,
-        "scores": {},
-        "training": None,
-        "timings": {},
-        "parameters": learned.trainable_parameters(),
-        "versions": {"vlprompt": vlprompt.__version__},
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-    info["settings"] = info["imported"]["sha256"][:16]
+    digest = sha256(path)
+    info = RunInfo(
+        method=method,
+        title=learned.facts.title,
+        paper=learned.facts.paper,
+        options={k: v for s in spec.options(given | sized) for k, v in asdict(s).items()},
+        shots=shots,
+        task_shots=shots,
+        class_names=list(names),
+        templates=[template],
+        zero_shot_templates=list(ZERO_SHOT_TEMPLATES),
+        backbone=backbone_info(backbone),
+        data=DataInfo(path.name, split="imported"),
+        imported=ImportedInfo(path.name, digest, epoch if isinstance(epoch, int) else None),
+        notices=[f"imported from {path.name}, a checkpoint of the published code", *doubt],
+        parameters=learned.trainable_parameters(),
+        versions={"vlprompt": vlprompt.__version__},
+        created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        settings=digest[:16],
+    )
     run = Run(learned.eval(), backbone, info)
     if out is not None:
         remove_former(Path(out), FILES)
@@ -276,7 +263,9 @@ def beyond(name: str, layers: int) -> bool:
 
 def check_frozen_context(learned: Method, context: Tensor, template: str, path: Path) -> None:
     """LAMM alone keeps its context at the words of the template; a trained one belongs to coop+lamm."""
-    words = learned.base.prompts().text.prefix[0, 1:].detach().cpu()  # type: ignore[operator, union-attr]
+    (text,) = learned.named_texts()
+    assert isinstance(text, TextPrompt)
+    words = text.prefix[0, 1:].detach().cpu()
     same = words.shape == context.shape and torch.allclose(words, context.float(), atol=2e-3, rtol=1e-2)
     if not same:
         raise RunError(
@@ -292,12 +281,13 @@ def doubt_of_words(learned: Method, stored: Mapping[str, Stored], load: Callable
     words of the context show in it. Names that stand before or amid the context are not compared.
     """
     name = LEARNER + "token_suffix"
-    base = getattr(learned, "base", learned)
     context = stored.get(LEARNER + "ctx")
-    if name not in stored or context is None or getattr(base.options, "name_position", "end") != "end":
+    if name not in stored or context is None:
         return []
     with torch.no_grad():
-        text = base.prompts(torch.zeros(1, base.backbone.embed_dim, device=base.backbone.device)).text
+        picture = torch.zeros(1, learned.backbone.embed_dim, device=learned.backbone.device)
+        (text,) = learned.named_texts(Seen(picture))
+    assert isinstance(text, TextPrompt)
     ours = torch.cat([text.prefix[:1].expand(text.classes, -1, -1), text.suffix], dim=1).float().cpu()
     first, theirs = 1 + context.shape[-2], load(name).float()
     if theirs.dim() != 3 or len(theirs) != len(ours) or theirs.shape[-1] != ours.shape[-1]:

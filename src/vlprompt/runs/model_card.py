@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from vlprompt.runs.info import RunInfo
 
 
-def card(info: dict[str, Any], where: str = "path/to/this/folder") -> str:
+def card(info: RunInfo, where: str = "path/to/this/folder") -> str:
     """README.md of a run folder, from the content of run.json. where: what its example loads."""
-    data, backbone = info.get("data", {}), info["backbone"]
-    names = info["class_names"]
+    data, backbone = info.data, info.backbone
+    names = info.class_names
     lines = [
-        f"# {info['method']} on {data.get('name', 'own pictures')}",
+        f"# {info.method} on {data.name}",
         "",
         (
-            f"Prompts learned with vlprompt for the backbone `{backbone['source']}` "
-            f"(fingerprint `{backbone['fingerprint'][:16]}`, {backbone['precision']})."
+            f"Prompts learned with vlprompt for the backbone `{backbone.source}` "
+            f"(fingerprint `{backbone.fingerprint[:16]}`, {backbone.precision})."
         ),
         "",
         "| | accuracy | macro F1 | pictures |",
@@ -22,36 +22,33 @@ def card(info: dict[str, Any], where: str = "path/to/this/folder") -> str:
     ]
     for key, title in (
         ("zero_shot", "zero-shot"),
-        ("test", f"{info['method']}, test"),
-        ("val", f"{info['method']}, validation"),
+        ("test", f"{info.method}, test"),
+        ("val", f"{info.method}, validation"),
     ):
-        score = info.get("scores", {}).get(key)
+        score = info.scores.get(key)
         if score:
-            row = f"| {title} | {score['accuracy']:.2f} % | {score['macro_f1']:.2f} % | {score['count']} |"
+            row = f"| {title} | {score.accuracy:.2f} % | {score.macro_f1:.2f} % | {score.count} |"
             lines.append(row)
-    train, timings = info.get("train", {}), info.get("timings", {})
+    train, timings = info.train_options, info.timings
     lines += [
         "",
         f"- classes: {len(names)} ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})",
-        (
-            f"- training pictures: {data.get('train', 0)} ({info.get('shots', 0) or 'all'} per class), "
-            f"seed {info.get('seed')}"
-        ),
+        (f"- training pictures: {data.train} ({info.shots or 'all'} per class), seed {info.seed}"),
     ]
     if train:
         lines.append(
-            f"- training: {train['epochs']} epochs, batch {train['batch']}, {train['optimizer']}, lr {train['lr']:g}, "
-            f"views {train['views']}"
+            f"- training: {train.epochs} epochs, batch {train.batch}, {train.optimizer}, lr {train.lr:g}, "
+            f"views {train.views}"
         )
     if timings:
         lines.append(
             f"- time: {timings.get('train_s', 0):.1f} s training, {timings.get('total_s', 0):.1f} s in all"
         )
-    if options := info.get("options"):
+    if options := info.options:
         lines.append("- options: " + ", ".join(f"{k} = {v}" for k, v in options.items()))
-    for notice in info.get("notices", []):
+    for notice in info.notices:
         lines.append(f"- note: {notice}")
-    if citation := info.get("paper"):
+    if citation := info.paper:
         lines += ["", f"Method: {citation}."]
     lines += [
         "",
@@ -66,26 +63,29 @@ def card(info: dict[str, Any], where: str = "path/to/this/folder") -> str:
     return "\n".join(lines)
 
 
-def hub_metadata(info: dict[str, Any], backbone: str | None, license: str | None = None) -> str:
+def hub_metadata(info: RunInfo, backbone: str | None, license: str | None = None) -> str:
     """What the hub reads at the head of a model card, as YAML. backbone: its id on the hub, if it is there."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    data, title = info.get("data", {}), info.get("title") or info["method"]
+    data, title = info.data, info.shown_title
     results = []
     for split in ("test", "val"):
-        score = info.get("scores", {}).get(split)
+        score = info.scores.get(split)
         if not score:
             continue
-        for kind, key, name in (("accuracy", "accuracy", "Accuracy"), ("f1", "macro_f1", "Macro F1")):
+        for kind, value, name in (
+            ("accuracy", score.accuracy, "Accuracy"),
+            ("f1", score.macro_f1, "Macro F1"),
+        ):
             results.append(
                 EvalResult(
                     task_type="image-classification",
-                    dataset_type=_slug(data.get("name", "")) or "own-pictures",
-                    dataset_name=data.get("name") or "own pictures",
+                    dataset_type=_slug(data.name) or "own-pictures",
+                    dataset_name=data.name or "own pictures",
                     dataset_split=split,
                     metric_type=kind,
                     metric_name=name,
-                    metric_value=round(score[key] / 100, 6),
+                    metric_value=round(value / 100, 6),
                 )
             )
     return (

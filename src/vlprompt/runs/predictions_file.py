@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vlprompt.files import read_file
 from vlprompt.scoring.calibration import confidences
 
 FILE = "predictions.csv"
@@ -106,9 +107,7 @@ def to_csv(rows: Sequence[Said]) -> bytes:
 def read_predictions(folder: Path, split: str | None = None) -> list[Said]:
     """The rows of a run folder, [] without the file or where it is damaged; of one split, if it is named."""
     try:
-        rows = list(
-            csv.DictReader(io.StringIO((folder / FILE).read_bytes().decode(errors="surrogateescape")))
-        )
+        rows = list(csv.DictReader(io.StringIO(read_file(folder / FILE).decode(errors="surrogateescape"))))
         found = [
             Said(
                 row["split"],

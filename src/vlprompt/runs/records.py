@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.errors import DataError, RunError
+from vlprompt.files import LIMITS, MB, read_file
+from vlprompt.runs.info import INFO, RunInfo
 
-INFO, TENSORS, LOG, CARD = "run.json", "prompts.safetensors", "log.jsonl", "README.md"  # of a run folder
+TENSORS, LOG, CARD = "prompts.safetensors", "log.jsonl", "README.md"  # of a run folder, beside INFO
 FILES = (INFO, TENSORS, LOG, CARD)  # of every run
+MOST_RECORDS = 1024 * MB  # of a file of results
 REST = ("predictions.csv", "checkpoint.safetensors", "report.html", "report-figures")  # of some
 
 
@@ -55,26 +58,6 @@ def read(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """The content of a finished run's run.json; RunError says what is wrong with it."""
-    path = folder / INFO
-    if not folder.is_dir():
-        raise RunError(f"{folder}: there is no such run folder")
-    if not path.is_file():
-        more = "; its training was interrupted: give the same fit again"
-        held = (folder / "checkpoint.safetensors").exists()
-        raise RunError(f"{folder}: no {INFO} in it, so this is no finished run{more if held else ''}")
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("method", "data", "scores", "class_names"):
-            info[key]
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{path}: damaged ({error})") from error
-    return info
-
-
 def check_place(folder: Path, overwrite: bool) -> None:
     """RunError if a new run must not be written there, because the folder holds something."""
     if folder.exists() and not folder.is_dir():
@@ -102,14 +85,14 @@ def remove_former(folder: Path, written: Collection[str]) -> None:
             ) from error
 
 
-def read_tensors(folder: Path, info: dict[str, Any]) -> bytes:
+def read_tensors(folder: Path, info: RunInfo) -> bytes:
     """The bytes of a run's tensors; RunError if they are not those that its run.json, `info`, names."""
     path = folder / TENSORS
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if hashlib.sha256(data).hexdigest() != info["tensors"]["sha256"]:
+    if info.tensors is None or hashlib.sha256(data).hexdigest() != info.tensors.sha256:
         raise RunError(
             f"{path}: damaged, or not of this run: it does not match {INFO}; "
             "copy or fetch the run again, or learn it again with --overwrite"
@@ -128,7 +111,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def lines_of(path: Path) -> list[dict[str, Any]]:
     """The JSON objects of a file, one a line; whatever else it holds is left out. OSError if it cannot be read."""
     found = []
-    for line in path.read_bytes().split(b"\n"):
+    for line in read_file(path, LIMITS.get(path.name, MOST_RECORDS)).split(b"\n"):
         try:
             record = json.loads(line.decode())
         except (ValueError, RecursionError):  # cut off by a crash, damaged, or nested without end

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,9 @@ from safetensors.torch import save as save_tensors
 
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.many_pictures import list_of_pictures
 from vlprompt.data.pictures import Picture, open_picture
 from vlprompt.data.task import Task
 from vlprompt.errors import PictureError, RunError, VlpromptError
@@ -36,11 +39,11 @@ from vlprompt.files import write_together
 from vlprompt.methods.base import Batch, Method
 from vlprompt.runs import run_features as features
 from vlprompt.runs.hub import locate_run
+from vlprompt.runs.info import FORMAT, INFO, BackboneInfo, RunInfo, TensorsInfo, read_info
 from vlprompt.runs.model_card import card
 from vlprompt.runs.predictions_file import FILE as PREDICTIONS
 from vlprompt.runs.predictions_file import Said, read_predictions, to_csv
 from vlprompt.runs.records import CARD as CARD
-from vlprompt.runs.records import INFO as INFO
 from vlprompt.runs.records import LOG as LOG
 from vlprompt.runs.records import TENSORS as TENSORS
 from vlprompt.runs.records import read_log, read_tensors
@@ -48,7 +51,6 @@ from vlprompt.scoring.evaluation import Scores, chunk_size, evaluate, softmax
 from vlprompt.scoring.rejection import UNKNOWN, threshold_of
 from vlprompt.training.run_log import ESCAPED
 
-FORMAT = 1
 PRECISIONS = {torch.float32: "float32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -76,13 +78,13 @@ class Prediction:
 class Run:
     """A method with its backbone and the record of how it came to be.
 
-    info: the content of run.json. log: the records of log.jsonl. shown: the method for other classes,
+    info: the content of run.json as a record. log: the records of log.jsonl. shown: the method for other classes,
     if `for_classes` was called; what was learned stays in `learned`.
     """
 
     learned: Method
     backbone: Backbone
-    info: dict[str, Any]
+    info: RunInfo
     log: list[dict[str, Any]] = field(default_factory=list, repr=False)
     folder: Path | None = None
     shown: Method | None = None
@@ -103,29 +105,30 @@ class Run:
     @property
     def scores(self) -> dict[str, Any]:
         """Scores by name: "test", "val", "zero_shot"; each as `Scores.to_dict` gives it."""
-        return self.info.get("scores", {})
+        return {name: score.to_json() for name, score in self.info.scores.items()}
 
     @property
     def calibrated(self) -> bool:
         """Whether probabilities are those at the run's temperature."""
-        return bool((self.info.get("calibration") or {}).get("applied"))
+        return self.info.calibrated
 
     @property
     def temperature(self) -> float:
         """What logits are divided by before they become probabilities; 1 if the run is not calibrated."""
-        return float(self.info["calibration"]["temperature"]) if self.calibrated else 1.0
+        held = self.info.calibration
+        return held.temperature if held is not None and held.applied else 1.0
 
     def calibrate(self, applied: bool = True) -> Run:
         """Switches the temperature that fit found on the validation pictures on or off; `save` keeps that.
 
         RunError where fit found none.
         """
-        if not self.info.get("calibration"):
+        if self.info.calibration is None:
             raise RunError(
                 "this run has no temperature, because fit had no validation pictures to find it on (or is of an "
                 "older version): fit again with a val folder (--overwrite)"
             )
-        self.info["calibration"]["applied"] = applied
+        self.info.calibration.applied = applied
         return self
 
     def for_classes(self, names: Sequence[str]) -> Run:
@@ -144,13 +147,13 @@ class Run:
         pictures, of which this share (True: 0.95) got an answer; see `vlprompt.scoring.rejection`.
         A picture that cannot be read gets a Prediction with `error`.
         """
-        many = features.as_list(pictures)
+        many = list_of_pictures(pictures)
         least = threshold_of(self.info, reject) if reject is not False else None
         rows, wrong = self._logits(many)
         probabilities = softmax(rows / self.temperature)
         found = []
         for i, picture in enumerate(many):
-            name = str(picture) if isinstance(picture, (str, Path)) else f"picture {i + 1}"
+            name = str(picture) if isinstance(picture, (str, os.PathLike)) else f"picture {i + 1}"
             if i in wrong:
                 found.append(Prediction(name, error=str(wrong[i])))
                 continue
@@ -161,7 +164,7 @@ class Run:
 
     def probabilities(self, pictures: Picture | Iterable[Picture]) -> np.ndarray:
         """[N, C] probabilities; PictureError for a picture that cannot be read."""
-        rows, wrong = self._logits(features.as_list(pictures))
+        rows, wrong = self._logits(list_of_pictures(pictures))
         if wrong:
             raise next(iter(wrong.values()))
         return softmax(rows / self.temperature)
@@ -188,7 +191,7 @@ class Run:
         wrong: dict[int, PictureError] = {}
         late: list[torch.Tensor] = []  # features are gathered, so that text features are needed once
         numbers: list[int] = []
-        by_features = method.needs == "features"
+        by_features, texts = method.facts.cached, method.constant_texts()
         step = 64 if by_features else min(64, chunk_size(method))
         for start in range(0, len(pictures), step):
             crops, good = [], []
@@ -201,17 +204,17 @@ class Run:
             if not good:
                 continue
             pixels = to_pixels(np.stack(crops), backbone.preprocessing, backbone.device)
-            batch = live_batch(backbone, method.needs, pixels)
+            batch = live_batch(backbone, method.facts.needs, pixels)
             if by_features:
                 assert batch.features is not None
                 late.append(batch.features)
                 numbers += good
             else:
-                rows[good] = method(batch).logits.float().cpu().numpy()
+                rows[good] = method(batch, texts).logits.float().cpu().numpy()
         if late:
             features = torch.cat(late)
             for part in torch.arange(len(numbers)).split(chunk_size(method)):
-                logits = method(Batch(features=features[part.to(features.device)])).logits
+                logits = method(Batch(features=features[part.to(features.device)]), texts).logits
                 rows[[numbers[i] for i in part]] = logits.float().cpu().numpy()
         return rows, wrong
 
@@ -234,7 +237,9 @@ class Run:
                 method = self.learned.for_classes(dataset.class_names)
         more = {} if emit is None else {"emit": emit}
         encoder = Encoder(dataset, self.backbone, cache=cache, **more)
-        return evaluate(method, encoder.inputs(method.needs, items, what=split), probabilities=probabilities)
+        return evaluate(
+            method, encoder.inputs(method.facts.needs, items, what=split), probabilities=probabilities
+        )
 
     # -- keeping it ------------------------------------------------------------------------------
 
@@ -258,12 +263,11 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         state = {k: v.detach().cpu().contiguous() for k, v in self.learned.state_dict().items()}
         data = save_tensors(state)
-        self.info["format"] = FORMAT
-        self.info["shown_classes"] = list(self.class_names) if self.shown is not None else None
-        self.info["tensors"] = {
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "shapes": {name: list(value.shape) for name, value in state.items()},
-        }
+        self.info.format = FORMAT
+        self.info.shown_classes = list(self.class_names) if self.shown is not None else None
+        self.info.tensors = TensorsInfo(
+            hashlib.sha256(data).hexdigest(), {name: list(value.shape) for name, value in state.items()}
+        )
         files = {TENSORS: data, CARD: card(self.info).encode()}
         if self.folder != folder or not (folder / LOG).exists():
             lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in self.log)
@@ -272,14 +276,14 @@ class Run:
             self.predictions = read_predictions(self.folder) or None
         if self.predictions is not None:
             files[PREDICTIONS] = to_csv(self.predictions)
-        text = json.dumps(self.info, indent=1, ensure_ascii=False)
+        text = json.dumps(self.info.to_json(), indent=1, ensure_ascii=False)
         write_together(folder, files | {INFO: (text + "\n").encode(errors=ESCAPED)})
 
     @classmethod
     def load(
         cls,
         folder: str | Path,
-        backbone: Backbone | str | None = None,
+        backbone: Backbone | BackboneSpec | str | Path | None = None,
         *,
         device: str = "auto",
         precision: str | None = None,
@@ -294,18 +298,18 @@ class Run:
         folder = locate_run(folder, revision)
         info = read_info(folder)
         data = read_tensors(folder, info)
-        held = info["backbone"]
+        held = info.backbone
         if not isinstance(backbone, Backbone):
-            backbone = _load_backbone(folder, info, backbone, device, precision)
-        if backbone.fingerprint != held["fingerprint"]:
+            backbone = _load_backbone(folder, info.backbone, backbone, device, precision)
+        if backbone.fingerprint != held.fingerprint:
             raise RunError(
-                f'{folder}: these prompts were learned on backbone "{held["source"]}" ({held["fingerprint"][:12]}), '
+                f'{folder}: these prompts were learned on backbone "{held.source}" ({held.fingerprint[:12]}), '
                 f'not on "{backbone.name}" ({backbone.fingerprint[:12]}): give that one'
             )
-        task = Task(tuple(info["class_names"]), tuple(info["templates"]), info["task_shots"])
+        task = Task(tuple(info.class_names), tuple(info.templates), info.task_shots)
         try:
-            method = methods.load(info["method"]).build(backbone, task, info["options"])
-            method.load_state_dict(load_tensors(data))
+            method = methods.load(info.method).build(backbone, task, info.options)
+            method.load_state_dict(finite_tensors(data, folder / TENSORS))
         except VlpromptError:
             raise
         except Exception as error:
@@ -313,84 +317,64 @@ class Run:
                 f"{folder / TENSORS}: does not fit method {info['method']} ({_first_line(error)})"
             ) from error
         run = cls(method.eval(), backbone, info, read_log(folder / LOG), folder)
-        if info.get("shown_classes"):
-            run.shown = method.for_classes(info["shown_classes"]).eval()
+        if info.shown_classes:
+            run.shown = method.for_classes(info.shown_classes).eval()
         return run
 
 
-def _load_backbone(
-    folder: Path, info: dict[str, Any], source: str | None, device: str, precision: str | None
-) -> Backbone:
-    from vlprompt.backbones.loading import load_backbone
+def backbone_info(backbone: Backbone) -> BackboneInfo:
+    """What run.json says of a backbone."""
+    precision = PRECISIONS.get(backbone.dtype, str(backbone.dtype))
+    more = (backbone.details.get(name) for name in ("tokenizer", "revision"))
+    return BackboneInfo(backbone.name, backbone.fingerprint, precision, *more)
 
-    held = info["backbone"]
-    precision = precision or held["precision"]
-    if precision == "fp16" and not torch.cuda.is_available():
-        precision = "float32"
-    try:
-        return load_backbone(
-            source or held["source"], device=device, precision=precision, tokenizer=held.get("tokenizer")
+
+def _load_backbone(
+    folder: Path,
+    held: BackboneInfo,
+    given: BackboneSpec | str | Path | None,
+    device: str,
+    precision: str | None,
+) -> Backbone:
+    """The backbone of a run, from where it says or now lies; a BackboneSpec says the rest itself."""
+    if not isinstance(given, BackboneSpec):
+        precision = precision or held.precision
+        if precision == "fp16" and not torch.cuda.is_available():
+            precision = "float32"
+        given = BackboneSpec(
+            str(given or held.source),
+            device,
+            precision,
+            held.tokenizer,
+            held.revision if given is None else None,
         )
+    try:
+        return given.load()
     except VlpromptError as error:
         raise RunError(f"{folder}: its backbone cannot be loaded: {error}") from error
 
 
-def read_info(folder: str | Path) -> dict[str, Any]:
-    """The content of run.json; RunError if there is none or it cannot be used."""
-    path = Path(folder) / INFO
-    if not Path(folder).is_dir():
-        raise RunError(f"{folder}: there is no such run folder")
-    if not path.exists():
-        hint = "; its training was interrupted: run the same fit again to finish it"
-        interrupted = (Path(folder) / "checkpoint.safetensors").exists()
-        raise RunError(f"{folder}: no {INFO} in it, so this is no finished run{hint if interrupted else ''}")
-    try:
-        info = json.loads(_read(path))
-        newer = isinstance(info.get("format", 0), (int, float)) and info.get("format", 0) > FORMAT
-        wrong = None if newer else _wrong(info)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RunError(f"{path}: damaged ({_first_line(error)})") from error
-    if newer:
-        raise RunError(f"{path}: written by a newer vlprompt (format {info['format']}): update vlprompt")
-    if wrong:
-        raise RunError(f"{path}: damaged ({wrong})")
-    return info
+def as_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
+    """One picture as a list of one; an array [N, H, W, 3] as N pictures."""
+    from PIL.Image import Image
+
+    if isinstance(pictures, np.ndarray):
+        return list(pictures) if pictures.ndim == 4 else [pictures]
+    if isinstance(pictures, (str, Path, bytes, bytearray, Image)):
+        return [pictures]
+    return list(pictures)  # type: ignore[arg-type]
 
 
-def _wrong(info: dict[str, Any]) -> str | None:
-    """What in run.json is not of the kind that loading needs; KeyError for what is missing."""
-    kinds = {
-        "method": str,
-        "options": dict,
-        "class_names": list,
-        "templates": list,
-        "task_shots": int,
-        "backbone": dict,
-        "tensors": dict,
-    }
-    for key, kind in kinds.items():
-        if not isinstance(info[key], kind):
-            return f"{key} is a {type(info[key]).__name__}, not a {kind.__name__}"
-    held = info["backbone"]
-    listed = [
-        info["class_names"],
-        info["templates"],
-        info.get("shown_classes") or ["none"],
-        [held["source"], held["fingerprint"], held["precision"], held.get("tokenizer") or "none"],
-        [info["tensors"]["sha256"]],
-    ]
-    if not all(
-        isinstance(texts, list) and texts and all(isinstance(t, str) for t in texts) for texts in listed
-    ):
-        return "names, templates and what is said of the backbone are to be texts"
-    return None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
+def finite_tensors(data: bytes, path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file; RunError names one that holds NaN or infinity."""
+    tensors = load_tensors(data)
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise RunError(
+                f"{path}: {name} holds values that are not finite (NaN or infinity), so every answer would be nonsense: "
+                "copy or fetch the run again, or learn it again with --overwrite"
+            )
+    return tensors
 
 
 def _first_line(error: BaseException) -> str:

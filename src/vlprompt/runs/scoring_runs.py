@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vlprompt.data.dataset import Dataset
     from vlprompt.feeding.feature_cache import FeatureCache
+    from vlprompt.runs.info import ScoreInfo
 
 
 def score_run(
@@ -21,13 +22,14 @@ def score_run(
     device: str = "auto",
     cache: FeatureCache | None = None,
     emit: Callable[[dict[str, Any]], None] | None = None,
-) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """(method, its scores, zero-shot scores); scores as `Scores.to_dict` gives them.
+) -> tuple[str, ScoreInfo, ScoreInfo]:
+    """(method, its scores, zero-shot scores).
 
     Classes are those of the data set. OptionError where the method cannot be taken to other classes.
     """
     from vlprompt.feeding.inputs import Encoder
     from vlprompt.methods.zeroshot import ZeroShot
+    from vlprompt.runs.info import ScoreInfo
     from vlprompt.runs.run import Run
     from vlprompt.scoring.evaluation import evaluate
 
@@ -38,10 +40,10 @@ def score_run(
 
         raise DataError(f"{dataset.name}: none of the {split} pictures could be read")
     names = run.class_names if set(dataset.class_names) == set(run.class_names) else dataset.class_names
-    templates = run.info.get("zero_shot_templates") or run.info["templates"]
+    templates = run.info.zero_shot_templates or run.info.templates
     task = replace(run.learned.task, class_names=tuple(names), templates=tuple(templates))
     place = {name: i for i, name in enumerate(names)}
     items = [replace(i, label=place[dataset.class_names[i.label]]) for i in dataset.items(split)]
     inputs = Encoder(dataset, run.backbone, cache=cache).features(items, what=split)
     zero_shot = evaluate(ZeroShot(run.backbone, task), inputs)
-    return run.info["method"], scores.to_dict(), zero_shot.to_dict()
+    return run.info.method, ScoreInfo.of(scores), ScoreInfo.of(zero_shot)

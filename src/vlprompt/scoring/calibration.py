@@ -8,14 +8,29 @@ ICML 2017, sections 2 and 4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
+
+from vlprompt.record_schema import Count, Range, Record
 
 BINS = 10
 LOWEST, HIGHEST = 0.05, 20.0  # of T; without limits it runs away where every validation picture is right
 FEW = 50  # validation pictures below which a temperature is a rough guess
+Temperature = Annotated[float, Range(1e-6, 1e6)]
+
+
+@dataclass
+class CalibrationInfo(Record):
+    """One temperature; nll, ece: before and after, ece by split."""
+
+    temperature: Temperature
+    applied: bool = False
+    fitted_on: str = "val"
+    count: Count = 0
+    nll: tuple[float, float] = (0.0, 0.0)
+    ece: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,7 +120,7 @@ def ece(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
 
 def calibration_record(
     val: tuple[np.ndarray, np.ndarray] | None, scored: dict[str, tuple[np.ndarray, np.ndarray]]
-) -> dict[str, Any] | None:
+) -> CalibrationInfo | None:
     """What run.json holds about calibration; None without validation pictures.
 
     val, scored by split: (logits [N, C], labels [N]). Pairs are (before, after).
@@ -116,20 +131,19 @@ def calibration_record(
     errors = {}
     for split, (logits, labels) in scored.items():
         correct = logits.argmax(1) == labels
-        errors[split] = [round(ece(confidences(logits, at), correct), 3) for at in (1.0, t)]
-    return {
-        "temperature": round(t, 6),
-        "applied": False,
-        "fitted_on": "val",
-        "count": len(val[1]),
-        "nll": [round(nll(*val), 6), round(nll(*val, t), 6)],
-        "ece": errors,
-    }
+        before, after = (round(ece(confidences(logits, at), correct), 3) for at in (1.0, t))
+        errors[split] = (before, after)
+    return CalibrationInfo(
+        temperature=round(t, 6),
+        count=len(val[1]),
+        nll=(round(nll(*val), 6), round(nll(*val, t), 6)),
+        ece=errors,
+    )
 
 
-def calibration_line(record: dict[str, Any]) -> str:
+def calibration_line(record: CalibrationInfo) -> str:
     """What the temperature does, in one line, from `calibration_record`."""
-    count = record["count"]
-    errors = ", ".join(f"{split} {a:.1f} becomes {b:.1f}" for split, (a, b) in record["ece"].items())
+    count = record.count
+    errors = ", ".join(f"{split} {a:.1f} becomes {b:.1f}" for split, (a, b) in record.ece.items())
     rough = f"; {count} pictures give a rough guess only" if count < FEW else ""
-    return f"temperature {record['temperature']:.2f} from {count} validation pictures; calibration error, points: {errors}{rough}"
+    return f"temperature {record.temperature:.2f} from {count} validation pictures; calibration error, points: {errors}{rough}"

@@ -8,15 +8,35 @@ Out-of-Distribution Examples", ICLR 2017), so that the threshold that loses few 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vlprompt.errors import OptionError, RunError
+from vlprompt.record_schema import Count, Record, Share, WrongField
+
+if TYPE_CHECKING:
+    from vlprompt.runs.info import RunInfo
 
 UNKNOWN = "unknown"
 COVERAGE = 0.95  # where nothing is said
 MARGIN = 1e-6  # probabilities of one picture differ so much between batches and machines
+
+
+@dataclass
+class RejectionInfo(Record):
+    """Thresholds for a coverage of 1, 2, ... 100 per cent; without and with the run's temperature."""
+
+    thresholds: list[Share]
+    calibrated_thresholds: list[Share]
+    chosen_on: str = "val"
+    count: Count = 0
+
+    def check(self, at: str) -> None:
+        for name in ("thresholds", "calibrated_thresholds"):
+            if len(getattr(self, name)) != 100:
+                raise WrongField(f"{at}{name}", f"holds {len(getattr(self, name))} values: expected 100")
 
 
 def threshold_at(confidence: np.ndarray, coverage: float) -> float:
@@ -31,22 +51,17 @@ def thresholds(confidence: np.ndarray) -> list[float]:
     return [round(threshold_at(confidence, percent / 100), 7) for percent in range(1, 101)]
 
 
-def rejection_record(plain: np.ndarray, calibrated: np.ndarray) -> dict[str, Any] | None:
+def rejection_record(plain: np.ndarray, calibrated: np.ndarray) -> RejectionInfo | None:
     """What run.json holds about rejection: thresholds without and with temperature; None without pictures.
 
     plain, calibrated: [N], largest probabilities of the validation pictures.
     """
     if not len(plain):
         return None
-    return {
-        "chosen_on": "val",
-        "count": len(plain),
-        "thresholds": thresholds(plain),
-        "calibrated_thresholds": thresholds(calibrated),
-    }
+    return RejectionInfo(thresholds(plain), thresholds(calibrated), count=len(plain))
 
 
-def threshold_of(info: dict[str, Any], coverage: bool | float = True) -> float:
+def threshold_of(info: RunInfo, coverage: bool | float = True) -> float:
     """The threshold of a run for a coverage (True: 0.95; between per cents: the next larger one).
 
     OptionError for a coverage that is none; RunError where fit had no validation pictures.
@@ -54,14 +69,13 @@ def threshold_of(info: dict[str, Any], coverage: bool | float = True) -> float:
     wanted = COVERAGE if coverage is True else float(coverage)
     if not 0 < wanted <= 1:
         raise OptionError(f"coverage is {wanted:g}: expected more than 0 and at most 1, such as 0.95")
-    held = info.get("rejection")
-    if not held:
+    held = info.rejection
+    if held is None:
         raise RunError(
             "this run has no thresholds for rejection, because fit had no validation pictures to choose them on: "
             "fit again with a val folder, or with more pictures of each class"
         )
-    applied = (info.get("calibration") or {}).get("applied")
-    values = held["calibrated_thresholds" if applied else "thresholds"]
+    values = held.calibrated_thresholds if info.calibrated else held.thresholds
     return float(values[math.ceil(round(100 * wanted, 6)) - 1])
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.errors import OptionError, RunError, nearest
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ class Backbones:
             raise OptionError(f'no backbone "{name}": {nearest(name, self.names)}')
         with self._lock:
             if name not in self._loaded:
-                from vlprompt.backbones.loading import load_backbone
-
-                self._loaded[name] = load_backbone(name, device=self._device, precision=self._precision)
+                self._loaded[name] = BackboneSpec(name, self._device, self._precision).load()
             return self._loaded[name]
 
     def of_fingerprint(self, fingerprint: str, source: str) -> tuple[str, Backbone]:

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from vlprompt.data.pictures import open_picture
 from vlprompt.report.html_pages import Html, html
 from vlprompt.report.thumbnails import data_url
+from vlprompt.runs.info import RunInfo
 from vlprompt.studio.tab_sessions import Session, Shown
 from vlprompt.studio.teaching import FEWEST_ASIDE, Answer, Check, keepable
 from vlprompt.studio.trainings import Job
@@ -131,20 +132,17 @@ def _state(text: str, share: float, kind: str = "") -> Html:
     )
 
 
-def outcome(info: Mapping[str, Any]) -> Html:
+def outcome(info: RunInfo) -> Html:
     """What a finished training gave: accuracy of names alone and of what was learned."""
-    scores = info.get("scores") or {}
-    found = scores.get(info.get("reported") or "")
-    if not found:
+    found, alone = info.learned, info.zero_shot
+    if found is None or alone is None:
         return Html("<p>Learned. No pictures were kept aside, so its accuracy is not known: try it.</p>")
-    count = found["count"]
-    numbers = _number(scores["zero_shot"]["accuracy"], "names alone") + _number(
-        found["accuracy"], "after learning", "main"
-    )
+    count = found.count
+    numbers = _number(alone.accuracy, "names alone") + _number(found.accuracy, "after learning", "main")
     return Html(
         f"<div class=numbers>{numbers}</div><p class=soft>right, of {count} pictures that it had not seen"
         f"{'' if count >= 20 else '. So few pictures say little: trust the trend, not the figure'}</p>"
-        f"{_untested([(row['name'], row['count']) for row in found.get('classes', ())])}"
+        f"{_untested([(row.name, row.count) for row in found.classes])}"
     )
 
 
@@ -229,7 +227,7 @@ def download_link(session: Session) -> Html:
     if held is None:
         return NOTHING_YET
     run, left_out = held
-    why = f"is left out: it was not learned, and {run.learned.title} cannot take it by its name alone"
+    why = f"is left out: it was not learned, and {run.learned.facts.title} cannot take it by its name alone"
     without = remarks([f'"{name}" {why}' for name in left_out])
     return Html(
         f'<p><a class=download download="vlprompt-run.zip" href="/studio/run/{session.token}.zip">'

@@ -23,7 +23,8 @@ from vlprompt.fitting.learning import learn
 from vlprompt.fitting.plan import Plan, make_plan
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.runs.run import Run
+from vlprompt.runs.info import RunInfo
+from vlprompt.runs.run import Run, backbone_info
 from vlprompt.scoring.evaluation import Scores, scores_of
 from vlprompt.studio.offered_backbones import Backbones
 from vlprompt.studio.tab_sessions import Session
@@ -92,9 +93,9 @@ def learn_new(session: Session, backbones: Backbones, choice: Choice, report: Re
     if not keeps_apart(before):
         raise OptionError(f"{before.info['title']} cannot learn new classes alone: learn all classes again")
     info = before.info
-    given = tuple(info["templates"])
+    given = tuple(info.templates)
     templates = () if given == Task(()).templates else given
-    plan = make_plan(info["method"], info["options"], info.get("train") or {}, templates=templates)
+    plan = make_plan(info.method, info.options, info.train or {}, templates=templates)
     dataset, split = _lesson(session, (*before.learned.task.class_names, *new), new, choice.aside)
     run = _learn(session, before.backbone, plan, dataset, split, report, before)
     session.studied |= {item.path for item in split.train}
@@ -199,7 +200,7 @@ def _fitted(run: Run, names: tuple[str, ...]) -> Run:
 
 def _unfit(run: Run, new: Sequence[str]) -> str:
     """Why a run cannot answer for the list of classes, and what helps."""
-    title = run.learned.title
+    title = run.learned.facts.title
     if not new:
         return f"{title} knows only all the classes together that it learned: press Learn again"
     shown = ", ".join(f'"{name}"' for name in new[:3]) + (", …" if len(new) > 3 else "")
@@ -214,9 +215,9 @@ def names_alone(session: Session, backbones: Backbones, backbone: str) -> Run:
     """Zero-shot: what the names of the classes say by themselves. backbone: used before anything is learned."""
     run = session.run
     tower = run.backbone if run is not None else backbones.get(backbone)
-    templates = (run.info.get("zero_shot_templates") if run is not None else None) or ZERO_SHOT_TEMPLATES
+    templates = (run.info.zero_shot_templates if run is not None else None) or ZERO_SHOT_TEMPLATES
     method = ZeroShot(tower, Task(session.names, tuple(templates))).eval()
-    return Run(method, tower, {})
+    return Run(method, tower, RunInfo.of_names(method.task, backbone_info(tower)))
 
 
 @dataclass(frozen=True)

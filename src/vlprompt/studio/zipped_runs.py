@@ -9,7 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from vlprompt import methods
 from vlprompt.errors import RunError, VlpromptError
-from vlprompt.runs.run import CARD, INFO, LOG, TENSORS, Run, read_info
+from vlprompt.runs.info import INFO, read_info
+from vlprompt.runs.records import CARD, LOG, TENSORS
+from vlprompt.runs.run import Run
 from vlprompt.studio.limits import MB
 from vlprompt.studio.offered_backbones import Backbones
 from vlprompt.studio.tab_sessions import Session, Shown
@@ -45,10 +47,10 @@ def reopen(session: Session, path: Path, backbones: Backbones) -> Run:
     _unpack(path, folder)
     info = read_info(folder)
     try:
-        if info["method"] not in methods.names():
-            raise RunError(f'this run\'s method, "{info["method"]}", is not one of the package')
-        held = info["backbone"]
-        name, backbone = backbones.of_fingerprint(str(held["fingerprint"]), str(held["source"]))
+        if info.method not in methods.names():
+            raise RunError(f'this run\'s method, "{info.method}", is not one of the package')
+        held = info.backbone
+        name, backbone = backbones.of_fingerprint(held.fingerprint, held.source)
         run = Run.load(folder, backbone)
         names = [session.limits.check_name(str(name)) for name in run.class_names]
         if len(names) > session.limits.classes:

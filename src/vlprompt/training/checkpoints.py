@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vlprompt.files import write_atomically
+from vlprompt.files import check_regular, write_atomically
 from vlprompt.training.optimizers import Optimizer
 
 FILE = "checkpoint.safetensors"
@@ -97,6 +97,7 @@ class Checkpoints:
 def read(path: Path) -> tuple[State, str] | None:
     """State and settings of a checkpoint file; None if it is missing or damaged."""
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             held = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)

@@ -112,7 +112,7 @@ def traced(run: Run, pixels: str = "uint8") -> ExportedProgram:
     except VlpromptError:
         raise
     except Exception as error:
-        name = run.info.get("method", "")
+        name = run.info.method
         raise ExportError(
             f'method "{name}" cannot be traced by torch.export: {formats.first_cause(error)}'
         ) from error

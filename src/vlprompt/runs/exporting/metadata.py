@@ -19,7 +19,7 @@ def describe(run: Run, pixels: str) -> dict[str, Any]:
     found = {
         "format": FORMAT,
         "vlprompt": vlprompt.__version__,
-        "method": run.info.get("method", ""),
+        "method": run.info.method,
         "class_names": list(run.class_names),
         "templates": list(run.method.task.templates),
         "backbone": {"source": backbone.name, "fingerprint": backbone.fingerprint},
@@ -41,7 +41,7 @@ def describe(run: Run, pixels: str) -> dict[str, Any]:
         "outputs": ["logits", "probabilities"],
         "temperature": run.temperature,
     }
-    labels = run.info.get("labels")
+    labels = run.info.labels
     if labels is not None and run.shown is None:
         found["labels"] = labels
     return found
