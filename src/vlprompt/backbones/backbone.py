@@ -120,7 +120,7 @@ class Backbone:
     @property
     def dtype(self) -> torch.dtype:
         """Of the matrix products."""
-        return self.text.blocks[0].qkv.weight.dtype
+        return self.text.dtype
 
     def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Backbone:
         """Moves the towers and casts their matrices (never layer norms, embeddings or positions)."""
@@ -144,6 +144,20 @@ class Backbone:
         return self._image_tower("gives no patch tokens", "gives_patches").patch_features(
             pixels.to(self.device)
         )
+
+    @property
+    def has_stem(self) -> bool:
+        """Whether part of the image tower comes before all prompts and is worth keeping."""
+        return self.image.has_stem
+
+    @torch.no_grad()
+    def stem(self, pixels: Tensor) -> Tensor:
+        """What the image tower makes of pixels [B, 3, H, W] before anything can enter it: [B, cells, channels], float32.
+
+        Interpreters take it wherever they take pixels. Only where `has_stem`.
+        """
+        stem: nn.Module = self.image.get_submodule("stem")
+        return stem(pixels.to(self.device))
 
     def logits(self, image: Tensor, text: Tensor) -> Tensor:
         """scale * cosine + bias: image [B, d] with text [C, d] or [B, C, d] -> [B, C]."""
@@ -177,10 +191,11 @@ class Backbone:
 
 
 def cast_matrices(module: nn.Module, dtype: torch.dtype) -> None:
-    """Casts linear and convolution weights and projections in place."""
-    for part in module.modules():
-        if isinstance(part, (nn.Linear, nn.Conv2d)):
+    """Casts linear and convolution weights and projections in place, but for what a tower names as `exact`."""
+    exact = getattr(module, "exact", ())
+    for name, part in module.named_modules():
+        if isinstance(part, (nn.Linear, nn.Conv2d)) and name.partition(".")[0] not in exact:
             part.to(dtype)
-        projection = getattr(part, "projection", None)
-        if isinstance(projection, nn.Parameter):
-            projection.data = projection.data.to(dtype)
+    projection = getattr(module, "projection", None)
+    if isinstance(projection, nn.Parameter) and "projection" not in exact:
+        projection.data = projection.data.to(dtype)

@@ -97,7 +97,7 @@ class TextPrompt:
         instead: how many tokens of the prefix they replace; all behind the start token if not given.
         """
         groups = context if context.dim() == 3 else context[None]
-        prefix = self.prefix.expand(len(groups), -1, -1)
+        prefix = self.prefix.expand(groups.shape[0], -1, -1)
         rest = prefix[:, prefix.shape[1] if instead is None else self.start + instead :]
         return replace(self, prefix=torch.cat([prefix[:, : self.start], groups, rest], dim=1))
 

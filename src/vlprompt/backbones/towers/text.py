@@ -40,8 +40,8 @@ class TextForm:
     class_sees: what the class token sees beside the text: "next", the place behind the text, as CoCa's published weights
         were trained, or "itself".
     post_norm: norms stand behind the sums (BERT). norm_first: embeddings are normed. norm_last: so is what is read.
-    head: steps before the projection: "unit" (to unit length), "shift" (a vector is taken away), "linear", "gelu".
-    bias: the projection adds one.
+    head: steps before the projection: "unit" (to unit length), "linear" (with bias), "gelu", "exp"; always in float32.
+    bias: the projection adds one. exact: it stays in float32, as it does behind a head.
     """
 
     causal: bool = True
@@ -55,6 +55,7 @@ class TextForm:
     norm_last: bool = True
     head: tuple[str, ...] = ()
     bias: bool = False
+    exact: bool = False
 
     @property
     def shares_prefix(self) -> bool:
@@ -74,22 +75,11 @@ class Unit(nn.Module):
         return F.normalize(x.float(), dim=-1)
 
 
-class Shift(nn.Module):
-    """A vector, [width], is taken away."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.vector = nn.Parameter(torch.zeros(width))
+class Exp(nn.Module):
+    """The exponential of each number."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x - self.vector
-
-
-class Matrix(nn.Linear):
-    """A linear layer without bias that takes any precision."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.to(self.weight.dtype)).float()
+        return x.exp()
 
 
 def head_of(steps: Sequence[str], width: int, inner: int) -> tuple[nn.Sequential, int]:
@@ -97,10 +87,10 @@ def head_of(steps: Sequence[str], width: int, inner: int) -> tuple[nn.Sequential
     layers: list[nn.Module] = []
     for step in steps:
         if step == "linear":
-            layers.append(Matrix(width, inner, bias=False))
+            layers.append(nn.Linear(width, inner))
             width = inner
         else:
-            layers.append({"unit": Unit, "gelu": nn.GELU}[step]() if step != "shift" else Shift(width))
+            layers.append({"unit": Unit, "gelu": nn.GELU, "exp": Exp}[step]())
     return nn.Sequential(*layers), width
 
 
@@ -132,9 +122,15 @@ class TextTower(nn.Module):
             self.class_embedding = nn.Parameter(torch.zeros(sizes.width))
         self.blocks = block_list(sizes, activation, eps, form.post_norm)
         self.ln_final = LayerNorm(sizes.width, eps=eps) if form.norm_last else nn.Identity()
+        self.exact = ("head", "projection") if form.head or form.exact else ()
         self.head, width = head_of(form.head, sizes.width, head_width)
         self.projection = nn.Parameter(torch.zeros(width, embed_dim))
         self.projection_bias = nn.Parameter(torch.zeros(embed_dim)) if form.bias else None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the matrix products of its blocks."""
+        return self.blocks[0].qkv.weight.dtype
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings without positions, float32: [..., L] -> [..., L, width]."""

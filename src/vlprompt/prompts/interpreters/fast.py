@@ -120,7 +120,7 @@ def text_features(
     the blocks beside the others. inside: what enters does so in the rows of the suffixes, which have the place for it.
     """
     (groups, length), heads, form = prefix.shape[:2], tower.sizes.heads, tower.form
-    device, dtype = suffix.device, tower.projection.dtype
+    device, dtype = suffix.device, tower.dtype
     positions = tower.positional_embedding
     beside = states is None and not inside
     if beside:
