@@ -47,7 +47,7 @@ class Settings:
     out: Path
     device: torch.device
     pictures: int = 3000
-    trained: int = 15_000
+    trained: int = 3_000
     minutes: float = 60
     end: float = math.inf  # seconds since 1970: training stops then at the latest
 
