@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
+import vlprompt
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 from import_graph import Arrow, arrows, circles, modules, room_of  # noqa: E402
 
-PACKAGE = ROOT / "src" / "vlprompt"
+PACKAGE = Path(vlprompt.__file__).parent
 
 # the ground floor: small things that know nothing of pictures, towers or prompts. All rooms may import these
 GROUND = {

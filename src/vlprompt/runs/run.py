@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.many_pictures import list_of_pictures
 from vlprompt.data.pictures import Picture, open_picture
 from vlprompt.data.task import Task
 from vlprompt.errors import PictureError, RunError, VlpromptError
@@ -145,13 +147,13 @@ class Run:
         pictures, of which this share (True: 0.95) got an answer; see `vlprompt.scoring.rejection`.
         A picture that cannot be read gets a Prediction with `error`.
         """
-        many = features.as_list(pictures)
+        many = list_of_pictures(pictures)
         least = threshold_of(self.info, reject) if reject is not False else None
         rows, wrong = self._logits(many)
         probabilities = softmax(rows / self.temperature)
         found = []
         for i, picture in enumerate(many):
-            name = str(picture) if isinstance(picture, (str, Path)) else f"picture {i + 1}"
+            name = str(picture) if isinstance(picture, (str, os.PathLike)) else f"picture {i + 1}"
             if i in wrong:
                 found.append(Prediction(name, error=str(wrong[i])))
                 continue
@@ -162,7 +164,7 @@ class Run:
 
     def probabilities(self, pictures: Picture | Iterable[Picture]) -> np.ndarray:
         """[N, C] probabilities; PictureError for a picture that cannot be read."""
-        rows, wrong = self._logits(features.as_list(pictures))
+        rows, wrong = self._logits(list_of_pictures(pictures))
         if wrong:
             raise next(iter(wrong.values()))
         return softmax(rows / self.temperature)
@@ -189,7 +191,7 @@ class Run:
         wrong: dict[int, PictureError] = {}
         late: list[torch.Tensor] = []  # features are gathered, so that text features are needed once
         numbers: list[int] = []
-        by_features = method.needs == "features"
+        by_features, texts = method.facts.cached, method.constant_texts()
         step = 64 if by_features else min(64, chunk_size(method))
         for start in range(0, len(pictures), step):
             crops, good = [], []
@@ -202,17 +204,17 @@ class Run:
             if not good:
                 continue
             pixels = to_pixels(np.stack(crops), backbone.preprocessing, backbone.device)
-            batch = live_batch(backbone, method.needs, pixels)
+            batch = live_batch(backbone, method.facts.needs, pixels)
             if by_features:
                 assert batch.features is not None
                 late.append(batch.features)
                 numbers += good
             else:
-                rows[good] = method(batch).logits.float().cpu().numpy()
+                rows[good] = method(batch, texts).logits.float().cpu().numpy()
         if late:
             features = torch.cat(late)
             for part in torch.arange(len(numbers)).split(chunk_size(method)):
-                logits = method(Batch(features=features[part.to(features.device)])).logits
+                logits = method(Batch(features=features[part.to(features.device)]), texts).logits
                 rows[[numbers[i] for i in part]] = logits.float().cpu().numpy()
         return rows, wrong
 
@@ -235,7 +237,9 @@ class Run:
                 method = self.learned.for_classes(dataset.class_names)
         more = {} if emit is None else {"emit": emit}
         encoder = Encoder(dataset, self.backbone, cache=cache, **more)
-        return evaluate(method, encoder.inputs(method.needs, items, what=split), probabilities=probabilities)
+        return evaluate(
+            method, encoder.inputs(method.facts.needs, items, what=split), probabilities=probabilities
+        )
 
     # -- keeping it ------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ holds for every method whose logits are nothing else; Tip-Adapter adds votes to 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.data.many_pictures import list_of_pictures
 from vlprompt.data.pictures import Picture, open_picture
 from vlprompt.errors import OptionError
 from vlprompt.feeding.inputs import live_batch, to_pixels
@@ -43,7 +43,7 @@ def encode_text_embeddings(
     [n, D] for each of the blocks 2, 3, ..., which replaces positions 1..n of the prefix there.
     D is `backbone.text_width`, d is `backbone.embed_dim`; positions are added here.
 
-    `backbone.text.embed(ids)` gives the embeddings of token ids, and `run.method.prompts().text` learned ones,
+    `backbone.text.embed(ids)` gives the embeddings of token ids, and `run.method.texts()` the learned ones,
     with the same names. Raises OptionError for shapes that do not fit.
     """
     prefix = prefix[None] if prefix.dim() == 2 else prefix
@@ -97,7 +97,7 @@ def text_features(run: Run, pictures: Picture | Iterable[Picture] | None = None)
         size = run.backbone.preprocessing.size
         pixels = torch.zeros(1, 3, size, size, device=run.backbone.device)
         method = run.method.eval()
-        text = method(live_batch(run.backbone, method.needs, pixels)).text
+        text = method(live_batch(run.backbone, method.facts.needs, pixels)).text
         if text.dim() == 3:
             raise OptionError(
                 f'text features of method "{run.info.method}" depend on the picture: give pictures'
@@ -115,20 +115,9 @@ def text_features(run: Run, pictures: Picture | Iterable[Picture] | None = None)
 @torch.no_grad()
 def _outputs(run: Run, pictures: Picture | Iterable[Picture]) -> Iterator[Output]:
     """What the method gives, a few pictures at a time."""
-    method, backbone, many = run.method.eval(), run.backbone, as_list(pictures)
+    method, backbone, many = run.method.eval(), run.backbone, list_of_pictures(pictures)
     step = min(64, chunk_size(method))
     for start in range(0, len(many), step):
         crops = [np.asarray(backbone.preprocessing.crop(open_picture(p))) for p in many[start : start + step]]
         pixels = to_pixels(np.stack(crops), backbone.preprocessing, backbone.device)
-        yield method(live_batch(backbone, method.needs, pixels))
-
-
-def as_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
-    """One picture as a list of one; an array [N, H, W, 3] as N pictures."""
-    from PIL.Image import Image
-
-    if isinstance(pictures, np.ndarray):
-        return list(pictures) if pictures.ndim == 4 else [pictures]
-    if isinstance(pictures, (str, Path, bytes, bytearray, Image)):
-        return [pictures]
-    return list(pictures)  # type: ignore[arg-type]
+        yield method(live_batch(backbone, method.facts.needs, pixels))
