@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from vlprompt.methods.facts import Facts, Recipe
-from vlprompt.methods.loading import (
+from vlprompt.methods.finding import (
     MethodSpec,
     facts_of,
     load,
@@ -50,9 +50,9 @@ __all__ = [
 ]
 
 _LATER = {  # these import torch
-    "Batch": "methods.base",
+    "Batch": "methods.batch",
     "Method": "methods.base",
-    "Seen": "methods.base",
+    "Seen": "methods.batch",
     "FrozenText": "prompts.tokens",
     "ImagePrompt": "prompts.tokens",
     "Output": "prompts.tokens",

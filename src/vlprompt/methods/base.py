@@ -11,7 +11,7 @@ the interpreters and the protocols know only what is declared here and in its fa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, ClassVar, final
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.task import Task
 from vlprompt.methods import former
+from vlprompt.methods.batch import Batch, Seen
 from vlprompt.methods.facts import Facts, Recipe
 from vlprompt.methods.reading import frozen_features, read
 from vlprompt.options import OptionSet
@@ -29,31 +30,6 @@ from vlprompt.prompts.interpreters.interpreter import Interpreter
 from vlprompt.prompts.tokens import FrozenText, Output, Text
 
 __all__ = ["Batch", "Facts", "Method", "Recipe", "Seen", "set_parameter"]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What the loop feeds, as the method's facts ask for it: unit-length features [B, d] of the frozen image tower,
-    its patch tokens [B, N, d], preprocessed pixels [B, 3, H, W]. All that are there are of the same view."""
-
-    features: Tensor | None = None
-    patches: Tensor | None = None
-    pixels: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(next(t for t in (self.features, self.pixels) if t is not None))
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What `compare` needs of the pictures. features: [B, d], unit length; patches: [B, N, d].
-
-    extra: whatever else a method has seen, or drawn for this batch, by name.
-    """
-
-    features: Tensor
-    patches: Tensor | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Method(nn.Module):
