@@ -30,8 +30,24 @@ IMAGE = {
         "reduction": 32,
         "first": {"outputs": 8, "kernel": 3, "stride": 4, "padding": [0, 1]},
         "blocks": [
-            {"inputs": 8, "hidden": 8, "outputs": 8, "kernel": 3, "stride": 1, "padding": [1, 1], "residual": True},
-            {"inputs": 8, "hidden": 16, "outputs": 12, "kernel": 5, "stride": 8, "padding": [1, 2], "residual": False},
+            {
+                "inputs": 8,
+                "hidden": 8,
+                "outputs": 8,
+                "kernel": 3,
+                "stride": 1,
+                "padding": [1, 1],
+                "residual": True,
+            },
+            {
+                "inputs": 8,
+                "hidden": 16,
+                "outputs": 12,
+                "kernel": 5,
+                "stride": 8,
+                "padding": [1, 2],
+                "residual": False,
+            },
         ],
         "last": {"inputs": 12, "outputs": 20},
     },
@@ -41,7 +57,15 @@ IMAGE = {
     "mlp_width": 24,
     "eps": 1e-5,
 }
-TEXT = {"vocabulary": 40, "context_length": 12, "width": 24, "layers": 2, "heads": 3, "mlp_width": 48, "eps": 1e-12}
+TEXT = {
+    "vocabulary": 40,
+    "context_length": 12,
+    "width": 24,
+    "layers": 2,
+    "heads": 3,
+    "mlp_width": 48,
+    "eps": 1e-12,
+}
 
 
 def image_tower():
@@ -82,7 +106,9 @@ def test_folding_batch_norm():
     norm.eval()
     x = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
-        torch.testing.assert_close(F.conv2d(x, *_folded(convolution, norm)), norm(convolution(x)), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            F.conv2d(x, *_folded(convolution, norm)), norm(convolution(x)), atol=1e-5, rtol=1e-5
+        )
 
 
 def test_the_text_tower_is_bert(tmp_path):
@@ -164,23 +190,49 @@ def test_a_folder_reads_back(tmp_path):
     export({"image": {"size": 64}}, tower, text, tokenizer, tmp_path)
     read = weights(tmp_path)
     assert set(read) == {f"image.{k}" for k in tower.state_dict()} | {f"text.{k}" for k in text.state_dict()}
-    torch.testing.assert_close(read["text.token_embedding.weight"], text.token_embedding.weight.detach(), atol=0.02, rtol=0.02)
+    torch.testing.assert_close(
+        read["text.token_embedding.weight"], text.token_embedding.weight.detach(), atol=0.02, rtol=0.02
+    )
     torch.testing.assert_close(read["image.grid.weight"], tower.grid.weight.detach(), atol=1e-3, rtol=1e-3)
 
 
 def test_a_smaller_vocabulary_splits_known_texts_as_before(tmp_path):
     from vocabulary import needed, pruned
 
-    tokens = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a", "dog", "##s", "s", "d", "##g", "zebra", "!"]
-    published = tokenizers.Tokenizer(tokenizers.models.WordPiece({t: i for i, t in enumerate(tokens)}, unk_token="[UNK]"))
+    tokens = [
+        "[PAD]",
+        "[unused0]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "a",
+        "##a",
+        "dog",
+        "##s",
+        "s",
+        "d",
+        "##g",
+        "zebra",
+        "!",
+    ]
+    published = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece({t: i for i, t in enumerate(tokens)}, unk_token="[UNK]")
+    )
     published.normalizer = tokenizers.normalizers.BertNormalizer()
     published.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    published.post_processor = tokenizers.processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 3), ("[SEP]", 4)])
+    published.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 3), ("[SEP]", 4)]
+    )
     published.save(str(tmp_path / "tokenizer.json"))
     kept = needed(published, ["a Dogs!"])
     smaller, rows = pruned(tmp_path, kept)
     assert "zebra" not in kept and kept[:4] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    assert smaller.encode("A dogs!").tokens == published.encode("A dogs!").tokens == ["[CLS]", "a", "dog", "##s", "!", "[SEP]"]
+    assert (
+        smaller.encode("A dogs!").tokens
+        == published.encode("A dogs!").tokens
+        == ["[CLS]", "a", "dog", "##s", "!", "[SEP]"]
+    )
     assert [tokens[i] for i in rows] == kept
     assert smaller.encode("a").ids == [2, kept.index("a"), 3]
 
@@ -190,4 +242,6 @@ def test_texts_that_are_the_same_count_in_equal_parts():
 
     features = F.normalize(torch.tensor([[1.0, 0], [1, 0], [0, 1]]), dim=1)
     same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
-    assert contrast(features, features, same, 100.0) == pytest.approx(2 / 3 * torch.log(torch.tensor(2.0)).item(), abs=1e-4)
+    assert contrast(features, features, same, 100.0) == pytest.approx(
+        2 / 3 * torch.log(torch.tensor(2.0)).item(), abs=1e-4
+    )

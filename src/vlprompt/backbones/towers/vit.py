@@ -216,6 +216,15 @@ class Vision(nn.Module):
             x = block(x)
         return self.pooled(x), self.read_out(x[:, self.start :])
 
+    def patch_states(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Image features [B, embed_dim], and normed last states of the patches [B, patches, width] whose last attention is
+        to themselves alone, so that they say what stands at their place."""
+        x = self.tokens(pixels)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        last, read = self.blocks[-1], self.start + (0 if self.form.read == "first" else self.patches)
+        return self.pooled(last.read(x, x[:, :read])), self.normed(last.alone(x[:, self.start :]))
+
 
 class ImageTower(Vision):
     """The plain vision transformer: patches of pixels and learned positions."""
