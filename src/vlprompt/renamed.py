@@ -60,7 +60,7 @@ MOVED = {
     "predicting": "collections.predicting",
     "prompts.forward": "prompts.interpreters.fast",
     "prompts.kept": "methods.sessions",
-    "prompts.known": "prompts.interpreters.known_texts",
+    "prompts.known": "prompts.interpreters.fixed",
     "prompts.packing": "prompts.interpreters.packing",
     "protocols.common": "protocols.protocol_records",
     "recipes": "fitting.recipes",

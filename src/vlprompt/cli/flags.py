@@ -56,7 +56,7 @@ def method_panels(methods_given: Sequence[str]) -> list[Panel]:
         parts = [spec.base, spec.wrapper]
         for part in parts:
             if part is not None and part.Options not in seen:
-                seen[part.Options] = part.title or name
+                seen[part.Options] = part.facts.title or name
     return [Panel(f"Options of {title}", kind, "options") for kind, title in seen.items()]
 
 

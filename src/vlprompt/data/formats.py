@@ -23,7 +23,7 @@ from vlprompt.data.lists_inside import Lists, lists_in
 from vlprompt.data.naming import composed
 from vlprompt.data.parquet import is_parquet, open_parquet
 from vlprompt.data.sources import LARGEST_FILE, Folder, Source
-from vlprompt.data.text_tables import Table, read_table
+from vlprompt.data.tabular_text import Table, read_table
 from vlprompt.errors import DataError
 
 NEAR = 50_000  # files that are looked through for the pictures of a list that says no folder

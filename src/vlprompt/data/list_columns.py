@@ -10,7 +10,7 @@ from vlprompt.data.list_files import Row
 from vlprompt.data.list_matching import Matched, Pictures, refuse_unclear
 from vlprompt.data.naming import composed
 from vlprompt.data.split_names import SPLITS, split_of_word
-from vlprompt.data.text_tables import PICTURE_NAME, Table, elements
+from vlprompt.data.tabular_text import PICTURE_NAME, Table, elements
 from vlprompt.errors import DataError, nearest
 
 PATH_COLUMNS = tuple(

@@ -13,7 +13,7 @@ from vlprompt.data.list_files import SPLIT_FILE, Row
 from vlprompt.data.list_matching import Pictures
 from vlprompt.data.sources import Source
 from vlprompt.data.split_names import FILLERS, split_name
-from vlprompt.data.text_tables import read_table
+from vlprompt.data.tabular_text import read_table
 from vlprompt.errors import DataError
 
 LABEL_FILES = (

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from vlprompt.data.text_tables import decoded
+from vlprompt.data.tabular_text import decoded
 from vlprompt.errors import DataError, nearest
 
 Classes: TypeAlias = Mapping[str, str] | Sequence[str] | str | Path

@@ -19,7 +19,7 @@ from vlprompt.data.list_columns import PATH_COLUMNS, SPLIT_COLUMNS
 from vlprompt.data.naming import prettified
 from vlprompt.data.sources import LARGEST_FILE, MOST_FILES, Source
 from vlprompt.data.split_names import SPLITS
-from vlprompt.data.text_tables import Table
+from vlprompt.data.tabular_text import Table
 from vlprompt.errors import DataError, MissingExtra
 
 MAGIC = b"PAR1"

@@ -3,15 +3,16 @@
 features: image features of the frozen tower, one per picture and view, from the disk cache if they are there
 patches: features and patch tokens, kept in memory, or made per batch when they do not fit
 pixels: uint8 crops kept in memory, or decoded per batch when they do not fit
+pixels and features: both, of the very same view
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,30 +82,33 @@ class FeatureInputs(Inputs):
 class PixelInputs(Inputs):
     """crops: uint8 [V, N, S, S, 3], or None: then pictures are decoded per batch, the next one in advance.
 
-    patches: give features and patch tokens of the frozen tower instead of pixels.
+    needs: what a batch is to hold. features: [V, N, d] of the frozen tower on these very views, where they are known;
+    what else is needed is made for each batch.
     """
 
     crops: np.ndarray | None
     encoder: Encoder
     views: Views
     digests: list[str]
-    patches: bool = False
+    needs: Set[str] = frozenset({"pixels"})
+    features: Tensor | None = None
 
     def batch(self, index: Tensor, view: int = 0) -> Batch:
-        return self._feed(self._crops(index.tolist(), view))
+        return self._feed(index, view, self._crops(index.tolist(), view))
 
     def stream(self, indices: Iterable[Tensor], view: int = 0) -> Iterator[Batch]:
         if self.crops is not None:
             yield from super().stream(indices, view)
             return
         with ThreadPoolExecutor(1) as ahead:
-            waiting: list[Future[np.ndarray]] = []
+            waiting: list[tuple[Tensor, Future[np.ndarray]]] = []
             for index in indices:
-                waiting.append(ahead.submit(self._crops, index.tolist(), view))
+                waiting.append((index, ahead.submit(self._crops, index.tolist(), view)))
                 if len(waiting) > 2:
-                    yield self._feed(waiting.pop(0).result())
-            for future in waiting:
-                yield self._feed(future.result())
+                    first, crops = waiting.pop(0)
+                    yield self._feed(first, view, crops.result())
+            for index, crops in waiting:
+                yield self._feed(index, view, crops.result())
 
     def _crops(self, numbers: Sequence[int], view: int) -> np.ndarray:
         if self.crops is not None:
@@ -117,20 +121,23 @@ class PixelInputs(Inputs):
                 raise PictureError(f"{item.path}: cannot be read any more ({crops})")
         return np.stack([crops[0] for crops in found])  # type: ignore[index]
 
-    def _feed(self, crops: np.ndarray) -> Batch:
+    def _feed(self, index: Tensor, view: int, crops: np.ndarray) -> Batch:
         pixels = to_pixels(crops, self.encoder.backbone.preprocessing, self.encoder.backbone.device)
-        return live_batch(self.encoder.backbone, "patches" if self.patches else "pixels", pixels)
+        if self.features is None:
+            return live_batch(self.encoder.backbone, self.needs, pixels)
+        known = self.features[view, index.to(self.features.device)]
+        return replace(live_batch(self.encoder.backbone, self.needs - {"features"}, pixels), features=known)
 
 
 @torch.no_grad()
-def live_batch(backbone: Backbone, needs: str, pixels: Tensor) -> Batch:
+def live_batch(backbone: Backbone, needs: Set[str], pixels: Tensor) -> Batch:
     """A batch made from preprocessed pixels on the spot."""
-    if needs == "pixels":
-        return Batch(pixels=pixels)
-    if needs == "patches":
+    features = patches = None
+    if "patches" in needs:
         features, patches = backbone.patch_features(pixels)
-        return Batch(features=features, patches=patches)
-    return Batch(features=backbone.image_features(pixels))
+    elif "features" in needs:
+        features = backbone.image_features(pixels)
+    return Batch(features, patches, pixels if "pixels" in needs else None)
 
 
 def to_pixels(crops: np.ndarray, preprocessing: Preprocessing, device: torch.device) -> Tensor:
@@ -165,23 +172,27 @@ class Encoder:
 
     def inputs(
         self,
-        needs: str,
+        needs: Set[str],
         items: Sequence[Item],
         views: Views = Views(),
         *,
         what: str = "pictures",
         known_good: bool = False,
     ) -> Inputs:
-        """Inputs of one kind; `what` names the pictures in progress records. Kept pictures take of the budget."""
-        if needs == "features":
+        """Inputs that hold what is needed; `what` names the pictures in progress records. Kept pictures take of the budget."""
+        if needs == {"features"}:
             return self.features(items, views, what=what)
         names = views.names()
-        if needs == "patches":
+        if needs == {"pixels", "features"}:  # the frozen tower's features of the very views that are cropped
+            known = self.features(items, views, what=what)
+            found = self.pixels(known.items, views, what=f"{what} (crops)", needs=needs, known_good=True)
+            return replace(found, features=known.features, skipped=known.skipped + found.skipped)
+        if "pixels" not in needs:
             size = 4 * len(names) * len(items) * (1 + self.backbone.patches) * self.backbone.embed_dim
             if size <= self.budget:
                 self.budget -= size
                 return self.features(items, views, what=what, patches=True)
-        return self.pixels(items, views, what=what, patches=needs == "patches", known_good=known_good)
+        return self.pixels(items, views, what=what, needs=needs, known_good=known_good)
 
     # -- frozen features -------------------------------------------------------------------------
 
@@ -297,7 +308,7 @@ class Encoder:
         views: Views = Views(),
         *,
         what: str = "pictures",
-        patches: bool = False,
+        needs: Set[str] = frozenset({"pixels"}),
         known_good: bool = False,
     ) -> PixelInputs:
         """Crops of every view, kept if they fit. All pictures are decoded once, so that broken ones are
@@ -331,7 +342,7 @@ class Encoder:
                     held.append(np.stack(found))
             progress.to(start + len(chunk))
         crops = np.stack(held, axis=1) if held else None
-        return PixelInputs(labels_of(kept), kept, skipped, crops, self, views, keys, patches)
+        return PixelInputs(labels_of(kept), kept, skipped, crops, self, views, keys, needs)
 
     def decode(self, wanted: Sequence[Wanted], seed: int) -> list[list[np.ndarray] | PictureError]:
         """uint8 crops [S, S, 3] of the named views of each picture, or why it cannot be read."""

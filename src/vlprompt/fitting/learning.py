@@ -150,11 +150,11 @@ def learn(
             emit(message(text))
         kept = FeatureCache(None if cache else False) if isinstance(cache, bool) else cache
         encoder = Encoder(dataset, backbone, cache=kept, budget=method.interpreter.budget, emit=emit)
-        views = Views(options.view_count() if method.learns else 0, split.seed)
+        views = Views(options.view_count() if method.facts.learns else 0, split.seed)
         inputs = encoder.inputs(
-            method.needs, split.train if method.learns else [], views, what="training pictures"
+            method.facts.needs, split.train if method.facts.learns else [], views, what="training pictures"
         )
-        lost = lost_training_pictures(split, inputs) if method.learns else {}
+        lost = lost_training_pictures(split, inputs) if method.facts.learns else {}
         held_out = {
             name: HeldOut.read(encoder, method, items, name)
             for name, items in (("test", split.test), ("val", split.val))
@@ -171,9 +171,9 @@ def learn(
             emit(score_record("zero-shot", reported, scores["zero_shot"]))
         clock.lap("zero_shot_s")
         trained = None
-        if method.learns:
+        if method.facts.learns:
             get_ready(method, inputs, held_out.get("val"))
-        if method.learns and method.trains:
+        if method.facts.learns and method.facts.trains:
             announce(method, len(inputs), options, emit)
             keeper = None
             if folder is not None:
@@ -204,7 +204,7 @@ def learn(
         info.scores = {name: ScoreInfo.of(s) for name, s in scores.items()}
         info.training = TrainedInfo.from_json(asdict(trained)) if trained else None
         info.timings = clock.laps
-        info.parameters = method.trainable_parameters() if method.learns else 0
+        info.parameters = method.trainable_parameters() if method.facts.learns else 0
         info.versions = versions()
         info.machine = machine(backbone)
         info.command = command
@@ -235,9 +235,9 @@ class HeldOut:
     @classmethod
     def read(cls, encoder: Encoder, method: Method, items: Sequence[Item], name: str) -> HeldOut:
         features = encoder.features(items, what=f"{name} pictures")
-        if method.needs == "features":
+        if method.facts.cached:
             return cls(features, features)
-        own = encoder.inputs(method.needs, features.items, what=f"{name} crops", known_good=True)
+        own = encoder.inputs(method.facts.needs, features.items, what=f"{name} crops", known_good=True)
         return cls(features, own)
 
 

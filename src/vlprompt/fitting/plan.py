@@ -18,11 +18,10 @@ from vlprompt.data.sampling import Split
 from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import DataError, OptionError
 from vlprompt.fitting.recipes import load_recipe
-from vlprompt.methods.base import Method, Recipe, set_parameter
+from vlprompt.methods.base import Method, set_parameter
 from vlprompt.options import build
 from vlprompt.runs.info import DataInfo, RunInfo
 from vlprompt.runs.run import Run, backbone_info
-from vlprompt.runs.titles import title
 from vlprompt.seeds import generator
 from vlprompt.training.run_log import ESCAPED
 from vlprompt.training.train_options import TrainOptions
@@ -85,20 +84,20 @@ def prepare(
     """The method with its initial values, the resolved training options, and what is known before training."""
     check_text(split.class_names)
     spec = methods.load(plan.method)
-    spoken = plan.templates or (dataset.templates if spec.outermost.says_template else ())
+    spoken = plan.templates or (dataset.templates if spec.facts.says_template else ())
     task = Task(split.class_names, spoken or (DEFAULT_TEMPLATE,), shots_of(split))
     if after is None:
         method = spec.build(backbone, task, plan.options, generator(split.seed, "initial values"))
     else:
         method = extended(after.learned, split.class_names)
-    options = plan.train.resolved(recipe_of(method), method.needs)
+    options = plan.train.resolved(method.facts.recipe, method.facts.needs)
     method.interpreter.budget = int(options.memory * 2**30) // 2  # the other half is for pictures
     info = RunInfo(
         method=plan.method,
-        title=title(method),
-        paper=method.paper,
+        title=method.facts.title,
+        paper=method.facts.paper,
         options={k: v for s in spec.options(plan.options) for k, v in asdict(s).items()},
-        train=asdict(options) if method.learns and method.trains else None,
+        train=asdict(options) if method.facts.takes_steps else None,
         seed=split.seed,
         shots=split.shots,
         task_shots=task.shots,
@@ -148,12 +147,6 @@ def extended(method: Method, names: Sequence[str]) -> Method:
 def shots_of(split: Split) -> int:
     """Training pictures per class as asked for; with all of them, their mean."""
     return split.shots or max(1, round(len(split.train) / max(1, len({i.label for i in split.train}))))
-
-
-def recipe_of(method: Method) -> Recipe:
-    """The published settings: of the method that LAMM wraps, if it learns."""
-    base = getattr(method, "base", None)
-    return base.recipe if isinstance(base, Method) and base.learns else method.recipe
 
 
 def settings_hash(info: RunInfo, options: TrainOptions, split: Split, device: str) -> str:

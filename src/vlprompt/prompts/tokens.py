@@ -1,4 +1,4 @@
-"""A prompt is data: the token vectors that a method hands to the towers.
+"""A prompt is data: the token vectors that a method hands to the towers, or words that the frozen tower reads.
 
 Shapes: G groups of prefixes (1, or one per picture), C classes, P prefix tokens, S suffix tokens,
 D text width, W image width, n prompt tokens, J prompt depth.
@@ -49,7 +49,9 @@ class TextPrompt:
     lengths: tokens of each suffix, [EOT] included.
     deep: one [n, D] per block 1, 2, ...: replaces n positions behind the start token before that block.
     label_start: where in the suffix the class name begins.
-    label_counts: tokens of each class name, as tokenised alone.
+    label_counts: tokens of each class name, as tokenised alone; none: rows that hold no class names.
+    repeats: how often the rows run through all classes, in their order (one context after another, or one
+        picture after another); features then count as so many times more groups.
     start: tokens before the place of learned ones: 1, or 0 for a tower that begins with the text itself.
     inner: further vectors that enter before blocks, after `deep` where both name a block.
     """
@@ -62,6 +64,17 @@ class TextPrompt:
     label_counts: tuple[int, ...] = ()
     start: int = 1
     inner: Sequence[BlockTokens] = ()
+    repeats: int = 1
+
+    @property
+    def holds_names(self) -> bool:
+        """Whether the rows are those of classes, so that a wrapper may put other vectors in the names' places."""
+        return bool(self.label_counts)
+
+    @property
+    def learns(self) -> bool:
+        """Whether gradients pass through it."""
+        return torch.is_grad_enabled() and any(t.requires_grad for t in self.tensors())
 
     @property
     def groups(self) -> int:
@@ -139,6 +152,21 @@ def join_rows(first: TextPrompt, second: TextPrompt) -> TextPrompt:
         lengths=first.lengths + second.lengths,
         label_counts=first.label_counts + second.label_counts,
     )
+
+
+@dataclass(frozen=True)
+class FrozenText:
+    """Class names in templates as the frozen text tower reads them: what methods start from or compare with.
+
+    Features: the mean over the templates of unit-length features, of unit length again, [1, C, d]. Wrappers leave it as
+    it is. Since it is words, it is computed once for all methods on a backbone.
+    """
+
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+Text = TextPrompt | FrozenText
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,7 +43,7 @@ def looks(method: CTPTFT, pictures: list[Picture], names: list[str]) -> list[Loo
     pixels = to_pixels(
         np.stack([np.asarray(crop) for crop in crops]), backbone.preprocessing, backbone.device
     )
-    patches = live_batch(backbone, "patches", pixels).patches
+    patches = live_batch(backbone, {"features", "patches"}, pixels).patches
     assert patches is not None
     weights = method.looked_at(patches).float().cpu().numpy()  # [B, C, N]
     side = round(weights.shape[-1] ** 0.5)

@@ -79,8 +79,7 @@ def moved_part(method: Method, vocabulary: Vocabulary) -> Html:
 
 def words_part(method: Method, vocabulary: Vocabulary) -> Html:
     """The words nearest to learned context tokens, and why not to read much into them."""
-    base = getattr(method, "base", method)
-    context = base.learned_context() if base.learns else None
+    context = method.learned_context()
     if context is None or not len(vocabulary):
         return Html("")
     prompts = context[None] if context.dim() == 2 else context

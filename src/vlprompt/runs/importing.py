@@ -29,11 +29,11 @@ from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_
 from vlprompt.data.naming import read_names
 from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import OptionError, RunError, nearest
-from vlprompt.methods.base import Method
+from vlprompt.methods.base import Method, Seen
+from vlprompt.prompts.tokens import TextPrompt
 from vlprompt.runs.info import DataInfo, ImportedInfo, RunInfo
 from vlprompt.runs.records import FILES, check_place, remove_former
 from vlprompt.runs.run import Run, backbone_info
-from vlprompt.runs.titles import title
 
 METHODS = ("coop", "cocoop", "vpt", "ivlp", "maple", "lamm", "coop+lamm", "maple+lamm")
 LEARNER = "prompt_learner."
@@ -109,14 +109,15 @@ def import_checkpoint(
         fill(learned, shapes, load, path, method, found)
         if method == "lamm" and LEARNER + "ctx" in stored:
             check_frozen_context(learned, load(LEARNER + "ctx"), template, path)
-        doubt = doubt_of_words(learned, stored, load)
+        at_end = given.get("name_position", "end") == "end"
+        doubt = doubt_of_words(learned, stored, load) if at_end else []
         content = held.content if isinstance(held.content, Mapping) else {}
         epoch = content.get("epoch")
     digest = sha256(path)
     info = RunInfo(
         method=method,
-        title=title(learned),
-        paper=learned.paper,
+        title=learned.facts.title,
+        paper=learned.facts.paper,
         options={k: v for s in spec.options(given | sized) for k, v in asdict(s).items()},
         shots=shots,
         task_shots=shots,
@@ -263,7 +264,9 @@ def beyond(name: str, layers: int) -> bool:
 
 def check_frozen_context(learned: Method, context: Tensor, template: str, path: Path) -> None:
     """LAMM alone keeps its context at the words of the template; a trained one belongs to coop+lamm."""
-    words = learned.base.prompts().text.prefix[0, 1:].detach().cpu()  # type: ignore[operator, union-attr]
+    (text,) = learned.named_texts()
+    assert isinstance(text, TextPrompt)
+    words = text.prefix[0, 1:].detach().cpu()
     same = words.shape == context.shape and torch.allclose(words, context.float(), atol=2e-3, rtol=1e-2)
     if not same:
         raise RunError(
@@ -279,12 +282,13 @@ def doubt_of_words(learned: Method, stored: Mapping[str, Stored], load: Callable
     words of the context show in it. Names that stand before or amid the context are not compared.
     """
     name = LEARNER + "token_suffix"
-    base = getattr(learned, "base", learned)
     context = stored.get(LEARNER + "ctx")
-    if name not in stored or context is None or getattr(base.options, "name_position", "end") != "end":
+    if name not in stored or context is None:
         return []
     with torch.no_grad():
-        text = base.prompts(torch.zeros(1, base.backbone.embed_dim, device=base.backbone.device)).text
+        picture = torch.zeros(1, learned.backbone.embed_dim, device=learned.backbone.device)
+        (text,) = learned.named_texts(Seen(picture))
+    assert isinstance(text, TextPrompt)
     ours = torch.cat([text.prefix[:1].expand(text.classes, -1, -1), text.suffix], dim=1).float().cpu()
     first, theirs = 1 + context.shape[-2], load(name).float()
     if theirs.dim() != 3 or len(theirs) != len(ours) or theirs.shape[-1] != ours.shape[-1]:

@@ -192,7 +192,7 @@ class Run:
         wrong: dict[int, PictureError] = {}
         late: list[torch.Tensor] = []  # features are gathered, so that text features are needed once
         numbers: list[int] = []
-        by_features = method.needs == "features"
+        by_features, texts = method.facts.cached, method.constant_texts()
         step = 64 if by_features else min(64, chunk_size(method))
         for start in range(0, len(pictures), step):
             crops, good = [], []
@@ -205,17 +205,17 @@ class Run:
             if not good:
                 continue
             pixels = to_pixels(np.stack(crops), backbone.preprocessing, backbone.device)
-            batch = live_batch(backbone, method.needs, pixels)
+            batch = live_batch(backbone, method.facts.needs, pixels)
             if by_features:
                 assert batch.features is not None
                 late.append(batch.features)
                 numbers += good
             else:
-                rows[good] = method(batch).logits.float().cpu().numpy()
+                rows[good] = method(batch, texts).logits.float().cpu().numpy()
         if late:
             features = torch.cat(late)
             for part in torch.arange(len(numbers)).split(chunk_size(method)):
-                logits = method(Batch(features=features[part.to(features.device)])).logits
+                logits = method(Batch(features=features[part.to(features.device)]), texts).logits
                 rows[[numbers[i] for i in part]] = logits.float().cpu().numpy()
         return rows, wrong
 
@@ -238,7 +238,9 @@ class Run:
                 method = self.learned.for_classes(dataset.class_names)
         more = {} if emit is None else {"emit": emit}
         encoder = Encoder(dataset, self.backbone, cache=cache, **more)
-        return evaluate(method, encoder.inputs(method.needs, items, what=split), probabilities=probabilities)
+        return evaluate(
+            method, encoder.inputs(method.facts.needs, items, what=split), probabilities=probabilities
+        )
 
     # -- keeping it ------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class Row:
 
 def method_choices() -> list[tuple[str, str]]:
     """(shown, name) of every method that learns, the one to start with first."""
-    names = [name for name in methods.names() if methods.load(name).outermost.learns]
+    names = [name for name in methods.names() if methods.load(name).facts.learns]
     names.sort(key=lambda name: list(PLAIN).index(name) if name in PLAIN else len(PLAIN))
     return [(f"{name} · {said}" if (said := in_plain_words(name)) else name, name) for name in names]
 
@@ -91,10 +91,9 @@ def rows(method: str, limits: Limits, small: bool = True) -> list[Row]:
         for kind in spec.kinds
         for entry in field_table(kind)
     ]
-    if spec.outermost.trains:
+    if spec.facts.trains:
         if not train.get("epochs"):
-            base = getattr(spec.base, "recipe", None)
-            train["epochs"] = min(base.epochs if base is not None else 20, 50)
+            train["epochs"] = min(spec.facts.recipe.epochs, 50)
         found += [
             _row(entry, train, "train", limits)
             for entry in field_table(TrainOptions)

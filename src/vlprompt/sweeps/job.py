@@ -123,12 +123,11 @@ def feature_views(cell: Cell) -> int | None:
     """How many views of a training picture a run takes as features; None if it takes none."""
     from vlprompt import methods
 
-    spec = methods.load(cell.method)
-    learner = spec.base if spec.base.learns else spec.outermost
-    if spec.base.needs != "features" or not learner.learns:
-        return None
     plan = make_plan(cell.method, cell.options, cell.train, cell.recipe)
-    return plan.train.resolved(learner.recipe, "features").view_count()
+    facts = methods.load(cell.method).facts_with(plan.options)
+    if not facts.cached or not facts.learns:
+        return None
+    return plan.train.resolved(facts.recipe, facts.needs).view_count()
 
 
 @lru_cache(maxsize=1)

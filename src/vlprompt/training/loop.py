@@ -276,6 +276,6 @@ class _Training:
 
     def _not_finite(self, epoch: int, step: int, what: str) -> TrainingError:
         return TrainingError(
-            f"{self.method.title}: {what} not finite in epoch {epoch + 1}, step {step + 1} of {self.steps}: "
+            f"{self.method.facts.title}: {what} not finite in epoch {epoch + 1}, step {step + 1} of {self.steps}: "
             "try a smaller lr or --precision float32"
         )

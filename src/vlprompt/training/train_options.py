@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,12 @@ from vlprompt.errors import OptionError
 from vlprompt.options import OptionSet, option
 
 if TYPE_CHECKING:
-    from vlprompt.methods.base import Recipe
+    from vlprompt.methods.facts import Recipe
 
 RECIPE = "as the method's recipe says"
 # Measured with the embedded backbone on validation pictures (recipes/small/views.py, docs/methods.md): random crops of
 # 8 to 100 % of a picture cost CoOp 4 to 5 points beside the test crop. With live pixels a new crop costs nothing.
-DEFAULT_VIEWS = {"features": "center", "patches": "center", "pixels": "epoch"}
+FROZEN_VIEWS, LIVE_VIEWS = "center", "epoch"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class TrainOptions(OptionSet):
         ):
             raise OptionError(f'views is "{self.views}": expected a number from 1 on, epoch, center or auto')
 
-    def resolved(self, recipe: Recipe, needs: str) -> TrainOptions:
+    def resolved(self, recipe: Recipe, needs: Set[str]) -> TrainOptions:
         """The same with every value filled in from a method's recipe and needs."""
         unset: dict[str, Any] = {
             "epochs": 0,
@@ -68,7 +69,7 @@ class TrainOptions(OptionSet):
         }
         filled = {n: getattr(recipe, n) for n, empty in unset.items() if getattr(self, n) == empty}
         if self.views == "auto":
-            filled["views"] = DEFAULT_VIEWS[needs]
+            filled["views"] = LIVE_VIEWS if "pixels" in needs else FROZEN_VIEWS
         return replace(self, **filled)
 
     def view_count(self) -> int:

@@ -6,9 +6,8 @@ Where the text tower is causal and reads the end token:
 Where it is not causal: whole rows are packed side by side by length, without padding; where it attends to padding, or a
 row grows on its way, rows are whole (`TextTower.encode`). In all of them:
 3. the last block computes the positions that are read only (images: the class token);
-4. prompts that do not learn are evaluated once per run, without gradients;
-5. many classes go in chunks under a memory budget, recomputed in the backward pass;
-6. in evaluation the features of equal prompts are computed once (prompts/interpreters/known_texts.py).
+4. a prefix that does not learn is run once, without gradients (texts that do not: prompts/interpreters/fixed.py);
+5. many classes go in chunks under a memory budget, recomputed in the backward pass.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.towers.text import TextTower
 from vlprompt.backbones.towers.transformer import TransformerSizes, hide
 from vlprompt.prompts.interpreters.entering import enter, image_and_inserted, row_features
-from vlprompt.prompts.interpreters.known_texts import KnownTexts
 from vlprompt.prompts.interpreters.packing import Packing
 from vlprompt.prompts.tokens import BlockTokens, ImagePrompt, TextPrompt
 
@@ -228,26 +226,16 @@ class Fast:
     are recomputed in the backward pass.
     """
 
+    kept_as: str | None = "fast"
+
     def __init__(self, backbone: Backbone, budget: int = 4 << 30) -> None:
         self.backbone = backbone
         self.budget = budget
         self._kept: dict[object, tuple[object, Any, object]] = {}
-        self._known: KnownTexts | None = None
-
-    def remember_texts(self, wanted: bool) -> None:
-        """Whether, without gradients, features of equal prompts are computed once; what was known is forgotten if not."""
-        self._known = (self._known or KnownTexts()) if wanted else None
 
     def text(self, prompt: TextPrompt) -> Tensor:
-        """Unit-length text features of every class under every prefix, [G, C, d]."""
-        if self._known is not None and not torch.is_grad_enabled():
-            return self._known.find(prompt, self._text)
-        if not any(t.requires_grad for t in prompt.tensors()):
-            return self._keep("features", prompt.tensors(), lambda: self._text(prompt))
-        return self._text(prompt)
-
-    def _text(self, prompt: TextPrompt) -> Tensor:
-        """By the way that suits the tower and what enters it."""
+        """Unit-length text features of every class under every prefix, [G, C, d], by the way that suits the tower and what
+        enters it."""
         tower, entering = self.backbone.text, prompt.entering()
         grows, own = any(one.insert for one in entering), any(one.own for one in entering)
         if tower.form.shares_prefix and prompt.prefix.shape[1]:
@@ -337,7 +325,7 @@ class Fast:
 
     def __getstate__(self) -> dict[str, object]:
         """Without what is kept: it is known by addresses in memory, which mean nothing in another process."""
-        return self.__dict__ | {"_kept": {}, "_known": self._known and KnownTexts()}
+        return self.__dict__ | {"_kept": {}}
 
     def _keep(self, kind: object, tensors: Sequence[Tensor], compute: Callable[[], Any]) -> Any:
         """The last result of its kind, as long as its tensors are the same and unchanged."""

@@ -64,10 +64,13 @@ def what_is_hidden(tower: TextTower, counts: Tensor, length: int) -> Tensor:
 
 
 class Plain:
-    """Interpreter of prompts that shares nothing."""
+    """Interpreter of prompts that shares nothing, and goes through everything at once whatever it takes."""
+
+    kept_as: str | None = None
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
+        self.budget = 1 << 62
 
     def text(self, prompt: TextPrompt) -> Tensor:
         """Unit-length text features of every class under every prefix, [G, C, d]; one prefix after another."""
