@@ -49,7 +49,7 @@ ALLOWED = {
     "scoring": "data methods feeding",
     "runs": "data backbones prompts methods feeding training scoring",
     "fitting": "data backbones methods feeding training scoring runs",
-    "contract": "data backbones prompts methods training",
+    "contract": "data backbones prompts methods feeding training",
     "estimator": "data backbones methods feeding scoring runs fitting",
     "protocols": "data backbones methods feeding training scoring runs fitting",
     "collections": "data backbones feeding runs",

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from vlprompt.methods.facts import Facts, Recipe
-from vlprompt.methods.loading import (
+from vlprompt.methods.lookup import (
     MethodSpec,
     facts_of,
     load,

@@ -71,7 +71,7 @@ class Method(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        former.adopt(cls)
+        former.adopt(cls, Seen)
 
     def __init__(
         self,
