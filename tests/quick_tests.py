@@ -2,16 +2,15 @@
 
 Left out are tests marked slow and those that `costs.txt` lists: more than BOUND seconds of computing, summed over the
 cases of a test. Of the rest every file gives its first test, then every file its second, and so on, until the time is used
-up; what is skipped for that is counted in the summary. So the bound holds on every machine, whatever is added.
+up; what is skipped for that is counted in the summary. So the bound holds whatever is added.
 
-Computing time of the process and of what it started is recorded rather than time on the clock, so that a busy machine
-gives the same list.
+Seconds are those of computing, of the process and of what it started, rather than on the clock: so a busy machine
+runs the same tests, and gives the same list.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,10 +18,9 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
-STARTED = time.monotonic()
 COSTS = Path(__file__).with_name("costs.txt")
 BOUND = 1.0
-BUDGET = 100.0  # seconds from the start of the process; collecting the tests is part of it
+BUDGET = 90.0  # seconds of computing that a process may use, collecting the tests included
 
 
 class Named(Protocol):
@@ -94,7 +92,7 @@ def in_turns(items: Sequence[Item]) -> list[Item]:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips what comes after the two minutes."""
-    if item.config.getoption("--quick") and time.monotonic() - STARTED > BUDGET:
+    if item.config.getoption("--quick") and _computed() > BUDGET:
         pytest.skip("the two minutes are used up")
 
 

@@ -9,6 +9,7 @@ import typer
 
 from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.console import note, progress, say, show, switches
+from vlprompt.cli.suggestions import Blank, aligned, pasted
 
 
 def fit(
@@ -107,6 +108,11 @@ def fit(
     say(f"run: {folder}")
     if not switches.quiet:
         say("next:")
-        say(f"  vlprompt eval {folder}                 every class, beside zero-shot")
-        say(f"  vlprompt predict {folder} PICTURE...   what is on new pictures")
-        say(f"  vlprompt report {folder}               one page to look at and to pass on")
+        for line in aligned(
+            [
+                (pasted("eval", folder), "every class, beside zero-shot"),
+                (pasted("predict", folder, Blank("PICTURE...")), "what is on new pictures"),
+                (pasted("report", folder), "one page to look at and to pass on"),
+            ]
+        ):
+            say(line)
