@@ -7,6 +7,7 @@ OpenAI's `.pt` files or names ("ViT-B/16"). A bare .pt file says no sizes, so it
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from vlprompt.backbones.assembling import assemble
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.locating import layout_of, locate, weights_in
 from vlprompt.backbones.preprocessing import Preprocessing
-from vlprompt.backbones.spec import BackboneSpec
+from vlprompt.backbones.spec import BackboneSpec, spec_of
 from vlprompt.backbones.tokenizing import Tokenizer, clip_tokenizer, clip_vocabulary, tokenizer_from_json
 from vlprompt.backbones.weights.huggingface_clip import end_ids, from_huggingface
 from vlprompt.backbones.weights.hybrid_clip import from_hybrid
@@ -63,7 +64,14 @@ def load_backbone(
     tokenizers and layouts that cannot be used.
     """
     if isinstance(source, BackboneSpec):
-        return source.load()
+        spec = source
+        return load_backbone(
+            spec.source,
+            device=spec.device,
+            precision=spec.precision,
+            tokenizer=spec.tokenizer,
+            revision=spec.revision,
+        )
     where = choose_device(device)
     dtype = choose_precision(precision, where)
     path = locate(source, revision)
@@ -80,6 +88,13 @@ def load_backbone(
         None if tokenizer is None or isinstance(tokenizer, Tokenizer) else str(tokenizer)
     )
     return backbone.to(where, None if dtype == torch.float32 else dtype)
+
+
+def opened(backbone: str | os.PathLike[str] | BackboneSpec | Backbone) -> Backbone:
+    """A loaded backbone, whichever way it was named."""
+    if isinstance(backbone, Backbone):
+        return backbone
+    return load_backbone(spec_of(backbone))
 
 
 def choose_device(name: str) -> torch.device:
