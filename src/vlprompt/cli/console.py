@@ -57,7 +57,7 @@ def show(table: Table) -> None:
 
 def show_sheets(sheets: Iterable[Sheet]) -> None:
     """Result tables on stdout, each with its notes below."""
-    from vlprompt.report.text_tables import rich_table
+    from vlprompt.report.sheet_formats import rich_table
 
     for sheet in sheets:
         show(rich_table(sheet))

@@ -8,6 +8,7 @@ import re
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from PIL import Image
 
@@ -51,10 +52,10 @@ def heif_is_read() -> bool:
     return True
 
 
-def turn_of(orientation: object) -> Image.Transpose | None:
+def turn_of(orientation: Any) -> Image.Transpose | None:
     """How a picture with this orientation tag is to be turned to stand as it was seen; None where it stands so."""
     try:
-        found = int(orientation[0] if isinstance(orientation, tuple) else orientation)  # type: ignore[arg-type]
+        found = int(orientation[0] if isinstance(orientation, tuple) else orientation)
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
     return _TURNS.get(found)
