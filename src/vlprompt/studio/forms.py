@@ -70,7 +70,7 @@ def method_choices() -> list[tuple[str, str]]:
 def in_plain_words(name: str) -> str:
     """What a method changes; nothing for methods that are not known here."""
     base, _, last = name.rpartition("+")
-    if name in PLAIN or last != methods.WRAPPER or base not in PLAIN:
+    if name in PLAIN or last not in methods.wrapper_names() or base not in PLAIN:
         return PLAIN.get(name, "")
     bare = PLAIN[base].removesuffix(SLOW)
     return f"{bare}, and the names{SLOW if bare != PLAIN[base] else ''}"
