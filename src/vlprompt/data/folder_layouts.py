@@ -152,7 +152,7 @@ def _split_folders(paths: Iterable[list[str]]) -> dict[str, str]:
     # beside other folders, that may be classes, there has to be more than two words
     told = "train" in holding and bool({"test", "val"} & kinds)
     several = any(len(below[name]) > 1 for name, split in named.items() if split == "train")
-    return named if told and (several or {"test", "val"} & holding) else {}
+    return named if told and several else {}
 
 
 def _take_splits(

@@ -25,8 +25,8 @@ DOMAIN_COLUMNS = ("domain",)
 # what is measured or told of a picture and says nothing of its class
 NO_LABELS = frozenset(
     "width height w h size area depth channels x y xmin xmax ymin ymax x1 x2 y1 y2 bbox box left top right bottom "
-    "id ids index idx no nr number fold date time datetime timestamp year url link license author source text caption "
-    "captions description title comment score confidence probability rank md5 sha1 sha256 hash bytes filesize "
+    "id ids index idx no nr number fold date time datetime timestamp year url link license author source caption "
+    "captions description comment score confidence probability rank md5 sha1 sha256 hash bytes filesize "
     "latitude longitude lat lon".split()
 )
 _YES, _NO = (
@@ -150,7 +150,7 @@ def read_columns(table: Table, pictures: Pictures, label_column: str | None = No
             f'{table.name}: there is no column "{label_column}"; {nearest(label_column, table.columns)}'
         )
     path = _picture_column(table, pictures, label_column)
-    if table.headed and table.lines and pictures.exact(path) is not None:
+    if table.headed and table.lines and plain(path) not in PATH_COLUMNS and pictures.match([path]).distinct:
         table, path = _without_header(table, path)
         label_column = None
     matched = pictures.match([row.get(path, "") for row in table.rows])
@@ -342,13 +342,14 @@ def _kind(cells: Sequence[str]) -> str:
 
 def _one_hot(table: Table, columns: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """(columns of 0 and 1 with a 1 in one of them, "") where no row has two; else ((), what is wrong or "")."""
-    hot = [
-        c
-        for c in columns
-        if plain(c) not in NO_LABELS and _yes_and_no([row.get(c, "") for row in table.rows])
-    ]
+    hot = []
+    for column in columns:
+        values = {row.get(column, "").lower() for row in table.rows}
+        if plain(column) not in NO_LABELS and values - {""} and values <= _YES | _NO:
+            hot.append(column)
     held = [[c for c in hot if row.get(c, "").lower() in _YES] for row in table.rows]
-    if len(hot) < 2 or 2 * sum(len(one) == 1 for one in held) < len(held):
+    used = {column for one in held for column in one}
+    if len(used) < 2 or 2 * sum(len(one) == 1 for one in held) < len(held):
         return (), ""
     several = next((at for at, one in enumerate(held) if len(one) > 1), None)
     if several is None:

@@ -7,17 +7,14 @@ as an OptionError when the class is made: `forward` is put together from three p
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlprompt.errors import OptionError
+from vlprompt.methods.batch import Batch, Seen
 from vlprompt.methods.facts import Facts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from vlprompt.methods.base import Batch, Seen
-    from vlprompt.prompts.tokens import Text
+from vlprompt.prompts.tokens import Text
 
 _ATTRIBUTES = {  # former class attribute -> field of the facts
     "title": "title",
@@ -37,8 +34,8 @@ _NEEDS = {"features": {"features"}, "patches": {"features", "patches"}, "pixels"
 _PAGE = "docs/add-a-method.md shows how"
 
 
-def adopt(cls: Any, seen: type[Seen]) -> None:
-    """Takes over what a class says in the former way. seen: `Seen`, which stands above this file."""
+def adopt(cls: Any) -> None:
+    """Takes over what a class says in the former way."""
     own = cls.__dict__
     who = f"{cls.__module__}.{cls.__qualname__}"
     if "forward" in own:
@@ -65,22 +62,16 @@ def adopt(cls: Any, seen: type[Seen]) -> None:
             DeprecationWarning,
             stacklevel=3,
         )
-        cls.see, cls.texts = _see_as(seen), _texts
+        cls.see, cls.texts = _see, _texts
 
 
-def _see_as(kind: type[Seen]) -> Callable[[Any, Batch], Seen]:
-    """`see` from the image part of `prompts`."""
-
-    def see(self: Any, batch: Batch) -> Seen:
-        if "pixels" not in self.facts.needs:
-            return kind(self.frozen_features(batch), batch.patches)
-        assert batch.pixels is not None
-        frozen = self.interpreter.image(batch.pixels) if self.facts.per_image_text else None
-        return kind(
-            self.interpreter.image(batch.pixels, self.prompts(frozen).image), extra={"frozen": frozen}
-        )
-
-    return see
+def _see(self: Any, batch: Batch) -> Seen:
+    """From the image part of `prompts`."""
+    if "pixels" not in self.facts.needs:
+        return Seen(self.frozen_features(batch), batch.patches)
+    assert batch.pixels is not None
+    frozen = self.interpreter.image(batch.pixels) if self.facts.per_image_text else None
+    return Seen(self.interpreter.image(batch.pixels, self.prompts(frozen).image), extra={"frozen": frozen})
 
 
 def _texts(self: Any, seen: Seen | None = None) -> Sequence[Text]:

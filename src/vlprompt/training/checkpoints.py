@@ -123,17 +123,29 @@ def check_sum(text: str, tensors: dict[str, Tensor]) -> str:
 
 
 def pack(method: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Learned tensors and optimiser buffers under one set of names."""
+    """Learned tensors, buffers that only the training needs, and optimiser buffers, under one set of names."""
     tensors = {f"method.{name}": value for name, value in method.state_dict().items()}
+    tensors |= {f"training.{name}": value for name, value in training_buffers(method).items()}
     for name, parameter in method.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = value
     return tensors
 
 
+def training_buffers(method: nn.Module) -> dict[str, Tensor]:
+    """Buffers that are no part of what is saved with a run (`register_buffer(..., persistent=False)`)."""
+    saved = method.state_dict()
+    return {name: value for name, value in method.named_buffers() if name not in saved}
+
+
 def unpack(state: State, method: nn.Module, optimizer: Optimizer) -> None:
     """Puts the values of `pack` back."""
     method.load_state_dict(state.part("method"))
+    held = state.part("training")
+    with torch.no_grad():
+        for name, buffer in training_buffers(method).items():
+            if name in held:
+                buffer.copy_(held[name])
     parameters = dict(method.named_parameters())
     for full, value in state.part("optimizer").items():
         key, name = full.split(".", 1)
