@@ -66,9 +66,14 @@ def show_sheets(sheets: Iterable[Sheet]) -> None:
 
 
 def progress() -> AbstractContextManager[Any]:
-    """`with progress() as receive`: bars on stderr, or None with --quiet; give it to `on_record`."""
+    """`with progress() as receive`: bars on stderr, lines where that is a file or a pipe, None with --quiet; give it to
+    `on_record`."""
     if switches.quiet:
         return nullcontext(None)
+    if not sys.stderr.isatty():
+        from vlprompt.training.progress_lines import ProgressLines
+
+        return ProgressLines()
     from vlprompt.training.progress_bar import ProgressBar
 
     return ProgressBar()
