@@ -21,7 +21,8 @@ from torch import Tensor
 
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.preprocessing import Preprocessing
-from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.dataset import Dataset, Item, hash_of
+from vlprompt.data.pictures import open_picture
 from vlprompt.errors import PictureError
 from vlprompt.feeding.feature_cache import FeatureCache, feature_key
 from vlprompt.feeding.views import CENTER, take_view, view_key
@@ -208,7 +209,7 @@ class Encoder:
         progress = Progress(self.emit, what, len(items))
         for start in range(0, len(items), CHUNK):
             chunk = items[start : start + CHUNK]
-            digests = self._digests(chunk)
+            digests = file_hashes(self.cache or FeatureCache(False), self.dataset, chunk)
             held = self._cached(chunk, digests, views) if not patches else {}
             todo = [
                 (item, digest, [v for v in names if (digest, v) not in held])
@@ -325,7 +326,7 @@ class Encoder:
         step = 8 * self.threads
         for start in range(0, len(items), step):
             chunk = items[start : start + step]
-            digests = self._digests(chunk)
+            digests = file_hashes(self.cache or FeatureCache(False), self.dataset, chunk)
             wanted = names if fits else names[:1]
             good = [(i, d, wanted) for i, d in zip(chunk, digests, strict=True) if isinstance(d, str)]
             survey = fits or not known_good
@@ -351,7 +352,10 @@ class Encoder:
         def one(entry: Wanted) -> list[np.ndarray] | PictureError:
             item, digest, views = entry
             try:
-                picture = self.dataset.load(item)
+                data = self.dataset.read(item)
+                if hash_of(data) != digest:  # its features would be kept as those of the other
+                    return PictureError(f"{item.path}: has changed since the run began")
+                picture = open_picture(data, name=item.path)
             except PictureError as error:
                 return error
             return [
@@ -364,20 +368,20 @@ class Encoder:
             self._pool = ThreadPoolExecutor(self.threads)
         return list(self._pool.map(one, wanted))
 
-    def _digests(self, items: Sequence[Item]) -> list[str | PictureError]:
-        """Hash of each picture file, or why it cannot be read."""
-        cache = self.cache or FeatureCache(False)
+
+def file_hashes(cache: FeatureCache, dataset: Dataset, items: Sequence[Item]) -> list[str | PictureError]:
+    """Hash of each picture file, or why it cannot be read."""
+    try:
+        return list(cache.content_hashes(dataset, items))
+    except PictureError:
+        pass
+    found: list[str | PictureError] = []
+    for item in items:
         try:
-            return list(cache.content_hashes(self.dataset, items))
-        except PictureError:
-            pass
-        found: list[str | PictureError] = []
-        for item in items:
-            try:
-                found.append(cache.content_hash(self.dataset, item))
-            except PictureError as error:
-                found.append(error)
-        return found
+            found.append(cache.content_hash(dataset, item))
+        except PictureError as error:
+            found.append(error)
+    return found
 
 
 class Progress:

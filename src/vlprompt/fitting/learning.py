@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.backbones.spec import BackboneSpec, opened
+from vlprompt.backbones.loading import opened
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import Split, draw
@@ -33,7 +34,7 @@ from vlprompt.fitting.notices import (
 from vlprompt.fitting.older_arguments import modern
 from vlprompt.fitting.outcome import Outcome
 from vlprompt.fitting.plan import Plan, make_plan, prepare
-from vlprompt.fitting.run_folders import finished, open_log
+from vlprompt.fitting.run_folders import checkpoint_key, contents_of, finished, open_log
 from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
@@ -134,6 +135,8 @@ def learn(
         )
     method, options, info = prepare(dataset, split, backbone, plan, after)
     folder = Path(out) if out is not None else None
+    kept = FeatureCache(None if cache else False) if isinstance(cache, bool) else cache
+    info.data.contents = contents_of(dataset, (*split.train, *split.val, *split.test), kept)
     done = finished(folder, info, backbone, resume, overwrite)
     if done is not None:
         both(on_record)(message(f"{folder}: finished already with these settings, nothing is done again"))
@@ -141,13 +144,12 @@ def learn(
             done.calibrate(calibrate)
             done.save(folder or "")
         return done
-    log = open_log(folder, info.settings, resume)
+    log = open_log(folder, checkpoint_key(info), resume)
     emit = both(log, on_record)
     try:
         info.notices = notices(dataset, split)
         for text in info.notices:
             emit(message(text))
-        kept = FeatureCache(None if cache else False) if isinstance(cache, bool) else cache
         encoder = Encoder(dataset, backbone, cache=kept, budget=method.interpreter.budget, emit=emit)
         views = Views(options.view_count() if method.facts.learns else 0, split.seed)
         inputs = encoder.inputs(
@@ -178,7 +180,7 @@ def learn(
             if folder is not None:
                 keeper = Checkpoints(
                     folder,
-                    info.settings,
+                    checkpoint_key(info),
                     every=options.save_seconds,
                     on_trouble=lambda text: emit(message(text)),
                 )

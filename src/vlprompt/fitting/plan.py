@@ -153,7 +153,9 @@ def settings_hash(info: RunInfo, options: TrainOptions, split: Split, device: st
     """What tells runs of different settings apart: everything that the resulting numbers depend on."""
     held = info.to_json()
     known = {key: held[key] for key in DECISIVE} | {"train": options.decisive()}
-    known["data"] = {key: value for key, value in held["data"].items() if key not in ("skipped", "origin")}
+    known["data"] = {
+        key: value for key, value in held["data"].items() if key not in ("skipped", "contents", "origin")
+    }
     if info.after is not None:
         known["after"] = info.after
     drawn = [[(item.path, item.label) for item in items] for items in (split.train, split.val, split.test)]

@@ -45,6 +45,7 @@ class Method(nn.Module):
     options: Any  # an instance of the subclass's own Options
     Options: ClassVar[type[OptionSet]] = OptionSet
     facts: Facts = Facts(title="")  # of the class; an instance has those that its options make of them
+    alone: ClassVar[type[Method] | None] = None  # what a wrapper goes around where no other method is named
     interpreter: Interpreter
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -162,7 +163,7 @@ class Method(nn.Module):
 
     # -- what all share ------------------------------------------------------------------------
 
-    @final
+    @final  # type: ignore[misc]  # nn.Module declares it as a value
     def forward(self, batch: Batch, texts: Sequence[Tensor] | None = None) -> Output:
         """Logits and both sets of features of a batch. texts: features of its texts, if they are known already."""
         seen = self.see(batch)

@@ -211,7 +211,7 @@ def load(method: str | type[Method]) -> MethodSpec:
     base, _, last = short.rpartition("+")
     if short in _files() or last not in wrapper_names() or not base:
         kind = method_class(short)
-        return MethodSpec(name, kind.alone, kind) if kind.facts.wraps else MethodSpec(name, kind)
+        return MethodSpec(name, kind.alone or kind, kind if kind.alone else None)
     below = load(base)
     if not below.facts.prompts_hold_names:
         raise OptionError(

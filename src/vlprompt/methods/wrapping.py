@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class Wrapper(Method):
     Its facts are those of the wrapped method under its own. OptionError for one whose prompts hold no class names.
     """
 
-    alone: ClassVar[type[Method]] = FrozenTemplate
+    alone = FrozenTemplate
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Wrapper(Method):
         base: Method | None = None,
     ) -> None:
         super().__init__(backbone, task, options, generator)
-        base = base if base is not None else self.alone(backbone, task, generator=generator)
+        base = base if base is not None else FrozenTemplate(backbone, task, generator=generator)
         if not base.facts.prompts_hold_names:
             raise OptionError(
                 f"the prompts of {base.facts.title} hold no class names that {self.facts.title} could learn"

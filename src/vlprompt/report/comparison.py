@@ -1,6 +1,6 @@
 """Result tables of a protocol: every data set and their average, beside what a paper reports.
 
-`compare` puts records together; `vlprompt.report.text_tables` writes them as text. A published figure stands beside ours
+`compare` puts records together; `vlprompt.report.sheet_formats` writes them as text. A published figure stands beside ours
 only where protocol, data set and shots are the same.
 """
 

@@ -110,8 +110,8 @@ def looks_part(evidence: Evidence, method: Method) -> Html:
     from vlprompt.report.attention import looks, looks_at_places
 
     if not looks_at_places(method):
-        said = method.facts.no_map
-        return Html(f"<h3>Attention</h3><p>{html(said)}</p>" if said else "")
+        why = method.facts.no_map
+        return Html(f"<h3>Attention</h3><p>{html(why)}</p>" if why else "")
     chosen = _to_look_at(evidence)
     held = [(said, picture) for said in chosen if (picture := evidence.picture(said.path)) is not None]
     if not held:

@@ -23,7 +23,8 @@ from torch import Tensor
 import vlprompt
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.backbones.spec import LOOSE, BackboneSpec, opened, with_loose
+from vlprompt.backbones.loading import opened
+from vlprompt.backbones.spec import LOOSE, BackboneSpec, with_loose
 from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_name
 from vlprompt.data.naming import read_names
 from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task

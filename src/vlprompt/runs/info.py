@@ -56,7 +56,7 @@ class BackboneInfo(Record):
 @dataclass
 class DataInfo(Record):
     """The pictures. split: whose splits these are. classes: all, base or new. train, val, test: pictures that were
-    used. skipped: that could not be read. origin: arguments with which `open_dataset` opens them again."""
+    used. skipped: that could not be read. contents: hash of the bytes of all of them. origin: arguments with which `open_dataset` opens them again."""
 
     name: str = "own pictures"
     fingerprint: str = ""
@@ -66,6 +66,7 @@ class DataInfo(Record):
     val: Count = 0
     test: Count = 0
     skipped: Count = 0
+    contents: str | None = field(default=None, metadata=OPTIONAL)
     origin: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
 
 
