@@ -172,7 +172,6 @@ def test_wrapped_methods_train_by_the_wrapped_recipe(backbone, data):
         ({"method": "cop"}, OptionError),
         ({"options": {"depth": 1}}, OptionError),
         ({"train": {"epoch": 1}}, OptionError),
-        ({"recipe": "mapel"}, OptionError),
         ({"shots": -1}, OptionError),
     ],
 )
@@ -180,6 +179,8 @@ def test_bad_values_stop_in_one_line(backbone, data, more, error):
     with pytest.raises(error) as caught:
         quick(data, **({"backbone": backbone} | more))
     assert "\n" not in str(caught.value)
+    with pytest.raises(OptionError, match='did you mean "maple"'):
+        make_plan(recipe="mapel")
 
 
 def test_missing_data_stop_in_one_line(backbone, tmp_path):
