@@ -13,6 +13,7 @@ from support import tiny_backbone
 from vlprompt.errors import DataError, RunError
 from vlprompt.fitting.learning import fit
 from vlprompt.fitting.measuring import Measure
+from vlprompt.fitting.probe_beside import probe_beside
 from vlprompt.report.run_report import figures_of, write_report
 from vlprompt.report.thumbnails import heat, thumbnail
 from vlprompt.report.what_can_be_shown import gather_evidence
@@ -82,7 +83,7 @@ def test_every_family_has_a_whole_page(method, data, backbone, tmp_path):
     if method in ("linear_probe",):
         pytest.importorskip("sklearn")
     found = learned(data, backbone, method, tmp_path / "run")
-    page = write_report(tmp_path / "run", backbone=backbone, figures=False).read_text()
+    page = write_report(tmp_path / "run", backbone=backbone, figures=False, probe=probe_beside).read_text()
     assert not re.search(r'(?:src|href)="(?!#|data:)', page) and "@import" not in page
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
@@ -173,7 +174,7 @@ def test_pictures_that_are_gone_are_said_and_not_fatal(data, backbone, tmp_path)
     shutil.copytree(data, moved)
     learned(moved, backbone, "ctp", tmp_path / "run")
     moved.rename(tmp_path / "elsewhere")
-    page = write_report(tmp_path / "run", backbone=backbone, figures=False).read_text()
+    page = write_report(tmp_path / "run", backbone=backbone, figures=False, probe=probe_beside).read_text()
     assert "Without pictures:" in page and "--data says where they are" in page and "No heat maps" in page
     assert "data:image" not in page
     found = write_report(

@@ -127,7 +127,7 @@ def test_shards_over_a_cluster_are_those_of_one_process(place, tmp_path, cluster
 
 
 def test_without_ray_the_command_says_what_to_install(monkeypatch):
-    from vlprompt.sweeps.ray_workers import ray_module
+    from vlprompt.ray_cluster import ray_module
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match=r"pip install 'vlprompt\[ray\]'"):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from platform import machine
 from typing import Any
@@ -21,7 +22,7 @@ from vlprompt.backbones.assembling import assemble
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.locating import layout_of, locate, weights_in
 from vlprompt.backbones.preprocessing import Preprocessing
-from vlprompt.backbones.spec import BackboneSpec
+from vlprompt.backbones.spec import BackboneSpec, spec_of
 from vlprompt.backbones.tokenizing import Tokenizer, clip_tokenizer, clip_vocabulary, tokenizer_from_json
 from vlprompt.backbones.weights.huggingface_clip import end_ids, from_huggingface
 from vlprompt.backbones.weights.openai_clip import from_open_clip, from_openai
@@ -62,7 +63,7 @@ def load_backbone(
     tokenizers and layouts that cannot be used.
     """
     if isinstance(source, BackboneSpec):
-        return source.load()
+        return load_backbone(**asdict(source))
     where = choose_device(device)
     dtype = choose_precision(precision, where)
     path = locate(source, revision)
@@ -79,6 +80,11 @@ def load_backbone(
         None if tokenizer is None or isinstance(tokenizer, Tokenizer) else str(tokenizer)
     )
     return backbone.to(where, None if dtype == torch.float32 else dtype)
+
+
+def opened(backbone: str | PathLike[str] | BackboneSpec | Backbone) -> Backbone:
+    """A loaded backbone, whichever way it was named; by a name alone on the device that is there ("auto")."""
+    return backbone if isinstance(backbone, Backbone) else load_backbone(spec_of(backbone))
 
 
 def choose_device(name: str) -> torch.device:

@@ -79,6 +79,7 @@ def fit(
         data, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root
     )
     note("loading torch and the backbone")
+    from vlprompt.backbones.loading import load_backbone
     from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.data.sampling import draw
     from vlprompt.fitting.learning import learn
@@ -91,7 +92,7 @@ def fit(
         run = learn(
             dataset,
             draw(dataset, shots=shots, seed=seed),
-            BackboneSpec(backbone, device, precision, tokenizer).load(),
+            load_backbone(BackboneSpec(backbone, device, precision, tokenizer)),
             plan,
             out=folder,
             cache=not no_cache,

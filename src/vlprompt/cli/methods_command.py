@@ -65,7 +65,8 @@ def describe(name: str, backbone: Any, classes: int) -> dict[str, Any]:
     from vlprompt import methods as known
     from vlprompt.data.task import Task
     from vlprompt.errors import VlpromptError
-    from vlprompt.fitting.plan import recipe_of, title
+    from vlprompt.fitting.plan import recipe_of
+    from vlprompt.runs.titles import title
 
     spec = known.load(name)
     row: dict[str, Any] = {"name": name, "paper": spec.outermost.paper, "parameters": None, "error": ""}

@@ -144,6 +144,7 @@ def protocol(
         for word in words
     ]
     note("loading torch and the backbone")
+    from vlprompt.backbones.loading import load_backbone
     from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.feeding.feature_cache import FeatureCache
     from vlprompt.fitting.plan import make_plan
@@ -156,7 +157,7 @@ def protocol(
     if probe and probe_belongs(name, plans, shots):
         note(f"{PROBE} is added for comparison; --no-probe leaves it out")
         plans.append(make_plan(PROBE, own_options(PROBE, options or {}), templates=template))
-    loaded = BackboneSpec(backbone, device, precision, tokenizer).load()
+    loaded = load_backbone(BackboneSpec(backbone, device, precision, tokenizer))
     cache = FeatureCache(False if no_cache else None)
     records = []
     for dataset, plan in product(datasets, plans):
@@ -201,7 +202,7 @@ def probe_belongs(protocol: str, plans: list[Plan], shots: int) -> bool:
     """Whether a linear probe is run unasked: where it can take part, is not named, and takes seconds."""
     from importlib.util import find_spec
 
-    from vlprompt.report.what_can_be_shown import MOST_SHOTS
+    from vlprompt.fitting.probe_beside import MOST_SHOTS
 
     if not facts_of(protocol).probe_beside or any(plan.method == PROBE for plan in plans):
         return False

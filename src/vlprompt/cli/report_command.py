@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from vlprompt.cli import completion as completing
 from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.console import note, progress, say
 from vlprompt.errors import OptionError
+
+if TYPE_CHECKING:
+    from vlprompt.report.what_can_be_shown import Probe
 
 
 def report(
@@ -99,15 +102,18 @@ def _run(
     from vlprompt.runs.info import read_info
 
     read_info(folder)  # what is wrong with the folder is said before torch is loaded
-    cache = None
-    if not quick:
-        note("loading torch and the backbone")
-        from vlprompt.feeding.feature_cache import FeatureCache
-
-        cache = FeatureCache(False if no_cache else None)
+    probe: Probe | None = None
     with progress() as receive:
+        if not quick:
+            note("loading torch and the backbone")
+            from functools import partial
+
+            from vlprompt.feeding.feature_cache import FeatureCache
+            from vlprompt.fitting.probe_beside import probe_beside
+
+            probe = partial(probe_beside, cache=FeatureCache(False if no_cache else None), emit=receive)
         path = write_report(
-            folder, out, data=data, backbone=backbone, device=device, quick=quick, cache=cache, emit=receive
+            folder, out, data=data, backbone=backbone, device=device, quick=quick, probe=probe
         )
     note(f"figures: {figures_of(path)}")
     say(f"report: {path}")

@@ -80,7 +80,7 @@ class Embedding:
         }
 
     def located(self) -> Embedding:
-        from vlprompt.sweeps.grid_cells import absolute
+        from vlprompt.ray_cluster import absolute
 
         held = self.loading
         return replace(

@@ -89,7 +89,7 @@ class Predicting:
         }
 
     def located(self) -> Predicting:
-        from vlprompt.sweeps.grid_cells import absolute
+        from vlprompt.ray_cluster import absolute
 
         return replace(self, run=absolute(self.run), backbone=absolute(self.backbone))
 

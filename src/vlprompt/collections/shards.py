@@ -152,7 +152,7 @@ def write_shard(shard: Shard, work: Work) -> Shard:
 
 def spread(shards: Sequence[Shard], work: Work, address: str, cpus: float, gpus: float) -> Iterator[Shard]:
     """The same on a Ray cluster, with Ray Data: shards as they are finished."""
-    from vlprompt.sweeps.ray_workers import connect
+    from vlprompt.ray_cluster import connect
 
     ray = connect(address)
     try:

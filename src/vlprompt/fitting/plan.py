@@ -22,6 +22,7 @@ from vlprompt.methods.base import Method, Recipe, set_parameter
 from vlprompt.options import build
 from vlprompt.runs.info import DataInfo, RunInfo
 from vlprompt.runs.run import Run, backbone_info
+from vlprompt.runs.titles import title
 from vlprompt.seeds import generator
 from vlprompt.training.run_log import ESCAPED
 from vlprompt.training.train_options import TrainOptions
@@ -153,11 +154,6 @@ def recipe_of(method: Method) -> Recipe:
     """The published settings: of the method that LAMM wraps, if it learns."""
     base = getattr(method, "base", None)
     return base.recipe if isinstance(base, Method) and base.learns else method.recipe
-
-
-def title(method: Method) -> str:
-    base = getattr(method, "base", None)
-    return f"{base.title} + {method.title}" if isinstance(base, Method) and base.learns else method.title
 
 
 def settings_hash(info: RunInfo, options: TrainOptions, split: Split, device: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlprompt import methods
-from vlprompt.backbones.spec import LOOSE, BackboneSpec, opened, with_loose
+from vlprompt.backbones.spec import LOOSE, BackboneSpec, with_loose
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, OptionError, nearest
@@ -50,6 +50,8 @@ def open_both(
     data: str | Path | Dataset, backbone: str | Path | BackboneSpec | Backbone, setup: dict[str, Any]
 ) -> tuple[Dataset, Backbone]:
     dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup.get("classes"))
+    from vlprompt.backbones.loading import opened
+
     loose = {name: setup[name] for name in LOOSE if name in setup}
     return dataset, opened(with_loose(backbone, loose, "protocols"))
 

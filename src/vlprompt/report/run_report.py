@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from vlprompt.report import html_pages as pages
 from vlprompt.report.html_pages import Html, html
-from vlprompt.report.what_can_be_shown import Evidence, gather_evidence
+from vlprompt.report.what_can_be_shown import Evidence, Probe, gather_evidence
 from vlprompt.runs.info import RunInfo, ScoreInfo
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from vlprompt.backbones.backbone import Backbone
     from vlprompt.data.dataset import Dataset
-    from vlprompt.feeding.feature_cache import FeatureCache
 
 NAME = "report.html"
 MOST_PAIRS = 15  # confusions named in words, where there are no pictures
@@ -39,18 +37,16 @@ def write_report(
     device: str = "auto",
     quick: bool = False,
     figures: bool = True,
-    cache: FeatureCache | None = None,
-    emit: Callable[[dict[str, Any]], None] | None = None,
+    probe: Probe | None = None,
 ) -> Path:
     """Writes the page of a run, report.html in its folder if not told otherwise; returns where it lies.
 
     figures: put them as PNG and SVG into a folder beside it too (`figures_of`). What cannot be had (pictures, backbone) is said
     on the page. data, backbone: where they now lie, if not where fit found them. quick: from the run folder alone.
+    probe: trains a linear probe for comparison (see `gather_evidence`); without it the page says that there is none.
     RunError for a folder without a finished run.
     """
-    evidence = gather_evidence(
-        folder, data=data, backbone=backbone, device=device, quick=quick, cache=cache, emit=emit
-    )
+    evidence = gather_evidence(folder, data=data, backbone=backbone, device=device, quick=quick, probe=probe)
     path = out if out is not None else folder / NAME
     drawn = draw(evidence)
     text = page_of(evidence, drawn)

@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 
     from vlprompt.backbones.backbone import Backbone
     from vlprompt.data.dataset import Dataset
-    from vlprompt.feeding.feature_cache import FeatureCache
     from vlprompt.runs.run import Run
 
+Probe = Callable[..., dict[str, Any]]  # see `gather_evidence`
 QUICK = "left out, as asked for"
-MOST_SHOTS = 64  # all training pictures of a class beyond which a probe is left out of a page
 
 
 @dataclass
@@ -80,13 +79,13 @@ def gather_evidence(
     backbone: str | Backbone | None = None,
     device: str = "auto",
     quick: bool = False,
-    cache: FeatureCache | None = None,
-    emit: Callable[[dict[str, Any]], None] | None = None,
+    probe: Probe | None = None,
 ) -> Evidence:
     """Reads a run folder and whatever else is there.
 
     data: where the pictures now lie, if not where fit found them. backbone: the same. quick: read the folder only.
-    cache: of features. RunError for a folder without a finished run; DataError for a `data` that was given and cannot
+    probe: trains one and gives its scores by split, as `fitting.probe_beside` does; a report trains nothing itself.
+    RunError for a folder without a finished run; DataError for a `data` that was given and cannot
     be read.
     """
     info = read_info(folder)
@@ -102,7 +101,7 @@ def gather_evidence(
         found.missing |= {"run": QUICK, "probe": QUICK}
         return found
     _load_run(found, folder, backbone, device)
-    _fit_probe(found, cache, emit)
+    _ask_for_probe(found, probe)
     return found
 
 
@@ -147,39 +146,27 @@ def _load_run(found: Evidence, folder: Path, backbone: str | Backbone | None, de
         found.missing["run"] = str(error)
 
 
-def _fit_probe(
-    found: Evidence, cache: FeatureCache | None, emit: Callable[[dict[str, Any]], None] | None
-) -> None:
+def _ask_for_probe(found: Evidence, probe: Probe | None) -> None:
     """Scores of a linear probe on the same training pictures, in per cent as in run.json."""
-    reason = _no_probe(found)
+    reason = _no_probe(found) or ("nobody was asked to train one" if probe is None else None)
     if reason is not None:
         found.missing["probe"] = reason
         return
-    from vlprompt.data.sampling import draw
-    from vlprompt.fitting.learning import learn
-    from vlprompt.fitting.plan import Plan
-
     info, dataset, run = found.info, found.dataset, found.run
-    assert dataset is not None and run is not None
+    assert dataset is not None and run is not None and probe is not None
     try:
-        split = draw(
-            dataset, shots=info.shots, seed=1 if info.seed is None else info.seed, which=info.data.classes
-        )
-        if list(split.class_names) != list(info.class_names):
-            found.missing["probe"] = "the run's classes are not those of the pictures"
-            return
-        probe = learn(
+        scores = probe(
             dataset,
-            split,
             run.backbone,
-            Plan("linear_probe"),
-            cache=cache if cache is not None else False,
-            on_record=emit,
+            info.class_names,
+            shots=info.shots,
+            seed=1 if info.seed is None else info.seed,
+            which=info.data.classes,
         )
     except VlpromptError as error:
         found.missing["probe"] = str(error)
         return
-    found.probe = probe.info.scores.get(info.reported or "")
+    found.probe = scores.get(info.reported or "")
 
 
 def _no_probe(found: Evidence) -> str | None:
@@ -194,6 +181,4 @@ def _no_probe(found: Evidence) -> str | None:
         return "it needs the pictures and the backbone"
     if info.data.fingerprint != found.dataset.fingerprint:
         return "the pictures are no longer those of the run"
-    if not info.shots and info.data.train > MOST_SHOTS * len(info.class_names):
-        return "all pictures were trained on, which would take long"
     return None

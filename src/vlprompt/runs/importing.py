@@ -23,16 +23,16 @@ from torch import Tensor
 import vlprompt
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.backbones.spec import LOOSE, BackboneSpec, opened, with_loose
+from vlprompt.backbones.spec import LOOSE, BackboneSpec, with_loose
 from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_name
 from vlprompt.data.naming import read_names
 from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import OptionError, RunError, nearest
-from vlprompt.fitting.plan import title
 from vlprompt.methods.base import Method
 from vlprompt.runs.info import DataInfo, ImportedInfo, RunInfo
 from vlprompt.runs.records import FILES, check_place, remove_former
 from vlprompt.runs.run import Run, backbone_info
+from vlprompt.runs.titles import title
 
 METHODS = ("coop", "cocoop", "vpt", "ivlp", "maple", "lamm", "coop+lamm", "maple+lamm")
 LEARNER = "prompt_learner."
@@ -97,6 +97,8 @@ def import_checkpoint(
                     f"{name} is {given[name]!r}, but {path.name} was trained with {sized[name]!r}"
                 )
         check_classes(stored, shapes, names, path)
+        from vlprompt.backbones.loading import opened
+
         backbone = opened(backbone)
         spec = methods.load(method)
         task = Task(names, (template,), shots)

@@ -145,7 +145,7 @@ class Run:
         pictures, of which this share (True: 0.95) got an answer; see `vlprompt.scoring.rejection`.
         A picture that cannot be read gets a Prediction with `error`.
         """
-        many = as_list(pictures)
+        many = features.as_list(pictures)
         least = threshold_of(self.info, reject) if reject is not False else None
         rows, wrong = self._logits(many)
         probabilities = softmax(rows / self.temperature)
@@ -162,7 +162,7 @@ class Run:
 
     def probabilities(self, pictures: Picture | Iterable[Picture]) -> np.ndarray:
         """[N, C] probabilities; PictureError for a picture that cannot be read."""
-        rows, wrong = self._logits(as_list(pictures))
+        rows, wrong = self._logits(features.as_list(pictures))
         if wrong:
             raise next(iter(wrong.values()))
         return softmax(rows / self.temperature)
@@ -345,7 +345,9 @@ def _load_backbone(
             held.revision if given is None else None,
         )
     try:
-        return given.load()
+        from vlprompt.backbones.loading import load_backbone
+
+        return load_backbone(given)
     except VlpromptError as error:
         raise RunError(f"{folder}: its backbone cannot be loaded: {error}") from error
 

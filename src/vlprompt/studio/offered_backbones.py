@@ -30,7 +30,9 @@ class Backbones:
             raise OptionError(f'no backbone "{name}": {nearest(name, self.names)}')
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = BackboneSpec(name, self._device, self._precision).load()
+                from vlprompt.backbones.loading import load_backbone
+
+                self._loaded[name] = load_backbone(BackboneSpec(name, self._device, self._precision))
             return self._loaded[name]
 
     def of_fingerprint(self, fingerprint: str, source: str) -> tuple[str, Backbone]:

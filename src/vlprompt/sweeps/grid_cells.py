@@ -11,6 +11,7 @@ from typing import Any
 
 from vlprompt.data.demo_pictures import packaged_name
 from vlprompt.fitting.recipes import load_recipe
+from vlprompt.ray_cluster import absolute
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,3 @@ class Warm:
 
     def located(self) -> Warm:
         return replace(self, data=self.data.located(), setup=self.setup.located())
-
-
-def absolute(value: Any) -> Any:
-    """The absolute path, if the value is the path of something that exists."""
-    return str(Path(value).resolve()) if isinstance(value, str) and value and Path(value).exists() else value

@@ -132,7 +132,11 @@ def feature_views(cell: Cell) -> int | None:
 
 @lru_cache(maxsize=1)
 def backbone_of(setup: Setup) -> Backbone:
-    return BackboneSpec(setup.backbone, own_device(setup.device), setup.precision, setup.tokenizer).load()
+    from vlprompt.backbones.loading import load_backbone
+
+    return load_backbone(
+        BackboneSpec(setup.backbone, own_device(setup.device), setup.precision, setup.tokenizer)
+    )
 
 
 WORKER = 0  # number of this worker among its machine's

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from vlprompt.errors import MissingExtra, OptionError
+from vlprompt.errors import OptionError
+from vlprompt.ray_cluster import connect
 from vlprompt.sweeps.feature_packs import Pack
 from vlprompt.sweeps.grid_cells import Cell, Warm
 from vlprompt.sweeps.job import Result, perform
@@ -19,28 +20,6 @@ from vlprompt.sweeps.local_workers import Job
 
 RETRIES = 5  # of a task whose worker is lost
 AHEAD = 2  # tasks beyond what the cluster can do at once, so that no node waits for the driver
-
-
-def ray_module() -> Any:
-    """Ray; MissingExtra with the command that installs it."""
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtra("ray", "ray", "spreading work over a cluster") from error
-    return ray
-
-
-def connect(address: str) -> Any:
-    """Ray, connected. address: host:port of the cluster's head, "auto" for the one of this machine, "local" for
-    a new one of this machine alone."""
-    ray = ray_module()
-    if not ray.is_initialized():
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level="warning")
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            text = str(error).strip().splitlines() or [type(error).__name__]
-            raise OptionError(f"--ray {address}: no cluster can be reached ({text[0]})") from error
-    return ray
 
 
 class RayWorkers:
