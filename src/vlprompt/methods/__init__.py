@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from vlprompt.options import OptionSet
 
 WRAPPER = "lamm"
-_NOT_METHODS = ("base", "mutual", "sessions")
+_NOT_METHODS = ("base", "mutual", "sessions", "softmax_regression")
 _FILES = {"ctp": "mutual", "tft": "mutual", "ctp+tft": "mutual"}  # methods whose file has another name
 _ORDER = (
     "zeroshot",
     "linear_probe",
     "tip_adapter",
     "tip_adapter_f",
+    "blend",
     "coop",
     "cocoop",
     "proda",
@@ -43,7 +44,14 @@ _ORDER = (
     "ctp+tft",
     "lamm",
 )
-_NO_LABELS = ("zeroshot", "linear_probe", "tip_adapter", "tip_adapter_f", WRAPPER)  # nothing for LAMM to wrap
+_NO_LABELS = (
+    "zeroshot",
+    "linear_probe",
+    "tip_adapter",
+    "tip_adapter_f",
+    "blend",
+    WRAPPER,
+)  # nothing for LAMM to wrap
 
 
 def names() -> list[str]:
