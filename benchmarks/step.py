@@ -71,7 +71,7 @@ def backbone(device: str, dtype: Any) -> Any:
     from vlprompt.backbones.backbone import Backbone
     from vlprompt.backbones.preprocessing import Preprocessing
     from vlprompt.backbones.tokenizing import clip_tokenizer
-    from vlprompt.backbones.towers.transformer import ImageSizes, ImageTower, TextSizes, TextTower
+    from vlprompt.backbones.towers import ImageSizes, ImageTower, TextSizes, TextTower
 
     torch.manual_seed(0)
     text = TextTower(TextSizes(512, 12, 8, 2048, 77, 49408), 512, "quick_gelu")

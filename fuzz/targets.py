@@ -15,7 +15,7 @@ from pathlib import Path
 
 import seeds
 
-from vlprompt.data import archives, listing, naming, opening, pictures
+from vlprompt.data import archives, formats, naming, opening, pictures
 from vlprompt.data import list_files as tables
 from vlprompt.errors import VlpromptError
 from vlprompt.feeding.feature_cache import FeatureCache
@@ -66,7 +66,7 @@ def read_lists(data: bytes) -> None:
         (FOLDER / "a.jpg").write_bytes(b"")
         (FOLDER / "b.jpg").write_bytes(b"")
         opening.open_dataset(written(data, "list.csv"))
-        listing.find_rows(archives.open_source(FOLDER), None, FOLDER / "list.csv", None, FOLDER, [])
+        formats.read_place(formats.Place(FOLDER, FOLDER / "list.csv"))
 
 
 def read_json(data: bytes) -> None:

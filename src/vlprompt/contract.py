@@ -88,7 +88,7 @@ def learns_only_its_own(subject: Subject) -> None:
     if not subject.kind.learns:
         return
     backbone, method = subject.backbone, subject.build()
-    frozen = [p for tower in (backbone.text, backbone.image) for p in tower.parameters()]
+    frozen = backbone.parameters()
     before = [p.clone() for p in frozen]
     start = {n: p.detach().clone() for n, p in method.named_parameters()}
     losses = take_steps(method, 6)
@@ -110,9 +110,7 @@ def is_saved_and_loaded(subject: Subject) -> None:
     method = subject.build()
     take_steps(method, 2)
     state = method.state_dict()
-    towers = sum(
-        p.numel() for tower in (subject.backbone.text, subject.backbone.image) for p in tower.parameters()
-    )
+    towers = sum(p.numel() for p in subject.backbone.parameters())
     _hold(
         {n for n, _ in method.named_parameters()} <= set(state),
         f"{method.title}: learned tensors are not saved",
@@ -236,7 +234,7 @@ def random_batch(method: Method, pictures: int = len(LABELS), seed: int = 2) -> 
         return Batch(pixels=pixels)
     with torch.no_grad():
         if method.needs == "patches":
-            features, patches = backbone.vit.patch_features(pixels)
+            features, patches = backbone.patch_features(pixels)
             return Batch(features=features, patches=patches)
         return Batch(features=backbone.image_features(pixels))
 

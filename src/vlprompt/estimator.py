@@ -142,7 +142,7 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
             labels = None
         else:
             labels = _as_labels(y)
-            data = self._with_validation(from_pictures(list(X), list(labels), classes=self.classes))
+            data = self._with_validation(from_pictures(X, list(labels), classes=self.classes))
         if not hasattr(data, "splits"):
             data = open_dataset(data, classes=self.classes)
         run = fit(

@@ -32,7 +32,7 @@ MOVED = {
     "clip.resnet": "backbones.towers.resnet",
     "clip.tensors": "backbones.weights.tensor_files",
     "clip.tokenizing": "backbones.tokenizing",
-    "clip.towers": "backbones.towers.transformer",
+    "clip.towers": "backbones.towers",
     "clip.weights": "backbones.weights.tower_weights",
     "data.cache": "feeding.feature_cache",
     "data.demo": "data.demo_pictures",

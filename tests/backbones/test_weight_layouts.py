@@ -9,7 +9,7 @@ import torch
 from support import tiny_weights
 
 from vlprompt.backbones.towers.resnet import ResNetSizes, ResNetTower
-from vlprompt.backbones.towers.transformer import ImageSizes
+from vlprompt.backbones.towers.vit import ImageSizes
 from vlprompt.backbones.weights.openai_clip import from_open_clip, from_openai, refuse_unknown_open_clip
 from vlprompt.errors import BackboneError
 

@@ -41,18 +41,18 @@ def test_lists_in_many_dialects(make, text):
 
 
 def test_splits_domains_and_label_columns_of_a_list(make):
-    rows = ["path,split,domain,kind,size"]
+    rows = ["path,split,domain,kind,angle"]
     rows += [
         f"{p},{'train' if '00' in p else 'Test'},{'indoor' if '01' in p else 'outdoor'},{p[:3]},{p[4:6]}"
         for p in FOUND
     ]
     file = written(make(FOUND), "list.csv", "\n".join(rows))
-    with pytest.raises(DataError, match="choose one with label_column: kind, size"):
+    with pytest.raises(DataError, match="choose one with label_column: kind, angle"):
         open_dataset(file)
     dataset = open_dataset(file, label_column="kind")
     assert {split: len(items) for split, items in dataset.splits.items()} == {"train": 2, "test": 4}
     assert dataset.domains == ("indoor", "outdoor")
-    sizes = open_dataset(file, label_column="size")
+    sizes = open_dataset(file, label_column="angle")
     assert sizes.class_keys == ("00", "01", "02")
     assert any("classes are numbers" in notice for notice in sizes.notices)
     with pytest.raises(DataError, match=r'no column "kinds"; did you mean "kind"'):

@@ -46,7 +46,9 @@ def test_the_numbers_are_those_of_scikit_learn(classes: int) -> None:
     held, _ = data(5, classes, seed=1, spread=3.0)
     method = build(NAMES[:classes], strength=5.0)
     method.prepare(features[None], labels, *NONE)
-    expected = LogisticRegression(C=5.0, max_iter=1000, tol=1e-9).fit(features.double().numpy(), labels.numpy())
+    expected = LogisticRegression(C=5.0, max_iter=1000, tol=1e-9).fit(
+        features.double().numpy(), labels.numpy()
+    )
     with torch.no_grad():
         found = method(Batch(features=held)).logits.softmax(-1)
     np.testing.assert_allclose(found.numpy(), expected.predict_proba(held.double().numpy()), atol=1e-5)

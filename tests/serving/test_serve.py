@@ -124,11 +124,6 @@ def test_bodies_that_are_no_pictures(client: httpx.Client) -> None:
     one_line(client.post("/predict", json={"image": "???"}), 400, "base64")
     one_line(client.post("/predict", json={"image": ""}), 400, "empty")
     one_line(client.post("/predict", files={"top": (None, "3")}), 400, "no file")
-    for names in (("a", "b"), ("file", "file"), ("a", "b", "c")):
-        files = [(name, ("x.png", whole)) for name in names]
-        one_line(
-            client.post("/predict", files=files), 400, f"{len(names)} files: send one picture in each request"
-        )
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     for body in (b"nothing", b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\ncut off"):
         one_line(client.post("/predict", content=body, headers=form), 400, "form")
@@ -141,7 +136,7 @@ def test_bodies_that_are_no_pictures(client: httpx.Client) -> None:
 def test_limits(client: httpx.Client, server: Server) -> None:
     one_line(client.post("/predict", content=bytes(300_000)), 413, "200000 bytes")
     one_line(client.post("/predict", content=iter([bytes(100_000)] * 4)), 413, "200000 bytes")
-    one_line(client.post("/predict", content=png((1001, 1000), "L")), 413, "1001000 pixels")
+    one_line(client.post("/predict", content=png((1001, 1000), "L")), 413, "1001 x 1000 pixels")
     with pytest.raises(httpx.HTTPError):  # more than is read to be polite
         answer = client.post("/predict", content=iter([bytes(100_000)] * 100))
         assert answer.status_code == 413
@@ -161,7 +156,166 @@ def test_health_and_info(client: httpx.Client, run: Path) -> None:
     assert told["backbone"]["fingerprint"] == info["backbone"]["fingerprint"]
     assert told["unknown"] == {"coverage": 0.95} and told["limits"]["max_pixels"] == 1_000_000
     assert str(run.parent) not in json.dumps(told) and info["backbone"]["source"] not in json.dumps(told)
-    assert client.get("/predict").status_code == 405 and client.get("/docs").status_code == 404
+    assert client.get("/predict").status_code == 405
+
+
+def test_several_pictures_in_one_request(client: httpx.Client, run: Path, pictures: Path) -> None:
+    files = sorted(pictures.glob("test/*/*.png"))[:3]
+    alone = [client.post("/predict?top=2", content=path.read_bytes()).json() for path in files]
+    sent = [path.read_bytes() for path in files]
+    sent.insert(1, b"no picture")
+    texts = [base64.b64encode(data).decode() for data in sent]
+    for answer in (
+        client.post("/predict", files=[("file", ("x", data)) for data in sent], data={"top": "2"}),
+        client.post("/predict", json={"images": texts, "top": 2}),
+    ):
+        assert answer.status_code == 200, answer.text
+        found = answer.json()["answers"]
+        assert found[1]["status"] == 400 and "picture 2: not a picture" in found[1]["error"]
+        for one, other in zip(alone, found[:1] + found[2:], strict=True):
+            assert one["label"] == other["label"] and len(other["top"]) == 2
+            assert abs(one["top"][0]["probability"] - other["top"][0]["probability"]) < 1e-6
+    assert len(client.post("/predict", json={"images": texts[:1]}).json()["answers"]) == 1
+    bad = client.post("/predict", json={"images": [texts[1], texts[1]]}).json()["answers"]
+    assert [one["status"] for one in bad] == [400, 400]
+    one_line(client.post("/predict", json={"images": []}), 400, "JSON")
+    one_line(client.post("/predict", json={"images": [3]}), 400, "JSON")
+    one_line(client.post("/predict", json={"images": ["aGk="] * 65}), 413, "65 pictures; at most 64")
+    one_line(client.post("/predict", files=[("f", ("x", b"x"))] * 65), 400, "form")
+
+
+def test_it_describes_and_counts_itself(client: httpx.Client) -> None:
+    described = client.get("/openapi.json").json()
+    assert described["openapi"] == "3.1.0" and set(described["paths"]) == {
+        "/predict",
+        "/health",
+        "/info",
+        "/metrics",
+    }
+    page = client.get("/docs").text
+    assert "POST /predict" in page and "<script" not in page and "src=" not in page
+
+    def counted() -> dict[str, float]:
+        rows = [line.rpartition(" ") for line in client.get("/metrics").text.splitlines() if line[0] != "#"]
+        return {name: float(value) for name, _, value in rows}
+
+    before = counted()
+    client.post("/predict", content=png())
+    client.post("/predict", content=b"no picture")
+    after = counted()
+    grown = {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
+    assert grown['vlprompt_requests_total{path="/predict",status="200"}'] == 1
+    assert grown['vlprompt_requests_total{path="/predict",status="400"}'] == 1
+    assert grown['vlprompt_pictures_total{outcome="refused"}'] == 1
+    assert grown['vlprompt_predict_seconds_bucket{le="+Inf"}'] == 2
+    assert after["vlprompt_requests_under_way"] == 0
+
+
+def test_it_answers_no_foreign_pages_and_under_no_foreign_names(client: httpx.Client, server: Server) -> None:
+    port = server.url.rpartition(":")[2]
+    for host in (f"localhost:{port}", "127.0.0.1", f"[::1]:{port}", "10.0.0.7"):
+        assert client.get("/info", headers={"Host": host}).status_code == 200, host
+    for host in (
+        "evil.example",
+        f"evil.example:{port}",
+        "127.0.0.1.evil.example",
+        "localhost@evil.example",
+        "",
+        "a b",
+    ):
+        one_line(client.get("/info", headers={"Host": host}), 400, "unknown host")
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ):
+        one_line(client.get("/info", headers=headers), 403, "other origins")
+        one_line(client.post("/predict", content=png(), headers=headers), 403, "other origins")
+    for headers in ({"Origin": server.url}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin"}):
+        assert client.get("/info", headers=headers).status_code == 200
+
+
+def test_pages_and_names_that_were_given_may_ask(run: Path) -> None:
+    words = (
+        "--cors",
+        "https://shop.example",
+        "--allow-host",
+        "vl.example,other.example",
+        "--decode-timeout",
+        "0.4",
+    )
+    with started(run, *words) as server, server.client() as client:
+        asked = {"Origin": "https://shop.example", "Sec-Fetch-Site": "cross-site", "Host": "vl.example"}
+        answer = client.post("/predict", content=png(), headers=asked)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+        before = asked | {
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "content-type",
+        }
+        assert client.options("/predict", headers=before).status_code == 200
+        one_line(
+            client.post("/predict", content=png(), headers={"Origin": "https://evil.example"}), 403, "origins"
+        )
+        # slow pictures are given up, and others are answered meanwhile
+        out = io.BytesIO()
+        Image.new("L", (6000, 6000), 7).save(out, "JPEG", progressive=True)
+        data = out.getvalue()
+        place = data.rindex(b"\xff\xda")
+        slow = data[:place] + data[place:-2] * 40 + data[-2:]
+        with ThreadPoolExecutor(4) as pool:
+
+            def ask(_: int) -> httpx.Response:
+                with server.client() as own:
+                    return own.post("/predict", content=slow)
+
+            asking = [pool.submit(ask, i) for i in range(4)]
+            for _ in range(10):
+                assert client.post("/predict", content=png()).status_code == 200
+            for one in asking:
+                one_line(one.result(), 408, "not decoded in 0.4 s")
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 10  # 1 s where nothing else runs
+
+
+def test_clients_that_never_finish_shut_nobody_out(run: Path) -> None:
+    """Half a head, or none, on more connections than may be open."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        with started(run, "--quiet") as server:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            place = (server.url.split("/")[2].split(":")[0], int(server.url.rpartition(":")[2]))
+            half = [socket.create_connection(place) for _ in range(300)]
+            for number, one in enumerate(half):
+                try:
+                    one.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nX-A: " if number % 2 else b"GE")
+                except OSError:  # given up already
+                    continue
+            began = time.monotonic()
+            with server.client() as client:
+                for _ in range(5):
+                    assert client.post("/predict", content=png()).status_code == 200
+            assert time.monotonic() - began < 5
+            # each of them is closed in bounded time, with a reason
+            half[-1].settimeout(30)
+            assert half[-1].recv(100).startswith(b"HTTP/1.1 408")
+            large = socket.create_connection(place)
+            large.settimeout(30)
+            try:
+                large.sendall(b"GET / HTTP/1.1\r\n" + b"X-A: " + b"a" * 3_000_000)
+                assert large.recv(100).startswith(b"HTTP/1.1 4")
+            except ConnectionError:
+                pass
+            for one in (*half, large):
+                one.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_requests_under_way_are_answered_before_the_end(run: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,10 +14,13 @@ from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.preprocessing import Preprocessing
 from vlprompt.backbones.tokenizing import Tokenizer
 from vlprompt.backbones.towers.resnet import ResNetSizes, ResNetTower
-from vlprompt.backbones.towers.transformer import ImageTower, TextTower
+from vlprompt.backbones.towers.text import TextForm, TextTower
+from vlprompt.backbones.towers.vit import ImageForm, ImageTower, Vision
 from vlprompt.backbones.weights.openai_clip import from_openai
 from vlprompt.backbones.weights.tower_weights import ClipWeights, TowerWeights
 from vlprompt.errors import BackboneError
+
+HIDDEN = "head.0.weight"  # of a text tower's head that begins with a hidden layer
 
 
 def build_backbone(
@@ -59,25 +61,33 @@ def assemble(
         text=text_tower,
         image=image_tower,
         logit_scale=weights.logit_scale,
+        logit_bias=weights.logit_bias,
         tokenizer=tokenizer,
         preprocessing=preprocessing,
         fingerprint=fingerprint(weights, tokenizer, preprocessing),
     )
 
 
-def build_towers(weights: ClipWeights) -> tuple[TextTower, ImageTower | ResNetTower]:
+def build_towers(weights: ClipWeights) -> tuple[TextTower, Vision | ResNetTower]:
     """The two towers, filled. Raises BackboneError if a tensor has another shape than the sizes say."""
     text, image = weights.text, weights.image
     with torch.device("meta"):  # no time for initial values that are overwritten at once
-        text_tower = TextTower(text.sizes, weights.embed_dim, text.activation, text.eps)
-        image_tower: ImageTower | ResNetTower
-        if isinstance(image.sizes, ResNetSizes):
-            image_tower = ResNetTower(image.sizes, weights.embed_dim)
-        else:
-            image_tower = ImageTower(image.sizes, weights.embed_dim, image.activation, image.eps)
+        form = text.form if isinstance(text.form, TextForm) else TextForm()
+        inner = text.tensors[HIDDEN].shape[0] if HIDDEN in text.tensors else 0
+        text_tower = TextTower(text.sizes, weights.embed_dim, text.activation, text.eps, form, inner)
+        image_tower = _image_tower(image, weights.embed_dim)
     _fill(text_tower, text, "text")
     _fill(image_tower, image, "image")
     return text_tower, image_tower
+
+
+def _image_tower(weights: TowerWeights, embed_dim: int) -> Any:
+    if weights.build is not None:
+        return weights.build(embed_dim)
+    if isinstance(weights.sizes, ResNetSizes):
+        return ResNetTower(weights.sizes, embed_dim)
+    form = weights.form if isinstance(weights.form, ImageForm) else ImageForm()
+    return ImageTower(weights.sizes, embed_dim, weights.activation, weights.eps, form)
 
 
 def _fill(tower: nn.Module, weights: TowerWeights, which: str) -> None:
@@ -101,12 +111,14 @@ def fingerprint(weights: ClipWeights, tokenizer: Tokenizer, preprocessing: Prepr
     """Hex digest of all that decides features: the same for the same weights in any layout or file."""
     digest = hashlib.blake2b(digest_size=32)
     for which, tower in (("text", weights.text), ("image", weights.image)):
-        facts = [which, asdict(tower.sizes), tower.activation, tower.eps, weights.embed_dim]
+        facts = [which, *tower.facts()]
+        facts.insert(4, weights.embed_dim)
         digest.update(json.dumps(facts, sort_keys=True).encode())
         for name in sorted(tower.tensors):
             digest.update(name.encode())
             digest.update(_bytes(tower.tensors[name]))
     rest = [round(weights.logit_scale, 4), tokenizer.fingerprint, preprocessing.to_dict()]
+    rest += [round(weights.logit_bias, 4)] if weights.logit_bias else []
     digest.update(json.dumps(rest, sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from vlprompt.backbones.towers.transformer import ImageTower, TextTower
+from vlprompt.backbones.towers.transformer import TransformerSizes
+from vlprompt.backbones.towers.vit import Vision
 from vlprompt.errors import BackboneError, OptionError
 
 if TYPE_CHECKING:
     from vlprompt.backbones.preprocessing import Preprocessing
     from vlprompt.backbones.tokenizing import Tokenizer
     from vlprompt.backbones.towers.resnet import ResNetTower
+    from vlprompt.backbones.towers.text import TextTower
 
 TEXTS_AT_ONCE = 256
 
@@ -25,17 +27,19 @@ class Backbone:
     """What every method stands on; nothing in it learns.
 
     name: what the user asked for. fingerprint: hash of weights, sizes, tokenizer and
-    preprocessing. logit_scale: the multiplier itself, not its logarithm.
+    preprocessing. logit_scale: the multiplier itself, not its logarithm. logit_bias: what models trained with a
+    sigmoid loss add to logits, 0 for all others.
     """
 
     name: str
     text: TextTower
-    image: ImageTower | ResNetTower
+    image: Vision | ResNetTower
     logit_scale: float
     tokenizer: Tokenizer
     preprocessing: Preprocessing
     fingerprint: str
     details: dict[str, Any] = field(default_factory=dict)
+    logit_bias: float = 0.0
 
     def __post_init__(self) -> None:
         for tower in (self.text, self.image):
@@ -53,18 +57,61 @@ class Backbone:
         return self.text.sizes.width
 
     @property
-    def image_width(self) -> int:
-        return self.vit.sizes.width
+    def text_sizes(self) -> TransformerSizes:
+        return self.text.sizes
 
     @property
-    def vit(self) -> ImageTower:
-        """The image tower, if it is a transformer; visual prompts need one."""
-        if not isinstance(self.image, ImageTower):
+    def image_sizes(self) -> TransformerSizes | None:
+        """None for a tower without transformer blocks."""
+        sizes = self.image.sizes
+        return sizes if isinstance(sizes, TransformerSizes) else None
+
+    @property
+    def text_layers(self) -> int:
+        """Text blocks, before each of which prompts can enter."""
+        return self.text.sizes.layers
+
+    @property
+    def image_width(self) -> int:
+        return self.vit.blocks[0].out.out_features
+
+    @property
+    def image_layers(self) -> int:
+        """Image blocks, before each of which prompts can enter. Raises BackboneError where none can."""
+        return len(self.vit.blocks)
+
+    @property
+    def image_tokens(self) -> int:
+        """Tokens of a picture in the image tower's blocks, 0 if it has none."""
+        return self.image.start + self.image.patches if isinstance(self.image, Vision) else 0
+
+    @property
+    def patches(self) -> int:
+        """Patch tokens of a picture. Raises BackboneError where there are none."""
+        self._image_tower("gives no patch tokens", "gives_patches")
+        return self.vit.patches
+
+    @property
+    def takes_visual_prompts(self) -> bool:
+        return self.image.takes_prompts
+
+    @property
+    def vit(self) -> Vision:
+        """The image tower, if visual prompts can enter it. Raises BackboneError if not."""
+        return self._image_tower("takes no visual prompts", "takes_prompts")
+
+    def _image_tower(self, lack: str, wanted: str) -> Vision:
+        if not getattr(self.image, wanted):
             raise BackboneError(
-                f'"{self.name}" has a ResNet image tower, which takes no visual prompts: '
+                f'"{self.name}" has a {self.image.kind} image tower, which {lack}: '
                 "use a ViT backbone or a method that leaves the image tower alone (coop, cocoop, lamm)"
             )
+        assert isinstance(self.image, Vision)
         return self.image
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything that both towers hold; none of it learns."""
+        return [p for tower in (self.text, self.image) for p in tower.parameters()]
 
     @property
     def device(self) -> torch.device:
@@ -89,6 +136,24 @@ class Backbone:
         return self.image(pixels.to(self.device))
 
     @torch.no_grad()
+    def patch_features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Image features [B, embed_dim] and patch tokens in the joint space [B, patches, embed_dim], unit length.
+
+        Raises BackboneError for an image tower that has no patches.
+        """
+        return self._image_tower("gives no patch tokens", "gives_patches").patch_features(
+            pixels.to(self.device)
+        )
+
+    def logits(self, image: Tensor, text: Tensor) -> Tensor:
+        """scale * cosine + bias: image [B, d] with text [C, d] or [B, C, d] -> [B, C]."""
+        if text.dim() == 2:
+            found = self.logit_scale * image @ text.t()
+        else:
+            found = self.logit_scale * torch.einsum("bd,bcd->bc", image, text)
+        return found + self.logit_bias if self.logit_bias else found
+
+    @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Unit-length features of texts as they stand, without a template: [N, embed_dim], float32.
 
@@ -102,7 +167,7 @@ class Backbone:
             longest = max(map(len, rows))
             ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=self.device)
             ends = torch.tensor([self.tokenizer.end_position(row) for row in rows], device=self.device)
-            found.append(self.text(ids, ends))
+            found.append(self.text(ids[:, : int(ends.max()) + 1], ends))
         return torch.cat(found)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:

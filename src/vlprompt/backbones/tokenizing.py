@@ -1,7 +1,7 @@
 """Text to token ids and back: CLIP's byte-pair vocabulary, or any `tokenizer.json`.
 
-A tokenizer here adds the start and end token and nothing else: no padding (the towers need none),
-and never a silent cut: a text that does not fit is an error that names it.
+A tokenizer here adds the start token (if its model has one) and the end token and nothing else: no padding (the towers
+see to theirs), and never a silent cut: a text that does not fit is an error that names it.
 Source of CLIP's rules: `simple_tokenizer.py` of https://github.com/openai/CLIP.
 """
 
@@ -31,7 +31,7 @@ WORDS = r"(?i)<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+
 class Tokenizer:
     """Token ids of texts, with a start and an end token.
 
-    context_length: most ids that a text may have, start and end included.
+    start_id: None where texts begin without one. context_length: most ids that a text may have, start and end included.
     vocabulary: number of ids. fingerprint: hash of everything that decides the ids.
     """
 
@@ -39,7 +39,7 @@ class Tokenizer:
         self,
         core: tokenizers.Tokenizer,
         *,
-        start_id: int,
+        start_id: int | None,
         end_id: int,
         context_length: int = 77,
         prepare: Callable[[str], str] | None = None,
@@ -59,7 +59,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """[start] + tokens of the text + [end]. Raises OptionError if they are too many."""
-        ids = [self.start_id, *self._ids(text), self.end_id]
+        ids = [*self.start, *self.ids(text), self.end_id]
         if len(ids) > self.context_length:
             raise OptionError(
                 f"text too long for this backbone: {len(ids)} tokens with start and end, at most "
@@ -67,12 +67,17 @@ class Tokenizer:
             )
         return ids
 
+    @property
+    def start(self) -> tuple[int, ...]:
+        """What stands before a text: the start token, or nothing."""
+        return () if self.start_id is None else (self.start_id,)
+
     def encode_many(self, texts: Iterable[str]) -> list[list[int]]:
         return [self.encode(text) for text in texts]
 
     def count(self, text: str) -> int:
         """Number of tokens of a text, without start and end."""
-        return len(self._ids(text))
+        return len(self.ids(text))
 
     def whole_words(self) -> dict[int, str]:
         """Id -> word for tokens of at least two letters that end a word (CLIP) or begin one (other vocabularies).
@@ -92,7 +97,7 @@ class Tokenizer:
         return found
 
     def end_position(self, ids: Sequence[int]) -> int:
-        """Index of the token where the text feature is read: the first end token."""
+        """Index of the last token of a text: the first end token."""
         return list(ids).index(self.end_id)
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -111,7 +116,8 @@ class Tokenizer:
             .strip()
         )
 
-    def _ids(self, text: str) -> list[int]:
+    def ids(self, text: str) -> list[int]:
+        """Tokens of the text alone."""
         if self._prepare is not None:
             text = self._prepare(text)
         if self._clip_rules and (START in text or END in text):
@@ -120,7 +126,7 @@ class Tokenizer:
 
     def _ids_with_special_tokens(self, text: str) -> list[int]:
         """The literal special tokens inside a text become their ids, as in the published code."""
-        special = {START: self.start_id, END: self.end_id}
+        special = {START: self.start_id or 0, END: self.end_id}
         ids: list[int] = []
         done = 0
         for _, (begin, stop) in _word_splitter().pre_tokenize_str(text):

@@ -22,20 +22,28 @@ def pictures(words: Sequence[str], *, all_there: bool = True) -> list[str]:
     without pictures.
     """
     from vlprompt.data.folder_layouts import is_picture
+    from vlprompt.data.left_out import picture_files
+    from vlprompt.data.sources import Folder
 
     found: dict[str, None] = {}
     for word in words:
         path = Path(word).expanduser()
         if path.is_dir():
-            inside = [str(p) for p in sorted(path.rglob("*")) if p.is_file() and is_picture(p.name)]
-            if not inside:
-                raise DataError(f"{word}: no pictures in this folder")
-            found.update(dict.fromkeys(inside))
+            inside = picture_files(Folder(path))  # as fit lists it
+            for text in inside.notices:
+                note(f"{word}: {text}")
+            if not inside.pictures:
+                unread = f" that can be read: {inside.unread}" if inside.unread else ""
+                raise DataError(f"{word}: no pictures in this folder{unread}")
+            found.update(dict.fromkeys(str(path / name) for name in inside.pictures))
         elif not path.exists() and glob.has_magic(word):
             matched = sorted(glob.glob(str(path), recursive=True))
             if not matched:
                 raise DataError(f"{word}: no file matches this pattern")
-            found.update(dict.fromkeys(p for p in matched if Path(p).is_file()))
+            files = [p for p in matched if Path(p).is_file()]
+            if "." not in Path(word).name:  # such as photos/*: what is no picture is not meant
+                files = [p for p in files if is_picture(p)] or files
+            found.update(dict.fromkeys(files))
         elif all_there and not path.exists():
             raise DataError(f"{word}: there is no such file or folder")
         else:

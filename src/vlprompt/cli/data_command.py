@@ -49,20 +49,24 @@ def data(
         return
     if name is not None:
         raise OptionError(f"data takes one path, and {name} is a second one")
-    from vlprompt.data.dataset import duplicate_notice, duplicates_across_splits
+    from vlprompt.data.dataset import equal_notices
 
     dataset = shared.open_data(
         path, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root
     )
     counts = {split: dataset.counts(split) for split in dataset.splits}
-    twice = duplicate_notice(duplicates_across_splits(dataset))
-    notices = [*dataset.notices, *([twice] if twice else [])]
+    notices = [*dataset.notices, *equal_notices(dataset)]
     if json_:
         rows = [
             {"key": key, "name": name} | {split: counts[split][i] for split in counts}
             for i, (key, name) in enumerate(zip(dataset.class_keys, dataset.class_names, strict=True))
         ]
-        about = {"name": dataset.name, "split": dataset.split_origin, "domains": list(dataset.domains)}
+        about = {
+            "name": dataset.name,
+            "read_as": dataset.understood,
+            "split": dataset.split_origin,
+            "domains": list(dataset.domains),
+        }
         print(json.dumps(about | {"classes": rows, "notices": notices}, ensure_ascii=False, indent=1))
         return
     from rich.markup import escape
@@ -78,6 +82,8 @@ def data(
     table.add_section()
     table.add_row(f"{len(dataset.class_names)} classes", "", *(str(sum(c)) for c in counts.values()))
     show(table)
+    if dataset.understood:
+        say(f"read as: {dataset.understood}")
     say(f"splits: {dataset.split_origin}")
     if dataset.domains:
         say(f"domains: {', '.join(dataset.domains)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -34,8 +36,9 @@ def serve(
     """Answers HTTP requests: which class is on this picture?
 
     POST /predict takes a picture as a form's file, as the body itself, or as
-    base64 in JSON. GET /health and GET /info tell of the server. Ctrl-C or
-    SIGTERM stop it once the requests under way are answered.
+    base64 in JSON; several at once in a form or in JSON. GET /docs says more, as
+    do /health, /info and /metrics. Ctrl-C or SIGTERM stop it once the requests
+    under way are answered.
 
     \b
     vlprompt serve runs/x
@@ -54,3 +57,6 @@ def serve(
         precision=precision,
         on_ready=lambda where: note(f"{run} answers at {where}/predict; Ctrl-C stops it"),
     )
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)  # everything has ended in order; torch would take some seconds more to be taken down

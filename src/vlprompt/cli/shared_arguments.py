@@ -217,6 +217,8 @@ def open_data(
     )
     counts = ", ".join(f"{len(items)} {name}" for name, items in dataset.splits.items())
     note(f"{dataset.name}: {len(dataset.class_names)} classes, {counts} pictures")
+    if dataset.understood:
+        note(f"read as: {dataset.understood}")
     return dataset
 
 

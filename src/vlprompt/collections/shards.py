@@ -89,8 +89,12 @@ def process(
     """
     if shard < 1:
         raise OptionError(f"shard is {shard}: expected at least 1")
+    from vlprompt.data.many_pictures import list_of_pictures
+
     began, folder = time.monotonic(), Path(out)
-    paths = [os.path.abspath(path) for path in pictures] if ray is not None else list(pictures)
+    paths = [os.fspath(path) for path in list_of_pictures(pictures)]
+    if ray is not None:
+        paths = [os.path.abspath(path) for path in paths]
     prepare_folder(folder, paths, work, shard, overwrite)
     shards = [
         Shard(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vlprompt.data.sources import Folder, Source
+from vlprompt.data.zip_names import read_names
 from vlprompt.errors import DataError
 
 LARGEST_RATIO = 1_000  # unpacked to packed bytes of one entry larger than a megabyte
@@ -29,11 +30,13 @@ class Zip(Source):
         super().__init__(path)
         self._names: dict[str, str] = {}  # only of entries that are written oddly, such as ./cat//1.jpg
         total, packed = 0, path.stat().st_size
-        for info in self._opened().infolist():
+        infos = self._opened().infolist()
+        names, self.names_read = read_names(infos)
+        for info, told in zip(infos, names, strict=True):
             if not info.filename:
                 raise DataError(f"{path}: not a complete zip archive (an entry has no name)")
             if info.is_dir():
-                self._add_folder(info.filename)
+                self._add_folder(told)
                 continue
             if stat.S_ISLNK(info.external_attr >> 16):
                 self.skipped["link"] += 1
@@ -47,7 +50,7 @@ class Zip(Source):
             total += info.file_size
             if total > LARGEST_STREAM_RATIO * packed + 2**26:
                 raise DataError(f"{path}: refused, because it unpacks to more than {total >> 20} MB")
-            name = self._add(info.filename, info.file_size)
+            name = self._add(told, info.file_size)
             if name and name != info.filename:
                 self._names[name] = info.filename
         self.files = dict(sorted(self.files.items()))

@@ -50,7 +50,8 @@ class Dataset:
     where the bytes lie. split_origin: "papers" and where it stands, "given", or how it was drawn. notices: what a
     user should know about how the data were read (skipped pictures, guesses, missing classes), one sentence each.
     origin: the arguments with which `open_dataset` opens it again; None for pictures that lie in memory.
-    templates: the words that papers put around its class names, () where none are known.
+    templates: the words that papers put around its class names, () where none are known. understood: how the pictures and
+    their labels were found, in words that a person can check, such as "a folder for each class below train/ and test/".
 
     A data set may be pickled and used after a fork and from threads. As a context manager it closes its
     archive.
@@ -65,6 +66,7 @@ class Dataset:
     notices: tuple[str, ...] = ()
     origin: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     templates: tuple[str, ...] = ()
+    understood: str = field(default="", compare=False)
 
     @property
     def split_kind(self) -> str:
@@ -148,27 +150,60 @@ class Dataset:
         self.close()
 
 
-def duplicates_across_splits(dataset: Dataset) -> list[tuple[tuple[str, str], ...]]:
-    """Groups of (split, path) whose files hold the same bytes in more than one split.
+def equal_pictures(dataset: Dataset) -> list[tuple[tuple[str, Item], ...]]:
+    """Groups of (split, item) whose files hold the same bytes, in more than one split or under more than one label.
 
-    Cheap: only files of equal size in different splits are read. Pictures in training and test alike make
-    test figures too good.
+    Cheap: only files of equal size are read, and those only where two of them differ in split or label. Empty files are
+    no pictures.
     """
     by_size: dict[int, list[tuple[str, Item]]] = {}
     for split, items in dataset.splits.items():
         for item in items:
             by_size.setdefault(dataset.source.files.get(item.path, -1), []).append((split, item))
-    groups: dict[tuple[int, str], dict[tuple[str, str], None]] = {}
+    groups: dict[tuple[int, str], dict[tuple[str, Item], None]] = {}
     for size, found in by_size.items():
-        if size < 0 or len({split for split, _ in found}) < 2:
+        if size <= 0 or not _differ(found):
             continue
         for split, item in found:
             try:
                 key = (size, dataset.content_hash(item))
             except PictureError:
                 continue
-            groups.setdefault(key, {})[split, item.path] = None
-    return [tuple(group) for group in groups.values() if len({split for split, _ in group}) > 1]
+            groups.setdefault(key, {})[split, item] = None
+    return [tuple(group) for group in groups.values() if _differ(list(group))]
+
+
+def _differ(found: Sequence[tuple[str, Item]]) -> bool:
+    return len({split for split, _ in found}) > 1 or len({item.label for _, item in found}) > 1
+
+
+def duplicates_across_splits(dataset: Dataset) -> list[tuple[tuple[str, str], ...]]:
+    """Groups of (split, path) whose files hold the same bytes in more than one split: test figures are too good then."""
+    groups = ([(split, item.path) for split, item in group] for group in equal_pictures(dataset))
+    return [tuple(group) for group in groups if len({split for split, _ in group}) > 1]
+
+
+def equal_notices(dataset: Dataset) -> list[str]:
+    """Sentences about equal pictures in two splits, and under two labels."""
+    groups = equal_pictures(dataset)
+    across = [
+        tuple((split, item.path) for split, item in group)
+        for group in groups
+        if len({split for split, _ in group}) > 1
+    ]
+    said = [text] if (text := duplicate_notice(across)) else []
+    twice = [group for group in groups if len({item.label for _, item in group}) > 1]
+    if twice:
+        first: dict[int, str] = {}
+        for _, item in twice[0]:
+            first.setdefault(item.label, item.path)
+        example = " = ".join(
+            f"{dataset.class_names[label]}: {path}" for label, path in list(first.items())[:2]
+        )
+        said.append(
+            f"the same picture lies in two classes, {len(twice)} times ({example}); only one can be right"
+        )
+    return said
 
 
 def duplicate_notice(groups: Sequence[tuple[tuple[str, str], ...]]) -> str | None:

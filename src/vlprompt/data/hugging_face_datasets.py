@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vlprompt.data.list_files import SPLITS, Table
 from vlprompt.data.parquet import numbered, text_of
 from vlprompt.data.sources import LARGEST_FILE, Source
+from vlprompt.data.split_names import SPLITS
+from vlprompt.data.text_tables import Table
 from vlprompt.errors import DataError, MissingExtra
 
 SAVED = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves in a folder

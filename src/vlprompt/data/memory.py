@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.many_pictures import list_of_pictures
 from vlprompt.data.naming import Classes, class_names, sorted_keys
 from vlprompt.data.pictures import Picture, open_picture
 from vlprompt.errors import DataError, PictureError, nearest
@@ -99,6 +100,9 @@ def from_pictures(
     """
     if isinstance(pictures, (str, os.PathLike, bytes, Image.Image)):
         raise DataError("pictures must be a list; put a single picture into [ ]")
+    numbers = isinstance(pictures, np.ndarray) and pictures.dtype.kind not in "OUST"
+    pictures = list(pictures) if numbers else list_of_pictures(pictures)
+    labels = list(labels)
     if len(pictures) != len(labels):
         raise DataError(f"{len(pictures)} pictures but {len(labels)} labels; give one label for each picture")
     if len(pictures) == 0:

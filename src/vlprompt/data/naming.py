@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from vlprompt.data.text_tables import decoded
 from vlprompt.errors import DataError, nearest
 
 Classes: TypeAlias = Mapping[str, str] | Sequence[str] | str | Path
@@ -18,6 +21,14 @@ _WORDNET = re.compile(r"^n\d{8}[-_]+(?=.)")  # n02085620-Chihuahua
 _KEY = re.compile(r"\d{1,15}|n\d{8}")  # of a class, that is no name
 _SYNSET = re.compile(r"^(n\d{8})\s+(?=\S)")  # n01440764 tench
 _CAMEL = re.compile(r"(?:[A-Z][a-z]{2,}){2,}")  # AnnualCrop, but neither McDonalds nor iPhone
+
+
+def composed(text: str) -> str:
+    """Text in Unicode's composed form (NFC): "A" with a following diaeresis, as a Mac writes file names, is "Ä" then.
+
+    Names that are to be compared go through it; names of files on disk stay as they are.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def sorted_keys(keys: Iterable[str]) -> list[str]:
@@ -33,7 +44,7 @@ def prettify(key: str) -> str:
 
     Hyphens and capitals stay as they are, as in the published code.
     """
-    words = key.replace("_", " ")
+    words = composed(key).replace("_", " ")
     if _CAMEL.fullmatch(words):
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words)
     return " ".join(words.split())
@@ -61,16 +72,17 @@ def class_names(keys: Sequence[str], classes: Classes | None = None) -> tuple[st
     if isinstance(classes, (str, Path)):
         classes = read_classes(Path(classes).read_bytes(), keys, str(classes)) if _readable(classes) else {}
     if isinstance(classes, Mapping):
+        same = {composed(key): key for key in keys}
         for key in classes:
-            if key not in names:
+            if composed(key) not in same:
                 raise DataError(f'classes: there is no class "{key}"; {nearest(key, names)}')
-        names.update({key: " ".join(str(name).split()) for key, name in classes.items()})
+        names.update({same[composed(key)]: _words(name) for key, name in classes.items()})
     elif classes is not None:
         if len(classes) != len(keys):
             raise DataError(
                 f"classes: {len(classes)} names for {len(keys)} classes; give one for each, in label order"
             )
-        names = {key: " ".join(str(name).split()) for key, name in zip(keys, classes, strict=True)}
+        names = {key: _words(name) for key, name in zip(keys, classes, strict=True)}
     _check(names)
     return tuple(names.values())
 
@@ -81,6 +93,10 @@ def _readable(path: str | Path) -> bool:
             f"classes: {path} is no file; give the path of a text file with one class name a line"
         )
     return True
+
+
+def _words(name: object) -> str:
+    return composed(" ".join(str(name).split()))
 
 
 def _check(names: Mapping[str, str]) -> None:
@@ -107,19 +123,71 @@ def read_classes(data: bytes, keys: Sequence[str], name: str) -> dict[str, str] 
 
     A header line and, in files of pairs, lines of classes that the data set lacks are allowed.
     """
-    lines = _lines(data, name)
-    known = set(keys)
-    for delimiter in ("\t", ","):
-        rows = _cells(lines, delimiter, name)
-        pairs = {row[0].strip(): row[1].strip() for row in rows if len(row) == 2}
-        if known & pairs.keys() and len(pairs) >= len(lines) - 1:
-            return {key: value for key, value in pairs.items() if key in known}
+    pairs = _json_classes(data, name)
+    if pairs is None:
+        lines = _lines(data, name)
+    elif isinstance(pairs, list):
+        lines = pairs
+    else:
+        lines = [f"{key}\t{value}" for key, value in pairs.items()]
+    known = {composed(key): key for key in keys}
+    for split in (_tabs, _commas, _semicolons, _spaces):
+        rows = split(lines, name)
+        for at in (0, 1):  # the name may stand first: cat, 0
+            found = {row[at].strip(): row[1 - at].strip() for row in rows if len(row) == 2}
+            if (
+                known.keys() & found.keys()
+                and len(found) >= len(lines) - 1
+                and (at == 0 or known.keys() <= found.keys())
+            ):
+                return {known[key]: value for key, value in found.items() if key in known}
     if len(lines) != len(keys):
+        numbers = [int(key) for key in keys if key.isdigit() and len(key) < 10]
+        if len(numbers) == len(keys) and len(lines) > max(numbers):  # names of more classes, counted from 0
+            return {key: lines[int(key)] for key in keys}
+        if len(numbers) == len(keys) and len(lines) == max(numbers) and min(numbers) > 0:
+            return {key: lines[int(key) - 1] for key in keys}
         raise DataError(
             f"{name}: {len(lines)} lines for {len(keys)} classes; write one name a line in the order "
             f"{', '.join(list(keys)[:3])}, ..., or lines of folder, tab, name"
         )
     return lines
+
+
+def _json_classes(data: bytes, name: str) -> dict[str, str] | list[str] | None:
+    """The names of a JSON file, {"0": "cat"} or ["cat", "dog"]; None for text that is none."""
+    if data.lstrip()[:1] not in (b"{", b"["):
+        return None
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(found, dict) and all(isinstance(value, (str, int)) for value in found.values()):
+        return {composed(str(key)): composed(str(value)) for key, value in found.items()}
+    if isinstance(found, list) and all(isinstance(value, str) for value in found):
+        return [composed(value) for value in found]
+    raise DataError(f'{name}: expected names such as {{"0": "cat", "1": "dog"}} or ["cat", "dog"]')
+
+
+def _tabs(lines: Sequence[str], name: str) -> list[list[str]]:
+    return _cells(lines, "\t", name)
+
+
+def _commas(lines: Sequence[str], name: str) -> list[list[str]]:
+    return _cells(lines, ",", name)
+
+
+def _semicolons(lines: Sequence[str], name: str) -> list[list[str]]:
+    return _cells(lines, ";", name)
+
+
+def _spaces(lines: Sequence[str], name: str) -> list[list[str]]:
+    """A number and a name."""
+    return [
+        [number, words.strip()]
+        for number, _, words in (line.partition(" ") for line in lines)
+        if number.isdigit() and words
+    ]
 
 
 def read_names(data: bytes, name: str) -> tuple[str, ...]:
@@ -156,19 +224,10 @@ def _lines(data: bytes, name: str) -> list[str]:
 
     DataError for what is not UTF-8.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{name}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from error
+    text = composed(decoded(data, name))
     if "\0" in text:
         raise DataError(f"{name}: is not UTF-8 text (it holds zero bytes); save it as UTF-8")
-    lines = [
-        line.strip()
-        for line in re.split(r"\r\n|\r|\n", text)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
+    lines = [line.strip() for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
     keyed = [_SYNSET.sub(r"\1\t", line, count=1) for line in lines]  # as in CoOp's classnames.txt
     return keyed if all(map(_SYNSET.match, lines)) else lines
 

@@ -8,18 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vlprompt.data.archives import is_archive, open_source
 from vlprompt.data.catalog import papers_split
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.demo_pictures import packaged_name, packaged_path
-from vlprompt.data.folder_layouts import is_picture
-from vlprompt.data.hugging_face_datasets import is_huggingface, is_saved, open_huggingface, open_saved
-from vlprompt.data.list_files import Table, is_split_file, read_table
-from vlprompt.data.listing import ListFolder, find_rows
+from vlprompt.data.formats import Place, read_huggingface, read_place
+from vlprompt.data.hugging_face_datasets import is_huggingface, open_huggingface
 from vlprompt.data.naming import Classes
-from vlprompt.data.parquet import is_parquet, open_parquet
 from vlprompt.data.rows_to_dataset import assemble
-from vlprompt.data.sources import LARGEST_FILE, Folder, Source
 from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION
 from vlprompt.errors import DataError
 
@@ -95,25 +90,27 @@ def open_dataset(
     if not place.is_dir() and not place.is_file():  # reading a pipe or a device might never end
         raise DataError(f"{place}: is neither a file nor a folder")
     try:
-        source, listed = _source_and_list(place)
+        reading = read_place(Place(place, labels, label_column))
     except OSError as error:
         raise DataError(f"{place}: cannot be read ({error.strerror or error})") from error
-    notices = [
-        f"{count} left out: {reason}"
-        for reason, count in sorted(source.skipped.items())
-        if reason != "hidden"
-    ]
-    if isinstance(listed, Path):
-        labels, listed = listed if labels is None else labels, None
-    rows = find_rows(source, listed, labels, label_column, place, notices)
     dataset = assemble(
-        name, source, rows, notices, classes, domains, split_seed, val_fraction, test_fraction, least_classes
+        name,
+        reading.source,
+        reading.rows,
+        reading.notices,
+        classes,
+        domains,
+        split_seed,
+        val_fraction,
+        test_fraction,
+        least_classes,
+        understood=reading.understood,
     )
     counts = {key: len(items) for key, items in dataset.splits.items()}
     held = next(
         (
             file
-            for file in ([os.fspath(labels)] if labels is not None else source.files)
+            for file in ([os.fspath(labels)] if labels is not None else dataset.source.files)
             if papers_split(file, counts)
         ),
         None,
@@ -130,10 +127,17 @@ def _from_huggingface(
     domains: str | Iterable[str] | None,
     *drawing: Any,
 ) -> Dataset:
-    source, table = open_huggingface(held)
-    notices: list[str] = []
-    rows = find_rows(source, table, None, label_column, source.path, notices)
-    return assemble("data", source, rows, notices, classes, domains, *drawing)
+    reading = read_huggingface(*open_huggingface(held), label_column)
+    return assemble(
+        "data",
+        reading.source,
+        reading.rows,
+        reading.notices,
+        classes,
+        domains,
+        *drawing,
+        understood=reading.understood,
+    )
 
 
 def origin_of(
@@ -160,28 +164,3 @@ def origin_of(
 
 def _whole(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(os.path.expanduser(os.fspath(path)))
-
-
-def _source_and_list(place: Path) -> tuple[Source, Table | Path | None]:
-    """The source; and the list or split file, where the user pointed at one (its folder is not searched)."""
-    if place.is_file() and is_parquet(place):
-        return open_parquet(place)
-    if is_saved(place):
-        return open_saved(place)
-    if place.is_dir() or is_archive(place):
-        source = open_source(place)
-        if (
-            place.is_dir()
-            and any(file.endswith(".parquet") for file in source.files)
-            and not any(map(is_picture, source.files))
-        ):
-            return open_parquet(place)
-        return source, None
-    if is_picture(place.name):
-        raise DataError(f"{place}: is one picture; give a folder of class folders, a list or an archive")
-    if place.stat().st_size > LARGEST_FILE:
-        raise DataError(f"{place}: a list of more than {LARGEST_FILE >> 20} MB; is it one?")
-    data = place.read_bytes()
-    if is_split_file(data):
-        return Folder(place.resolve().parent), place
-    return ListFolder(place.resolve().parent), read_table(data, place.name)

@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vlprompt.data.list_files import PATH_COLUMNS, SPLIT_COLUMNS, SPLITS, Table
+from vlprompt.data.list_columns import PATH_COLUMNS, SPLIT_COLUMNS
 from vlprompt.data.naming import prettified
 from vlprompt.data.sources import LARGEST_FILE, MOST_FILES, Source
+from vlprompt.data.split_names import SPLITS
+from vlprompt.data.text_tables import Table
 from vlprompt.errors import DataError, MissingExtra
 
 MAGIC = b"PAR1"

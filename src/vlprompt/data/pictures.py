@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vlprompt.data.picture_limits import Counted, TooCostly, check_file, check_opened, check_tags
+from vlprompt.data.picture_files import HEIF_MEND, heif_is_read, is_heif, turned_by, without_side_data
+from vlprompt.data.picture_limits import Counted, TooCostly, check_file, check_opened
 from vlprompt.errors import PictureError
 
 if TYPE_CHECKING:
@@ -24,19 +25,17 @@ EXTENSIONS = frozenset(
     | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".avif"}
 )
 MOST_PIXELS = 89_478_485  # Pillow's own limit, beyond which it warns of a decompression bomb
-_ORIENTATION = 0x0112
-_UPRIGHT = {  # what makes a picture of each orientation upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Pillow knows more, some of which start other programs (EPS) or are hardly used and tested
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "TGA", "PCX")
 LARGEST_FILE = 512 * 2**20  # bytes
+
+
+class TooManyPixels(PictureError):
+    """A picture that is larger than pictures may be."""
+
+    def __init__(self, name: str, size: tuple[int, int], most: int) -> None:
+        told = f"{most // 10**6} million" if most >= 10**6 else str(most)
+        super().__init__(f"{name}: {size[0]} x {size[1]} pixels are more than {told}")
 
 
 def open_picture(
@@ -65,8 +64,11 @@ def open_picture(
         raise PictureError(f"{name}: a {kind} is no picture; give a path, bytes, a PIL image or an array")
     if len(picture) == 0:
         raise PictureError(f"{name}: the file is empty")
+    data = bytes(picture)
+    if is_heif(data) and not heif_is_read():
+        raise PictureError(f"{name}: is a HEIC picture{HEIF_MEND}")
     try:
-        data = bytes(picture)
+        data = without_side_data(data)
         check_file(data)
         opened = Image.open(Counted(data), formats=_formats())
         check_opened(opened)
@@ -78,9 +80,9 @@ def open_picture(
 
 @lru_cache(maxsize=1)
 def _formats() -> list[str]:
-    """Those of FORMATS that this Pillow reads."""
+    """Those of FORMATS that this Pillow reads, and HEIF where pillow-heif is installed."""
     Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
+    return [name for name in (*FORMATS, *(("HEIF",) if heif_is_read() else ())) if name in Image.OPEN]
 
 
 def _content(path: Path, name: str) -> bytes:
@@ -102,27 +104,20 @@ def _decoded(image: Image.Image, name: str, turn: bool, most_pixels: int) -> Ima
     width, height = image.size
     most = min(most_pixels, MOST_PIXELS)
     if width * height > most:
-        raise PictureError(f"{name}: {width} x {height} pixels are more than {most // 10**6} million")
+        raise TooManyPixels(name, image.size, most)
     if width * height == 0:
         raise PictureError(f"{name}: {width} x {height} pixels")
     try:
         image.load()
         if image.width * image.height > most:  # icons say so only now
-            raise TooCostly(f"{image.width} x {image.height} pixels are more than {most // 10**6} million")
-        if turn and (way := _UPRIGHT.get(_orientation(image))) is not None:
+            raise TooManyPixels(name, image.size, most)
+        if turn and (way := turned_by(image)) is not None:
             image = image.transpose(way)
         return to_rgb(image)
+    except TooManyPixels:
+        raise
     except Exception as error:
         raise PictureError(f"{name}: {_reason(error)}") from error
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        held = image.info.get("exif")
-        check_tags(held if isinstance(held, bytes) else b"")
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a damaged tag does not make the pixels unusable
-        return 1
 
 
 def _reason(error: BaseException) -> str:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from vlprompt.data.classes_files import names_beside
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.list_files import Row
-from vlprompt.data.listing import ListFolder
-from vlprompt.data.naming import Classes, class_names, read_classes, sorted_keys
+from vlprompt.data.naming import Classes, class_names, composed, sorted_keys
 from vlprompt.data.sources import Source
 from vlprompt.data.splitting import draw_splits
 from vlprompt.errors import DataError
-
-CLASS_FILES = ("classes.txt", "classes.csv", "classes.tsv")
 
 
 def assemble(
@@ -27,17 +25,18 @@ def assemble(
     val_fraction: float,
     test_fraction: float,
     least_classes: int = 2,
+    *,
+    understood: str = "",
 ) -> Dataset:
     """Rows of pictures as a data set: names for the classes, numbers for the labels, splits drawn if none are given."""
     keys = sorted_keys(row.label for row in rows)
     given: dict[str, str] = {row.label: row.name for row in rows if row.name}
     if classes is None:
-        file = next((file for file in CLASS_FILES if file in source.files), None)
         if given:  # a split file names its classes
             classes = {key: given[key].replace("_", " ") for key in keys if key in given}
-        elif file is not None and not isinstance(source, ListFolder):
-            classes = read_classes(source.read(file), keys, file)
-            notices.append(f"class names taken from {file}")
+        else:
+            classes, told = names_beside(source, keys)
+            notices += [told] if told else []
     elif given and isinstance(classes, dict):  # there users know the names, not the numbers
         by_name = {words: key for key, words in given.items()}
         renamed = {by_name.get(str(key), str(key)): str(words) for key, words in classes.items()}
@@ -47,7 +46,7 @@ def assemble(
         raise DataError(f'{name}: there is only one class, "{names[0]}"; at least two are needed')
     if all(words.isdigit() for words in names):
         notices.append(
-            "the classes are numbers, which say nothing to a language model; name them with classes.txt"
+            "the classes are numbers, which say nothing to a language model; name them with classes.txt or --classes"
         )
     index = {key: label for label, key in enumerate(keys)}
     items = {row.path: Item(row.path, index[row.label], row.domain) for row in rows}
@@ -65,9 +64,10 @@ def assemble(
         splits["test"] = splits.pop("val")
         notices.append("there is no test split; the validation pictures are used for testing")
     splits = {key: splits[key] for key in ("train", "val", "test") if key in splits}
-    dataset = Dataset(name, names, tuple(keys), splits, source, origin)
+    dataset = Dataset(name, names, tuple(keys), splits, source, origin, understood=understood)
     if domains is not None:
-        dataset = dataset.only_domains(domains)
+        wanted = [domains] if isinstance(domains, str) else list(domains)
+        dataset = dataset.only_domains([composed(domain) for domain in wanted])
     if "train" in dataset.splits:
         empty = [names[label] for label, count in enumerate(dataset.counts("train")) if not count]
         if empty:

@@ -19,18 +19,33 @@ from vlprompt.errors import DataError
 MOST_FILES = 5_000_000
 LARGEST_FILE = 512 * 2**20  # bytes, one entry
 
-_IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN"}
+MOST_FOLDERS = 1_000_000  # links may lead to the same folders again and again
+
+# what operating systems, network storage, synchronisers and editors write for themselves, beside what begins with a dot
+_IGNORED = frozenset(
+    "__macosx|thumbs.db|desktop.ini|$recycle.bin|system volume information|lost+found|recycler|@eadir|#recycle|#snapshot|"
+    "@recycle|@recently-snapshot|@__thumb|@tmp|@sharebin|network trash folder|temporary items|_gsdata_|_vti_cnf|~snapshot|"
+    "__pycache__|node_modules|captureone|icon\r".split("|")
+)
 
 
 def hidden(path: str) -> bool:
-    """Whether a part of the path is hidden or written by an operating system for itself."""
-    return any(part.startswith(".") or part in _IGNORED for part in path.split("/"))
+    """Whether a part of the path is hidden or written by an operating system or program for itself."""
+    return any(part.startswith((".", "~$")) or part.lower() in _IGNORED for part in path.split("/"))
+
+
+def _why_hidden(path: str) -> str:
+    """How a hidden file is counted: those in folders of programs are told, what every system writes is not."""
+    named = next((part for part in path.split("/")[:-1] if part.lower() in _IGNORED), None)
+    if named is None or named == "__MACOSX":
+        return "hidden"
+    return f"in {named}/, which a system or program writes for itself"
 
 
 class Source:
     """path: the folder or archive. files: path inside -> size in bytes. folders: the listed ones.
 
-    skipped: counts by reason.
+    skipped: counts by reason. names_read: how names of entries were read that an archive does not say the encoding of.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,6 +53,7 @@ class Source:
         self.files: dict[str, int] = {}
         self.folders: set[str] = set()
         self.skipped: Counter[str] = Counter()
+        self.names_read = ""
         self._handle: Any = None
         self._handle_of = -1
         self._lock = threading.RLock()
@@ -52,6 +68,13 @@ class Source:
             raise
         except Exception as error:  # damaged archives raise whatever they happen to hit
             raise DataError(f"{self.path}: {name} cannot be read ({error})") from error
+
+    def head(self, name: str, size: int = 32) -> bytes:
+        """The first bytes of a file, by which its kind is told; b"" where it cannot be read."""
+        try:
+            return self.read(name)[:size] if self.files.get(name, 0) < 2**26 else b""
+        except DataError:
+            return b""
 
     def identity(self, name: str) -> tuple[str, int, int]:
         """(where, size in bytes, time of change in ns): as long as it stays the same, so do the bytes."""
@@ -100,7 +123,7 @@ class Source:
         if len(self.files) >= MOST_FILES:
             raise DataError(f"{self.path}: refused, because it holds more than {MOST_FILES} files")
         if hidden(path) or not parts:
-            self.skipped["hidden"] += 1
+            self.skipped[_why_hidden(path)] += 1
             return ""
         self.files["/".join(parts)] = size
         return "/".join(parts)
@@ -118,14 +141,15 @@ class Source:
 
 
 class Folder(Source):
-    """A folder, listed recursively; links are followed, but no folder is entered twice."""
+    """A folder, listed recursively; links are followed, except one that leads back to a folder it lies in."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most_files: int = MOST_FILES) -> None:
         super().__init__(path)
-        self._walk(path, "", set())
+        self._most = most_files
+        self._walk(path, "", ())
         self.files = dict(sorted(self.files.items()))
 
-    def _walk(self, folder: Path, prefix: str, seen: set[tuple[int, int]]) -> None:
+    def _walk(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> None:
         try:
             here = os.stat(folder)
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -136,13 +160,14 @@ class Folder(Source):
                 ) from error
             self.skipped["unreadable folder"] += 1
             return
-        if (here.st_dev, here.st_ino) in seen:
+        place = (here.st_dev, here.st_ino)
+        if place in above:
+            self.skipped["link that leads in a circle"] += 1
             return
-        seen.add((here.st_dev, here.st_ino))
         for entry in entries:
             name = prefix + entry.name
             if hidden(entry.name):
-                self.skipped["hidden"] += 1
+                self.skipped[_why_hidden(f"{entry.name}/")] += 1
                 continue
             try:
                 found = entry.stat()
@@ -151,13 +176,20 @@ class Folder(Source):
                 continue
             if stat.S_ISDIR(found.st_mode):
                 self.folders.add(name)
-                self._walk(folder / entry.name, name + "/", seen)
+                self._walk(folder / entry.name, name + "/", (*above, place))
             elif stat.S_ISREG(found.st_mode):
                 self.files[name] = found.st_size
-            if len(self.files) > MOST_FILES:
+            if len(self.files) > self._most or len(self.folders) > MOST_FOLDERS:
                 raise DataError(
-                    f"{self.path}: more than {MOST_FILES} files; point at the data set's own folder"
+                    f"{self.path}: more than {self._most} files; point at the data set's own folder"
                 )
+
+    def head(self, name: str, size: int = 32) -> bytes:
+        try:
+            with open(self.path / name, "rb") as file:
+                return file.read(size)
+        except OSError:
+            return b""
 
     def read(self, name: str) -> bytes:
         path = self.path / name  # an absolute name, as CSV files may hold, stays absolute

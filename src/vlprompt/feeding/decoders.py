@@ -23,13 +23,17 @@ import numpy as np
 from vlprompt.backbones.preprocessing import Preprocessing
 from vlprompt.data.pictures import MOST_PIXELS
 from vlprompt.errors import PictureError
-from vlprompt.feeding.decoding_process import ANSWER, DONE, LENGTHS, READY, REFUSED
+from vlprompt.feeding.decoding_process import ANSWER, DONE, LENGTHS, READY, REFUSED, TOO_LARGE
 
 SECONDS = 10.0  # that a picture may take; one of 50 million pixels takes one or two
 PATIENCE = 0.5  # seconds, beyond which a picture is a slow one
 SLOW = 6  # slow pictures at a time; for the next one, the oldest is given up
 START = 60.0  # seconds that a process may take to be ready
 _CODE = "import sys; sys.path[:] = sys.argv[1:]; from vlprompt.feeding.decoding_process import main; main()"
+
+
+class TooLarge(PictureError):
+    """A picture of more pixels than are permitted."""
 
 
 class TooSlow(PictureError):
@@ -104,8 +108,9 @@ class Decoders:
             raise PictureError(f"{name}: could not be decoded (it brought its decoder down)") from error
         finally:
             self._give(process)
-        if kind == REFUSED:
-            raise PictureError(content.decode(errors="replace"))
+        if kind != DONE:
+            wrong = TooLarge if kind == TOO_LARGE else PictureError
+            raise wrong(content.decode(errors="replace"))
         return content
 
     def _take(self) -> _Process:
@@ -203,7 +208,7 @@ class _Process:
             self._jobs.write(part)
         self._jobs.flush()
         found = self._answer()
-        if found[0] not in (DONE, REFUSED):
+        if found[0] not in (DONE, REFUSED, TOO_LARGE):
             raise EOFError
         return found
 

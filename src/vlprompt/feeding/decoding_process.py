@@ -16,7 +16,7 @@ import warnings
 from typing import IO, Any
 
 LENGTHS, ANSWER = struct.Struct(">II"), struct.Struct(">cI")
-READY, DONE, REFUSED = b"r", b"d", b"e"
+READY, DONE, REFUSED, TOO_LARGE = b"r", b"d", b"e", b"l"
 MEMORY = 6 * 2**30  # bytes of addresses: a picture of 89 million values in 16 bits takes three in between
 
 
@@ -45,7 +45,7 @@ def answer(job: dict[str, Any], data: bytes) -> tuple[bytes, bytes]:
     import numpy as np
 
     from vlprompt.backbones.preprocessing import Preprocessing
-    from vlprompt.data.pictures import open_picture
+    from vlprompt.data.pictures import TooManyPixels, open_picture
     from vlprompt.errors import PictureError
 
     try:
@@ -54,7 +54,9 @@ def answer(job: dict[str, Any], data: bytes) -> tuple[bytes, bytes]:
             return DONE, b""
         return DONE, np.asarray(Preprocessing(**job["preprocessing"]).crop(picture)).tobytes()
     except PictureError as error:
-        return REFUSED, str(error).encode(errors="replace")[:2000]
+        return TOO_LARGE if isinstance(error, TooManyPixels) else REFUSED, str(error).encode(
+            errors="replace"
+        )[:2000]
     except MemoryError:
         return REFUSED, f"{job['name']}: takes too much memory".encode(errors="replace")
 

@@ -153,7 +153,7 @@ def live_batch(backbone: Backbone, needs: str, pixels: Tensor) -> Batch:
     if needs == "pixels":
         return Batch(pixels=pixels)
     if needs == "patches":
-        features, patches = backbone.vit.patch_features(pixels)
+        features, patches = backbone.patch_features(pixels)
         return Batch(features=features, patches=patches)
     return Batch(features=backbone.image_features(pixels))
 
@@ -202,8 +202,7 @@ class Encoder:
             return self.features(items, views, what=what)
         names = views.names()
         if needs == "patches":
-            tower = self.backbone.vit
-            size = 4 * len(names) * len(items) * (1 + tower.sizes.patches) * self.backbone.embed_dim
+            size = 4 * len(names) * len(items) * (1 + self.backbone.patches) * self.backbone.embed_dim
             if size <= self.budget:
                 self.budget -= size
                 return self.features(items, views, what=what, patches=True)
@@ -312,7 +311,7 @@ class Encoder:
     @torch.no_grad()
     def _run_tower(self, pixels: Tensor, patches: bool) -> list[np.ndarray]:
         if patches:
-            return [part.float().cpu().numpy() for part in self.backbone.vit.patch_features(pixels)]
+            return [part.float().cpu().numpy() for part in self.backbone.patch_features(pixels)]
         return [self.backbone.image_features(pixels).float().cpu().numpy()]
 
     # -- pixels ----------------------------------------------------------------------------------

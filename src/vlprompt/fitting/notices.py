@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vlprompt.data.dataset import Dataset, duplicate_notice, duplicates_across_splits
+from vlprompt.data.dataset import Dataset, equal_notices
 from vlprompt.data.sampling import Split
 from vlprompt.errors import DataError
 from vlprompt.feeding.inputs import Inputs
@@ -46,8 +46,7 @@ def announce(method: Method, pictures: int, options: TrainOptions, emit: OnRecor
 
 def notices(dataset: Dataset, split: Split) -> list[str]:
     """What a user should know about the data before trusting a figure."""
-    twice = duplicate_notice(duplicates_across_splits(dataset))
-    found = [*dataset.notices, *split.notices, *([twice] if twice else [])]
+    found = [*dataset.notices, *split.notices, *equal_notices(dataset)]
     if not split.test:
         other = "the validation pictures are scored" if split.val else "nothing can be scored"
         found.append(f"{dataset.name} has no test pictures: {other}")

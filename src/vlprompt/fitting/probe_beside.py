@@ -29,7 +29,7 @@ def probe_beside(
     cache: FeatureCache | None = None,
     emit: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, ScoreInfo]:
-    """Scores of the probe by split, in per cent as in run.json, after learning the pictures that the run learned.
+    """Scores of the probe by split, in per cent, after learning the pictures that the run learned.
 
     class_names: of the run, in its order. shots, seed, which: of its draw (see `draw`); shots 0 for all pictures.
     DataError where the data set has other classes by now, or more pictures than anybody waits for.

@@ -181,9 +181,7 @@ class Method(nn.Module):
 
     def logits(self, image: Tensor, text: Tensor) -> Tensor:
         """scale * cosine: image [B, d] with text [C, d] or [B, C, d] -> [B, C]."""
-        if text.dim() == 2:
-            return self.backbone.logit_scale * image @ text.t()
-        return self.backbone.logit_scale * torch.einsum("bd,bcd->bc", image, text)
+        return self.backbone.logits(image, text)
 
     def total_loss(self, terms: dict[str, Tensor]) -> Tensor:
         weights = self.loss_weights()

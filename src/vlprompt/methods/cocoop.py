@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlprompt.methods.base import Method, Recipe
 from vlprompt.options import OptionSet, option
-from vlprompt.prompts.tokens import Prompts, TextPrompt
+from vlprompt.prompts.tokens import Prompts
 from vlprompt.prompts.words import check_names, context_start, template_prompt
 
 
@@ -50,17 +49,7 @@ class CoCoOp(Method):
         assert image_features is not None
         shift = self.expand(F.relu(self.reduce(image_features)))  # [B, text width]
         context = self.context + shift[:, None]
-        frozen = self._frozen
-        start = frozen.prefix[:, :1].expand(context.shape[0], -1, -1)
-        return Prompts(
-            TextPrompt(
-                torch.cat([start, context], dim=1),
-                frozen.suffix,
-                frozen.lengths,
-                label_start=frozen.label_start,
-                label_counts=frozen.label_counts,
-            )
-        )
+        return Prompts(self._frozen.with_context(context))
 
     def published_names(self) -> dict[str, str]:
         names = {"prompt_learner.ctx": "context"}

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vlprompt.methods.base import Method, Needs, Recipe
@@ -55,12 +54,8 @@ class TextTokens(nn.Module):
         self.deep = nn.ParameterList(method.normal(tokens, backbone.text_width) for _ in range(depth - 1))
 
     def prompt(self) -> TextPrompt:
-        prefix, n = self._frozen.prefix, len(self.context)
-        return replace(
-            self._frozen,
-            prefix=torch.cat([prefix[:, :1], self.context[None], prefix[:, 1 + n :]], dim=1),
-            deep=list(self.deep),
-        )
+        placed = self._frozen.with_context(self.context, instead=len(self.context))
+        return replace(placed, deep=list(self.deep))
 
 
 class IVLP(Method):
@@ -75,10 +70,7 @@ class IVLP(Method):
         super().__init__(*args, **kwargs)
         opts = self.options
         self.words = TextTokens(
-            self,
-            opts.context_tokens,
-            opts.context_init,
-            min(opts.text_depth, self.backbone.text.sizes.layers),
+            self, opts.context_tokens, opts.context_init, min(opts.text_depth, self.backbone.text_layers)
         )
         self.visual = None
         if opts.image_depth:

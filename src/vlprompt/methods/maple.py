@@ -45,7 +45,7 @@ class MaPLe(Method):
         super().__init__(*args, **kwargs)
         opts, backbone = self.options, self.backbone
         # where the towers differ in length, prompts beyond the shorter one act in the longer one only
-        depth = min(opts.depth, max(backbone.text.sizes.layers, backbone.vit.sizes.layers))
+        depth = min(opts.depth, max(backbone.text_layers, backbone.image_layers))
         self.published_label_position = 1 + opts.context_tokens
         self.words = TextTokens(self, opts.context_tokens, opts.context_init, depth, opts.init_always)
         self.couplings = nn.ModuleList(

@@ -107,7 +107,7 @@ class CTPTFT(Method):
         if self.class_aware:
             width = backbone.text_width if in_context else backbone.embed_dim
             self.prompter = CrossAttention(self, width, opts.heads, opts.bottleneck)
-            _ = backbone.vit  # patch tokens need one: BackboneError for a ResNet
+            _ = backbone.patches  # BackboneError where there are none
         if self.text_guided:
             self.tuner = CrossAttention(self, backbone.embed_dim, opts.heads, opts.bottleneck)
         self.per_image_text = self.class_aware and in_context  # type: ignore[misc]
@@ -183,7 +183,7 @@ class CTPTFT(Method):
                 return self.frozen_features(batch), None
             assert batch.pixels is not None
             with torch.no_grad():
-                image, patches = self.backbone.vit.patch_features(batch.pixels)
+                image, patches = self.backbone.patch_features(batch.pixels)
         return image, patches
 
     def loss(self, output: Output, labels: Tensor) -> dict[str, Tensor]:

@@ -71,10 +71,10 @@ class ProDA(Method):
         front, middle = count // 4, count // 4
         self._places = ["front"] * front + ["middle"] * middle + ["end"] * (count - front - middle)
         self._placing = {place: Placing(frozen, n, place) for place in dict.fromkeys(self._places)}
-        ends = torch.tensor(
-            [[backbone.tokenizer.encode(".")[1], backbone.tokenizer.end_id]], device=backbone.device
+        ends = torch.tensor([backbone.tokenizer.encode(".")], device=backbone.device)[:, frozen.start :]
+        self._bare = replace(
+            frozen, suffix=backbone.text.embed(ends), lengths=(ends.shape[1],), label_counts=()
         )
-        self._bare = TextPrompt(frozen.prefix, backbone.text.embed(ends), (2,))
         self._mean: tuple[object, Tensor] | None = None
 
     # -- prompts ---------------------------------------------------------------------------------
@@ -123,10 +123,7 @@ class ProDA(Method):
 
     def context_features(self) -> Tensor:
         """Text features of all contexts without a name, [P, d]."""
-        start = self._bare.prefix.expand(len(self.context), -1, -1)
-        return self.interpreter.text(replace(self._bare, prefix=torch.cat([start, self.context], dim=1)))[
-            :, 0
-        ]
+        return self.interpreter.text(self._bare.with_context(self.context))[:, 0]
 
     # -- outputs and losses ----------------------------------------------------------------------
 

@@ -30,10 +30,10 @@ class VisualTokens(nn.Module):
 
     def __init__(self, method: Method, tokens: int, depth: int) -> None:
         super().__init__()
-        tower = method.backbone.vit
-        depth = min(depth, tower.sizes.layers)
-        self.tokens = method.normal(tokens, tower.sizes.width)
-        self.deep = nn.ParameterList(method.normal(tokens, tower.sizes.width) for _ in range(depth - 1))
+        backbone = method.backbone
+        depth, width = min(depth, backbone.image_layers), backbone.image_width
+        self.tokens = method.normal(tokens, width)
+        self.deep = nn.ParameterList(method.normal(tokens, width) for _ in range(depth - 1))
 
     def prompt(self) -> ImagePrompt:
         return ImagePrompt(self.tokens, list(self.deep))

@@ -14,16 +14,44 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
+class BlockTokens:
+    """Vectors that enter a tower before one of its blocks, directly behind the start token (images: the class token).
+
+    values: [n, D]; for texts also [C, n, D], vectors of each class's own (where rows repeat the classes, in that order).
+    block: number of the block, from 0. At block 0 they enter as they are: without positions, past any first norm.
+    insert: the sequence grows by n; if not, they overwrite the n positions there.
+    weight: share of the vectors where they overwrite; 1 - weight remains of what stood there.
+    """
+
+    values: Tensor
+    block: int
+    insert: bool = False
+    weight: float = 1.0
+
+    @property
+    def own(self) -> bool:
+        """Whether each class has vectors of its own."""
+        return self.values.dim() == 3
+
+
+def deep_tokens(deep: Sequence[Tensor]) -> list[BlockTokens]:
+    """One [n, D] for each of the blocks 1, 2, ... as tokens that overwrite."""
+    return [BlockTokens(values, block) for block, values in enumerate(deep, 1)]
+
+
+@dataclass(frozen=True, eq=False)
 class TextPrompt:
     """Text prompts of all classes, without positional embeddings.
 
-    prefix: [G, P, D], [SOS] first; shared by all classes.
+    prefix: [G, P, D], shared by all classes; its first `start` tokens are the start token, if the tower has one.
     suffix: [C, S, D], what follows it: label tokens, template tail, [EOT]; what lies behind a
         row's [EOT] has no influence.
     lengths: tokens of each suffix, [EOT] included.
-    deep: one [n, D] per block 1, 2, ...: replaces positions 1..n of the prefix before that block.
+    deep: one [n, D] per block 1, 2, ...: replaces n positions behind the start token before that block.
     label_start: where in the suffix the class name begins.
     label_counts: tokens of each class name, as tokenised alone.
+    start: tokens before the place of learned ones: 1, or 0 for a tower that begins with the text itself.
+    inner: further vectors that enter before blocks, after `deep` where both name a block.
     """
 
     prefix: Tensor
@@ -32,6 +60,8 @@ class TextPrompt:
     deep: Sequence[Tensor] = ()
     label_start: int = 0
     label_counts: tuple[int, ...] = ()
+    start: int = 1
+    inner: Sequence[BlockTokens] = ()
 
     @property
     def groups(self) -> int:
@@ -42,7 +72,21 @@ class TextPrompt:
         return self.suffix.shape[0]
 
     def tensors(self) -> list[Tensor]:
-        return [self.prefix, self.suffix, *self.deep]
+        return [self.prefix, self.suffix, *self.deep, *(one.values for one in self.inner)]
+
+    def entering(self) -> list[BlockTokens]:
+        """All vectors that enter before blocks, in the order in which they do."""
+        return sorted([*deep_tokens(self.deep), *self.inner], key=lambda one: one.block)
+
+    def with_context(self, context: Tensor, instead: int | None = None) -> TextPrompt:
+        """The same with learned vectors behind the start token, [n, D], or [G, n, D] with one prefix for each.
+
+        instead: how many tokens of the prefix they replace; all behind the start token if not given.
+        """
+        groups = context if context.dim() == 3 else context[None]
+        prefix = self.prefix.expand(len(groups), -1, -1)
+        rest = prefix[:, prefix.shape[1] if instead is None else self.start + instead :]
+        return replace(self, prefix=torch.cat([prefix[:, : self.start], groups, rest], dim=1))
 
     def with_suffix(self, suffix: Tensor) -> TextPrompt:
         return replace(self, suffix=suffix)
@@ -67,16 +111,24 @@ class TextPrompt:
     def rows(self, index: Sequence[int]) -> TextPrompt:
         """The prompts of some classes."""
         chosen = torch.as_tensor(list(index), device=self.suffix.device)
+        inner = [
+            replace(one, values=one.values[chosen % len(one.values)]) if one.own else one
+            for one in self.inner
+        ]
         return replace(
             self,
             suffix=self.suffix[chosen],
+            inner=inner,
             lengths=tuple(self.lengths[i] for i in index),
             label_counts=tuple(self.label_counts[i] for i in index) if self.label_counts else (),
         )
 
 
 def join_rows(first: TextPrompt, second: TextPrompt) -> TextPrompt:
-    """Both sets of rows behind the one prefix they share, evaluated in one pass."""
+    """Both sets of rows behind the one prefix they share, evaluated in one pass.
+
+    Vectors of each class's own are those of `first`, repeated for the rows of `second`.
+    """
     longest = max(first.suffix.shape[1], second.suffix.shape[1])
     parts = [
         torch.nn.functional.pad(p.suffix, (0, 0, 0, longest - p.suffix.shape[1])) for p in (first, second)
@@ -91,13 +143,35 @@ def join_rows(first: TextPrompt, second: TextPrompt) -> TextPrompt:
 
 @dataclass(frozen=True, eq=False)
 class ImagePrompt:
-    """Visual prompts: appended after the patches at block 0, replaced by `deep` before later blocks.
+    """Visual prompts: appended after the patches at block 0, replaced by `deep` before later blocks; or inserted.
 
-    tokens: [n, W]; deep: one [n, W] per block 1, 2, ...
+    tokens: [n, W], through the tower's first norm; None: nothing is appended. deep: one [n, W] per block 1, 2, ...
+    inner: vectors that enter behind the class token (before the patches, if there is none).
     """
 
-    tokens: Tensor
+    tokens: Tensor | None = None
     deep: Sequence[Tensor] = ()
+    inner: Sequence[BlockTokens] = ()
+
+    def tensors(self) -> list[Tensor]:
+        first = [] if self.tokens is None else [self.tokens]
+        return [*first, *self.deep, *(one.values for one in self.inner)]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> ImagePrompt:
+        """The same with other values, in the order of `tensors`."""
+        left = list(tensors)
+        tokens = None if self.tokens is None else left.pop(0)
+        deep = [left.pop(0) for _ in self.deep]
+        return ImagePrompt(tokens, deep, [replace(one, values=left.pop(0)) for one in self.inner])
+
+    def inserted(self, blocks: int) -> int:
+        """How many tokens stand behind the class token at the end of a tower of so many blocks."""
+        return sum(len(one.values) for one in self.inner if one.insert and one.block < blocks)
+
+    @property
+    def count(self) -> int:
+        """Tokens that a tower has beside its own, at most."""
+        return (0 if self.tokens is None else len(self.tokens)) + self.inserted(1 << 30)
 
 
 @dataclass(frozen=True, eq=False)

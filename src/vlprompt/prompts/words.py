@@ -48,7 +48,7 @@ def split_template(template: str) -> tuple[str, str]:
 
 def name_counts(backbone: Backbone, names: Sequence[str]) -> tuple[int, ...]:
     """Tokens of each name tokenised alone."""
-    return tuple(len(backbone.tokenizer.encode(spaced(name))) - 2 for name in names)
+    return tuple(backbone.tokenizer.count(spaced(name)) for name in names)
 
 
 def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
@@ -59,7 +59,7 @@ def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
 
 def name_embeddings(backbone: Backbone, names: Sequence[str], tokens: int) -> Tensor:
     """Embeddings of the first tokens of each name tokenised alone, [C, tokens, D]; shorter names end in zeros."""
-    ids = [backbone.tokenizer.encode(spaced(name))[1:-1][:tokens] for name in names]
+    ids = [backbone.tokenizer.ids(spaced(name))[:tokens] for name in names]
     vectors = backbone.text.embed(
         pad_rows([[*row, *[0] * (tokens - len(row))] for row in ids], backbone.device)
     )
@@ -72,16 +72,18 @@ def template_prompt(
 ) -> TextPrompt:
     """The frozen prompts of a template: shared words in the prefix, names and tail in the suffix.
 
-    prefix_length: cut the prefix there (in tokens, [SOS] included) instead of at the name.
+    prefix_length: cut the prefix there (in tokens, counted with a start token, whether the tower has one or not)
+    instead of at the name.
     Raises OptionError if the names do not start at the same token.
     """
     before, _ = split_template(template)
     rows = [backbone.tokenizer.encode(template.replace("{}", spaced(name))) for name in names]
-    start = len(backbone.tokenizer.encode(before)) - 1 if before.strip() else 1
-    shared = 1
+    begins = len(backbone.tokenizer.start)
+    start = begins + (backbone.tokenizer.count(before.strip()) if before.strip() else 0)
+    shared = begins
     while shared < start and all(row[shared] == rows[0][shared] for row in rows):
         shared += 1
-    cut = shared if prefix_length is None else prefix_length
+    cut = shared if prefix_length is None else prefix_length - 1 + begins
     device = backbone.device
     return TextPrompt(
         prefix=backbone.text.embed(torch.tensor([rows[0][:cut]], device=device)),
@@ -89,6 +91,7 @@ def template_prompt(
         lengths=tuple(backbone.tokenizer.end_position(row) + 1 - cut for row in rows),
         label_start=max(0, start - cut),
         label_counts=name_counts(backbone, names),
+        start=begins,
     )
 
 
@@ -110,6 +113,7 @@ def context_start(backbone: Backbone, words: str, tokens: int) -> tuple[str, int
 
 
 def word_embeddings(backbone: Backbone, words: str, tokens: int) -> Tensor:
-    """Embeddings at positions 1..tokens of the tokenised words (then [EOT] and padding), [tokens, D]."""
-    ids = [*backbone.tokenizer.encode(spaced(words)), *[0] * tokens][1 : 1 + tokens]
+    """Embeddings of the first tokens of the words (then [EOT] and padding), [tokens, D]."""
+    begins = len(backbone.tokenizer.start)
+    ids = [*backbone.tokenizer.encode(spaced(words)), *[0] * tokens][begins : begins + tokens]
     return backbone.text.embed(torch.tensor(ids, device=backbone.device))

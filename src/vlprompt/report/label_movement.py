@@ -53,7 +53,7 @@ def movement(
     found = []
     for place, i in enumerate(order):
         j = int(per_token[i].argmax())
-        ids = backbone.tokenizer.encode(spaced(names[i]))[1:-1]
+        ids = backbone.tokenizer.ids(spaced(names[i]))
         text = backbone.tokenizer.decode(ids[j : j + 1]) if j < len(ids) else ""
         before: Sequence[Near] = ()
         after: Sequence[Near] = ()

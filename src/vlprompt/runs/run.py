@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.many_pictures import list_of_pictures
 from vlprompt.data.pictures import Picture, open_picture
 from vlprompt.data.task import Task
 from vlprompt.errors import PictureError, RunError, VlpromptError
@@ -145,13 +147,13 @@ class Run:
         pictures, of which this share (True: 0.95) got an answer; see `vlprompt.scoring.rejection`.
         A picture that cannot be read gets a Prediction with `error`.
         """
-        many = features.as_list(pictures)
+        many = list_of_pictures(pictures)
         least = threshold_of(self.info, reject) if reject is not False else None
         rows, wrong = self._logits(many)
         probabilities = softmax(rows / self.temperature)
         found = []
         for i, picture in enumerate(many):
-            name = str(picture) if isinstance(picture, (str, Path)) else f"picture {i + 1}"
+            name = str(picture) if isinstance(picture, (str, os.PathLike)) else f"picture {i + 1}"
             if i in wrong:
                 found.append(Prediction(name, error=str(wrong[i])))
                 continue
@@ -162,7 +164,7 @@ class Run:
 
     def probabilities(self, pictures: Picture | Iterable[Picture]) -> np.ndarray:
         """[N, C] probabilities; PictureError for a picture that cannot be read."""
-        rows, wrong = self._logits(features.as_list(pictures))
+        rows, wrong = self._logits(list_of_pictures(pictures))
         if wrong:
             raise next(iter(wrong.values()))
         return softmax(rows / self.temperature)

@@ -8,7 +8,6 @@ holds for every method whose logits are nothing else; Tip-Adapter adds votes to 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.data.many_pictures import list_of_pictures
 from vlprompt.data.pictures import Picture, open_picture
 from vlprompt.errors import OptionError
 from vlprompt.feeding.inputs import live_batch, to_pixels
@@ -115,20 +115,9 @@ def text_features(run: Run, pictures: Picture | Iterable[Picture] | None = None)
 @torch.no_grad()
 def _outputs(run: Run, pictures: Picture | Iterable[Picture]) -> Iterator[Output]:
     """What the method gives, a few pictures at a time."""
-    method, backbone, many = run.method.eval(), run.backbone, as_list(pictures)
+    method, backbone, many = run.method.eval(), run.backbone, list_of_pictures(pictures)
     step = min(64, chunk_size(method))
     for start in range(0, len(many), step):
         crops = [np.asarray(backbone.preprocessing.crop(open_picture(p))) for p in many[start : start + step]]
         pixels = to_pixels(np.stack(crops), backbone.preprocessing, backbone.device)
         yield method(live_batch(backbone, method.needs, pixels))
-
-
-def as_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
-    """One picture as a list of one; an array [N, H, W, 3] as N pictures."""
-    from PIL.Image import Image
-
-    if isinstance(pictures, np.ndarray):
-        return list(pictures) if pictures.ndim == 4 else [pictures]
-    if isinstance(pictures, (str, Path, bytes, bytearray, Image)):
-        return [pictures]
-    return list(pictures)  # type: ignore[arg-type]

@@ -88,14 +88,16 @@ def chunk_size(method: Method, budget: int = 1 << 30) -> int:
     """Pictures that may be evaluated at once within a budget in bytes (no gradients are kept)."""
     backbone, classes = method.backbone, len(method.task.class_names)
     if method.per_image_text:
-        sizes = backbone.text.sizes
+        sizes = backbone.text_sizes
         tokens = 12 * classes
         per_picture = 4 * tokens * (10 * sizes.width + 2 * sizes.mlp_width)
         return max(1, min(256, budget // per_picture))
     if method.needs == "features":
         return max(1, min(65536, budget // (8 * (classes + backbone.embed_dim))))
-    vit = backbone.vit.sizes
-    per_picture = 4 * (1 + vit.patches + 16) * (10 * vit.width + 2 * vit.mlp_width)
+    vit = backbone.image_sizes
+    if vit is None:
+        return 64
+    per_picture = 4 * (backbone.image_tokens + 16) * (10 * vit.width + 2 * vit.mlp_width)
     return max(1, min(256, budget // per_picture))
 
 

@@ -3,7 +3,7 @@
 # no `from __future__ import annotations`: FastAPI reads the annotation of decode_request as an object
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from litserve import LitAPI
 
 from vlprompt.runs.info import RunInfo
 from vlprompt.serving.batching import Batching
-from vlprompt.serving.requests import Asked, picture
+from vlprompt.serving.requests import Asked, Refused, pictures
 from vlprompt.serving.serve_options import ServeOptions
 
 
@@ -42,16 +42,25 @@ class PromptAPI(LitAPI):
         size = own.preprocessing.size
         self.answers([gray(size)])  # text features are computed before the first request
 
-    def decode_request(self, request: Annotated[Asked, Depends(picture)]) -> Asked:
+    def decode_request(self, request: Annotated[Asked, Depends(pictures)]) -> Asked:
         """The dependency has done it, in the HTTP process."""
         return request
 
     def predict(self, batch: Sequence[Asked]) -> list[dict[str, Any]]:
         """An answer for each request, in order."""
-        found = self.answers([asked.crop for asked in batch])
-        return [
-            answer | {"top": answer["top"][: asked.top]} for answer, asked in zip(found, batch, strict=True)
-        ]
+        good = [crop for asked in batch for crop in asked.crops if not isinstance(crop, Refused)]
+        found = iter(self.answers(good) if good else [])
+        return [self._answer(asked, found) for asked in batch]
+
+    def _answer(self, asked: Asked, found: Iterator[dict[str, Any]]) -> dict[str, Any]:
+        answers: list[dict[str, Any]] = []
+        for crop in asked.crops:
+            if isinstance(crop, Refused):
+                answers.append({"error": crop.detail, "status": crop.status})
+            else:
+                answer = next(found)
+                answers.append(answer | {"top": answer["top"][: asked.top]})
+        return {"answers": answers} if asked.many else answers[0]
 
     def answers(self, crops: Sequence[Any]) -> list[dict[str, Any]]:
         """label, top (all classes) and, if the run can say "unknown", whether it does."""

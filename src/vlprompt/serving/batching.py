@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import time
 from queue import Empty
 from typing import Any
@@ -17,7 +18,7 @@ from fastapi import HTTPException
 from litserve.loops.base import LitLoop
 from litserve.utils import LitAPIStatus, LoopResponseType, PickleableHTTPException
 
-IDLE = 0.5  # seconds between two looks whether to end
+IDLE = 0.1  # seconds between two looks whether to end
 logger = logging.getLogger("litserve")
 
 
@@ -49,7 +50,8 @@ class Batching(LitLoop):
         if not waiting:
             parent = multiprocessing.parent_process()
             if self.stopping or (parent is not None and not parent.is_alive()):
-                raise SystemExit(0)
+                logging.shutdown()
+                os._exit(0)  # nothing is left to do, and torch takes its time to end in order
             return
         now, limit = time.monotonic(), lit_api.request_timeout
         late = [entry for entry in waiting if limit > 0 and now - entry[2] > limit]

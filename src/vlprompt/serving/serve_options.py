@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vlprompt.errors import OptionError
 from vlprompt.options import OptionSet, option
 
 MOST_PIXELS = 89_478_485  # as in vlprompt.data.pictures, which is not imported for --help
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The parts of a value that holds several, separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 @dataclass(frozen=True)
@@ -37,4 +43,23 @@ class ServeOptions(OptionSet):
     timeout: float = option(
         30.0, "how long a request may take to arrive, and then to wait, in seconds", low=0.1
     )
+    max_pictures: int = option(64, "most pictures in one request", low=1)
+    decode_timeout: float = option(
+        10.0, "how long a picture may take to be decoded, in seconds; then it is given up", low=0.1
+    )
+    allow_host: str = option(
+        "",
+        "names that the server may be called by, besides localhost and addresses, separated by commas; "
+        "*: any, if a proxy in front looks after that",
+    )
+    cors: str = option(
+        "", "web pages that may ask, as https://example.org, separated by commas; *: all of them"
+    )
     workers: int = option(1, "processes that predict, each with the backbone in its memory", low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for origin in listed(self.cors):
+            scheme, _, rest = origin.partition("://")
+            if origin != "*" and (scheme not in ("http", "https") or not rest or "/" in rest.rstrip("/")):
+                raise OptionError(f'cors is "{origin}": expected an origin such as https://example.org, or *')

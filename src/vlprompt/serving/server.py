@@ -58,7 +58,10 @@ def serve(
 
     except ImportError as error:
         raise MissingExtra("LitServe", "serve", "vlprompt serve") from error
+    from vlprompt.serving.equipment import equip
+    from vlprompt.serving.metrics import Metrics
     from vlprompt.serving.requests import Reader
+    from vlprompt.web_guards import patient
 
     check_port(options)
     facts, preprocessing = describe(run, options, backbone, device)
@@ -71,7 +74,7 @@ def serve(
         model_metadata=facts,
         disable_openapi_url=True,  # its page loads scripts from elsewhere
     )
-    server.app.state.reader = Reader(options, preprocessing)
+    equip(server.app, options, Reader(options, preprocessing, Metrics()))
     stopping = Stopping(server)
     threading.Thread(target=watch, args=(options, stopping, on_ready), daemon=True).start()
     try:
@@ -82,6 +85,8 @@ def serve(
             log_level="warning",
             generate_client_file=False,
             access_log=False,
+            ws="none",
+            http=patient(body_seconds=options.timeout + 5),  # the reader says why, if it can
         )
     except RuntimeError as error:
         raise RunError(
@@ -124,7 +129,8 @@ def describe(
         },
         "unknown": None if coverage is False else {"coverage": coverage},
         "limits": {
-            name: asdict(options)[name] for name in ("max_bytes", "max_pixels", "max_waiting", "timeout")
+            name: asdict(options)[name]
+            for name in ("max_bytes", "max_pixels", "max_pictures", "max_waiting", "timeout")
         },
         "batching": {"max_batch_size": options.max_batch_size, "batch_timeout": options.batch_timeout},
     }
@@ -142,12 +148,6 @@ def check_port(options: ServeOptions) -> None:
             raise OptionError(
                 f"port {options.port} cannot be used ({error.strerror}): choose another (--port)"
             ) from error
-
-
-def address(options: ServeOptions) -> str:
-    """Where this machine reaches the server."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)
-    return f"http://{host}:{options.port}"
 
 
 class Listening(socket.socket):
@@ -203,6 +203,8 @@ class Stopping:
 
 def watch(options: ServeOptions, stopping: Stopping, on_ready: Callable[[str], None] | None) -> None:
     """Waits until the server answers, and says so."""
+    from vlprompt.serving.equipment import address
+
     where = address(options)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while True:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vlprompt.backbones.towers.transformer import ImageTower, TransformerSizes
+from vlprompt.backbones.towers.transformer import TransformerSizes
 from vlprompt.methods.base import Method
 from vlprompt.prompts.interpreters.fast import bytes_per_token
 from vlprompt.prompts.tokens import TextPrompt
@@ -40,14 +40,15 @@ def estimate(method: Method, pictures: int, options: TrainOptions, rate: float |
     text = method.prompts(picture).text  # tells whether gradients pass, so not under no_grad
     tokens = _text_tokens(text) * (part if method.per_image_text else 1)
     image_tokens = 0
-    if method.needs == "pixels" and isinstance(backbone.image, ImageTower):
-        image_tokens = part * (1 + backbone.image.sizes.patches + 16)
+    image_sizes = backbone.image_sizes
+    if method.needs == "pixels" and image_sizes is not None:
+        image_tokens = part * (backbone.image_tokens + 16)
     learns_text = any(t.requires_grad for t in text.tensors())
-    work = 3 * tokens * _per_token(backbone.text.sizes) if learns_text else 0
-    memory = tokens * bytes_per_token(backbone.text.sizes) if learns_text else 0
-    if image_tokens:
-        work += 3 * image_tokens * _per_token(backbone.vit.sizes)
-        memory += image_tokens * bytes_per_token(backbone.vit.sizes)
+    work = 3 * tokens * _per_token(backbone.text_sizes) if learns_text else 0
+    memory = tokens * bytes_per_token(backbone.text_sizes) if learns_text else 0
+    if image_tokens and image_sizes is not None:
+        work += 3 * image_tokens * _per_token(image_sizes)
+        memory += image_tokens * bytes_per_token(image_sizes)
     steps = options.epochs * max(1, pictures // batch) * min(options.accumulate, batch)
     seconds = steps * work / (rate or measured_rate(backbone.device, backbone.dtype))
     return Estimate(memory, seconds, tokens, image_tokens)

@@ -8,6 +8,7 @@ Source: Radford et al. 2021, section 2.4, and the layer names of the released we
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -87,9 +88,14 @@ class AttentionPool(nn.Module):
 class ResNetTower(nn.Module):
     """Same call as `ImageTower`: preprocessed pictures to unit-length features."""
 
+    takes_prompts: ClassVar[bool] = False
+    gives_patches: ClassVar[bool] = False
+    kind: ClassVar[str] = "ResNet"
+
     def __init__(self, sizes: ResNetSizes, embed_dim: int) -> None:
         super().__init__()
         self.sizes = sizes
+        self.embed_dim = embed_dim
         width = sizes.width
         half = width // 2
         for n, (channels, out, stride) in enumerate([(3, half, 2), (half, half, 1), (half, width, 1)], 1):

@@ -1,23 +1,23 @@
-"""CLIP's two transformers as plain modules that know no method.
-
-The towers hold weights and offer the pieces (embedding, blocks, read-out). What tokens go in
-is decided outside: `prompts/interpreters/plain.py` and `prompts/interpreters/fast.py` interpret prompts on these pieces.
+"""Transformer blocks that text and image towers share, and what they may differ in.
 
 Precision: matrix products run in the dtype of the weights, the residual stream and the layer
 norms stay in float32, so half-precision towers take float32 prompts and give float32 features.
 Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision",
-ICML 2021, and the layer names of its released weights.
+ICML 2021, and the layer names of its released weights; post-norm blocks as in BERT (Devlin et al., 2019).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from vlprompt.errors import BackboneError
 
 
 @dataclass(frozen=True)
@@ -30,24 +30,26 @@ class TransformerSizes:
     mlp_width: int
 
 
-@dataclass(frozen=True)
-class TextSizes(TransformerSizes):
-    """context_length: most tokens of a text. vocabulary: number of token ids."""
-
-    context_length: int
-    vocabulary: int
+def quick_gelu(x: Tensor) -> Tensor:
+    """x sigmoid(1.702 x)."""
+    return x * torch.sigmoid(1.702 * x)
 
 
-@dataclass(frozen=True)
-class ImageSizes(TransformerSizes):
-    """resolution: pixels of the square picture. patch: pixels of a patch's side."""
+# By the names that files use for them. "gelu" is the exact one, its tanh form is another function.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "quick_gelu": quick_gelu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+}
 
-    resolution: int
-    patch: int
 
-    @property
-    def patches(self) -> int:
-        return (self.resolution // self.patch) ** 2
+def known_activation(name: str) -> str:
+    """The name itself. Raises BackboneError for a function that there is not."""
+    if name not in ACTIVATIONS:
+        raise BackboneError(f'activation "{name}" is not supported: {", ".join(ACTIVATIONS)}')
+    return name
 
 
 class LayerNorm(nn.LayerNorm):
@@ -57,146 +59,104 @@ class LayerNorm(nn.LayerNorm):
         return F.layer_norm(x.float(), self.normalized_shape, self.weight, self.bias, self.eps)
 
 
-class Block(nn.Module):
-    """Pre-norm transformer block: attention, then a two-layer network, each added to its input."""
+class Side(nn.Linear):
+    """A linear layer of which some outputs can be had alone (queries, or keys and values)."""
 
-    def __init__(self, sizes: TransformerSizes, activation: str, eps: float = 1e-5) -> None:
+    def rows(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """Outputs start..stop: [..., width] -> [..., stop - start]."""
+        return F.linear(x, self.weight[start:stop], self.bias[start:stop])
+
+
+class Block(nn.Module):
+    """Attention, then a two-layer network, each added to its input.
+
+    post_norm: the sums are normed (BERT), not the inputs (CLIP).
+    """
+
+    def __init__(
+        self, sizes: TransformerSizes, activation: str, eps: float = 1e-5, post_norm: bool = False
+    ) -> None:
         super().__init__()
         width = sizes.width
         self.heads = sizes.heads
-        self.activation = activation
+        self.activation = known_activation(activation)
+        self.post_norm = post_norm
         self.ln_1 = LayerNorm(width, eps=eps)
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = Side(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.ln_2 = LayerNorm(width, eps=eps)
         self.fc = nn.Linear(width, sizes.mlp_width)
         self.proj = nn.Linear(sizes.mlp_width, width)
 
+    def _attended(self, x: Tensor) -> Tensor:
+        """What attention sees of the residual stream."""
+        return (x if self.post_norm else self.ln_1(x)).to(self.qkv.weight.dtype)
+
     def project(self, x: Tensor) -> Tensor:
         """Queries, keys and values side by side: [..., width] -> [..., 3 width]."""
-        return self.qkv(self.ln_1(x).to(self.qkv.weight.dtype))
+        return self.qkv(self._attended(x))
 
     def queries(self, x: Tensor) -> Tensor:
-        width = x.shape[-1]
-        return F.linear(
-            self.ln_1(x).to(self.qkv.weight.dtype), self.qkv.weight[:width], self.qkv.bias[:width]
-        )
+        return self.qkv.rows(self._attended(x), 0, x.shape[-1])
 
     def keys_values(self, x: Tensor) -> Tensor:
-        width = x.shape[-1]
-        return F.linear(
-            self.ln_1(x).to(self.qkv.weight.dtype), self.qkv.weight[width:], self.qkv.bias[width:]
-        )
+        return self.qkv.rows(self._attended(x), x.shape[-1], 3 * x.shape[-1])
 
     def split_heads(self, x: Tensor) -> Tensor:
         """[..., L, width] -> [..., heads, L, width / heads]."""
         return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
 
-    def mlp(self, x: Tensor) -> Tensor:
-        """The second half of the block, added to its input."""
-        hidden = self.fc(self.ln_2(x).to(self.fc.weight.dtype))
-        if self.activation == "gelu":
-            return x + self.proj(F.gelu(hidden))
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The block's output from its input and what attention gave, [..., width] each."""
+        x = x + self.out(attended)
+        if self.post_norm:
+            x = self.ln_1(x)
+            return self.ln_2(x + self.network(x))
+        return x + self.network(self.ln_2(x))
+
+    def network(self, x: Tensor) -> Tensor:
+        """The two-layer network, [..., width] -> [..., width]."""
+        hidden = self.fc(x.to(self.fc.weight.dtype))
+        if self.activation != "quick_gelu":
+            return self.proj(ACTIVATIONS[self.activation](hidden))
         # x sigmoid(1.702 x) = silu(1.702 x) / 1.702: one fused kernel that saves one tensor for
         # the backward pass where the literal form saves three.
         hidden = F.silu(hidden.mul_(1.702))
-        return x + F.linear(hidden, self.proj.weight).mul_(1 / 1.702).add_(self.proj.bias)
+        return F.linear(hidden, self.proj.weight).mul_(1 / 1.702).add_(self.proj.bias)
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """x: [B, L, width] -> [B, L, width]; causal: position i sees positions <= i only."""
+    def forward(self, x: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+        """x: [B, L, width] -> [B, L, width].
+
+        causal: position i sees positions <= i only. mask: added to the scores, [.., L, L] (or what broadcasts to it).
+        """
         q, k, v = (self.split_heads(part) for part in self.project(x).chunk(3, dim=-1))
-        attended = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-        x = x + self.out(attended.transpose(-3, -2).flatten(-2))
-        return self.mlp(x)
+        mask = None if mask is None else mask.to(q.dtype)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        return self.finish(x, attended.transpose(-3, -2).flatten(-2))
 
-    def read(self, x: Tensor, position: int) -> Tensor:
-        """The block's output at one position that sees all others: [B, L, width] -> [B, width]."""
+    def read(self, x: Tensor, at: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The block's output at some positions alone.
+
+        x: [B, L, width], whose positions `at`, [B, Q, width], ask. mask: added to the scores, [.., Q, L].
+        """
         k, v = (self.split_heads(part) for part in self.keys_values(x).chunk(2, dim=-1))
-        q = self.split_heads(self.queries(x[:, position : position + 1]))
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2)[:, 0]
-        return self.mlp(x[:, position] + self.out(attended))
+        q = self.split_heads(self.queries(at))
+        mask = None if mask is None else mask.to(q.dtype)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.finish(at, attended.transpose(-3, -2).flatten(-2))
 
 
-def block_list(sizes: TransformerSizes, activation: str, eps: float) -> Sequence[Block]:
+def block_list(
+    sizes: TransformerSizes, activation: str, eps: float, post_norm: bool = False
+) -> Sequence[Block]:
     """The blocks of a tower as a registered module list that type checkers see as blocks."""
-    blocks = nn.ModuleList(Block(sizes, activation, eps) for _ in range(sizes.layers))
+    blocks = nn.ModuleList(Block(sizes, activation, eps, post_norm) for _ in range(sizes.layers))
     return cast("Sequence[Block]", blocks)
 
 
-class TextTower(nn.Module):
-    """Token embeddings, causal blocks, read-out at the end token."""
-
-    blocks: Sequence[Block]
-
-    def __init__(self, sizes: TextSizes, embed_dim: int, activation: str, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.sizes = sizes
-        # the weight is always loaded: no time for initial values
-        self.token_embedding = nn.Embedding(
-            sizes.vocabulary, sizes.width, _weight=torch.empty(sizes.vocabulary, sizes.width)
-        )
-        self.positional_embedding = nn.Parameter(torch.zeros(sizes.context_length, sizes.width))
-        self.blocks = block_list(sizes, activation, eps)
-        self.ln_final = LayerNorm(sizes.width, eps=eps)
-        self.projection = nn.Parameter(torch.zeros(sizes.width, embed_dim))
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """Token embeddings without positions, float32: [..., L] -> [..., L, width]."""
-        return self.token_embedding(ids).float()
-
-    def forward(self, ids: Tensor, ends: Tensor) -> Tensor:
-        """Unit-length text features: token ids [N, L], and where [EOT] stands in each, [N] -> [N, embed_dim]."""
-        x = self.embed(ids) + self.positional_embedding[: ids.shape[1]]
-        for block in self.blocks:
-            x = block(x, causal=True)
-        return self.read_out(x[torch.arange(len(x), device=x.device), ends])
-
-    def read_out(self, x: Tensor) -> Tensor:
-        """Unit-length text features from the states at the end tokens: [..., width] -> [..., embed_dim]."""
-        return F.normalize((self.ln_final(x).to(self.projection.dtype) @ self.projection).float(), dim=-1)
-
-
-class ImageTower(nn.Module):
-    """Vision transformer: patches, class token, blocks without a mask, read-out at the class token."""
-
-    blocks: Sequence[Block]
-
-    def __init__(self, sizes: ImageSizes, embed_dim: int, activation: str, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.sizes = sizes
-        self.patch_embedding = nn.Conv2d(3, sizes.width, sizes.patch, sizes.patch, bias=False)
-        self.class_embedding = nn.Parameter(torch.zeros(sizes.width))
-        self.positional_embedding = nn.Parameter(torch.zeros(1 + sizes.patches, sizes.width))
-        self.ln_pre = LayerNorm(sizes.width, eps=eps)
-        self.blocks = block_list(sizes, activation, eps)
-        self.ln_post = LayerNorm(sizes.width, eps=eps)
-        self.projection = nn.Parameter(torch.zeros(sizes.width, embed_dim))
-
-    def embed(self, pixels: Tensor) -> Tensor:
-        """Class token and patches with positions, before `ln_pre`: [B, 3, H, W] -> [B, 1 + patches, width]."""
-        patches = self.patch_embedding(pixels.to(self.patch_embedding.weight.dtype)).float()
-        patches = patches.flatten(2).transpose(1, 2)
-        class_token = self.class_embedding.float().expand(pixels.shape[0], 1, -1)
-        return torch.cat([class_token, patches], dim=1) + self.positional_embedding.float()
-
-    def read_out(self, x: Tensor) -> Tensor:
-        """Unit-length image features from the class token (or patch) states: [..., width] -> [..., embed_dim]."""
-        return F.normalize((self.ln_post(x).to(self.projection.dtype) @ self.projection).float(), dim=-1)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Unit-length image features without prompts: [B, 3, H, W] -> [B, embed_dim]."""
-        x = self.ln_pre(self.embed(pixels))
-        for block in self.blocks[:-1]:
-            x = block(x)
-        return self.read_out(self.blocks[-1].read(x, 0))
-
-    def patch_features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Image features [B, embed_dim] and projected unit-length patch tokens [B, patches, embed_dim]."""
-        x = self.ln_pre(self.embed(pixels))
-        for block in self.blocks:
-            x = block(x)
-        features = self.read_out(x)
-        return features[:, 0], features[:, 1:]
+def hide(seen: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """What is added to attention's scores: 0 where seen, -inf elsewhere."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, float("-inf"))
 
 
 def normalise(x: Tensor) -> Tensor:

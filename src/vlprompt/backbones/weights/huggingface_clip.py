@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vlprompt.backbones.towers.transformer import ImageSizes, TextSizes, TransformerSizes
+from vlprompt.backbones.towers.text import TextSizes
+from vlprompt.backbones.towers.transformer import TransformerSizes
+from vlprompt.backbones.towers.vit import ImageSizes
 from vlprompt.backbones.weights.tower_weights import ClipWeights, Layout, TowerWeights
 from vlprompt.errors import BackboneError
 

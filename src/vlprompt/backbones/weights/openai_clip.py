@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from vlprompt.backbones.towers.resnet import ResNetSizes, resnet_names
-from vlprompt.backbones.towers.transformer import ImageSizes, TextSizes
+from vlprompt.backbones.towers.text import TextSizes
+from vlprompt.backbones.towers.vit import ImageSizes
 from vlprompt.backbones.weights.tower_weights import ClipWeights, Layout, TowerWeights
 from vlprompt.errors import BackboneError
 

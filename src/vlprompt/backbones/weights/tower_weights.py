@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vlprompt.backbones.towers.resnet import ResNetSizes
-from vlprompt.backbones.towers.transformer import ImageSizes, TextSizes
+from vlprompt.backbones.towers.text import TextForm, TextSizes
+from vlprompt.backbones.towers.vit import ImageForm
 from vlprompt.errors import BackboneError
 
 # Facts about the network, or counters, that some files carry as tensors.
@@ -28,29 +28,42 @@ NO_WEIGHTS = (
 
 @dataclass(frozen=True)
 class TowerWeights:
-    """One tower: its sizes, and its tensors under our names. eps: of its layer norms."""
+    """One tower: its sizes, and its tensors under our names. eps: of its layer norms.
+
+    form: what kind of tower it is, where it is not CLIP's. build: makes the tower (on the meta device) from the joint
+    width, where it is none of the common ones.
+    """
 
     sizes: Any
     tensors: dict[str, Tensor]
     activation: str = "quick_gelu"
     eps: float = 1e-5
+    form: TextForm | ImageForm | None = None
+    build: Callable[[int], nn.Module] | None = None
+
+    def facts(self) -> list[Any]:
+        """All that decides what is computed beside the tensors; plain JSON values."""
+        facts = [asdict(self.sizes), self.activation, self.eps]
+        return facts if self.form in (None, TextForm(), ImageForm()) else [*facts, asdict(self.form)]
 
 
 @dataclass(frozen=True)
 class ClipWeights:
-    """Both towers. logit_scale: the multiplier itself."""
+    """Both towers. logit_scale: the multiplier itself. logit_bias: what is added to logits."""
 
     text: TowerWeights
     image: TowerWeights
     embed_dim: int
     logit_scale: float
+    logit_bias: float = 0.0
 
     @property
     def text_sizes(self) -> TextSizes:
         return self.text.sizes
 
     @property
-    def image_sizes(self) -> ImageSizes | ResNetSizes:
+    def image_sizes(self) -> Any:
+        """Those of the image tower's kind; all have a `resolution`."""
         return self.image.sizes
 
 

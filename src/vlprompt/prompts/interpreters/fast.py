@@ -1,9 +1,11 @@
 """The fast way to evaluate prompts; equal to `prompts/interpreters/plain.py` in values and gradients.
 
-Exact because the text mask is causal:
+Where the text tower is causal and reads the end token:
 1. the prefix runs once per group; its keys and values are kept per block for all classes;
-2. a suffix ends at its [EOT]; suffixes are packed side by side, nothing is padded to 77 (prompts/interpreters/packing.py);
-3. the last block computes the [EOT] position (image: the class token) only;
+2. a suffix ends at its [EOT]; suffixes are packed side by side, nothing is padded to 77 (prompts/interpreters/packing.py).
+Where it is not causal: whole rows are packed side by side by length, without padding; where it attends to padding, or a
+row grows on its way, rows are whole (`TextTower.encode`). In all of them:
+3. the last block computes the positions that are read only (images: the class token);
 4. prompts that do not learn are evaluated once per run, without gradients;
 5. many classes go in chunks under a memory budget, recomputed in the backward pass;
 6. in evaluation the features of equal prompts are computed once (prompts/interpreters/known_texts.py).
@@ -12,6 +14,7 @@ Exact because the text mask is causal:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,23 +23,25 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.backbones.towers.transformer import ImageTower, TextTower, TransformerSizes
+from vlprompt.backbones.towers.text import TextTower
+from vlprompt.backbones.towers.transformer import TransformerSizes, hide
+from vlprompt.prompts.interpreters.entering import enter, image_and_inserted, row_features
 from vlprompt.prompts.interpreters.known_texts import KnownTexts
 from vlprompt.prompts.interpreters.packing import Packing
-from vlprompt.prompts.tokens import ImagePrompt, TextPrompt
+from vlprompt.prompts.tokens import BlockTokens, ImagePrompt, TextPrompt
 
-States = list[
-    tuple[Tensor, Tensor]
-]  # keys and values of the prefix per block, each [G, heads, P, width / heads]
+# keys and values of the prefix per block, each [G, heads, P, width / heads]
+States = list[tuple[Tensor, Tensor]]
 
 
-def prefix_states(tower: TextTower, prefix: Tensor, deep: Sequence[Tensor]) -> States:
-    """Keys and values of the prefix at every block. prefix: [G, P, D], without positions."""
-    x = prefix + tower.positional_embedding[: prefix.shape[1]]
+def prefix_states(tower: TextTower, prefix: Tensor, entering: Sequence[BlockTokens]) -> States:
+    """Keys and values of the prefix at every block. prefix: [G, P, D], without positions; it grows where tokens are
+    inserted."""
+    x = tower.place(prefix)
     states: States = []
     last = len(tower.blocks) - 1
     for i, block in enumerate(tower.blocks):
-        x = deeper(x, deep, i)
+        x = enter(x, entering, i, tower.form.start)
         if i == last:
             k, v = (block.split_heads(part) for part in block.keys_values(x).chunk(2, dim=-1))
             states.append((k, v))
@@ -44,16 +49,8 @@ def prefix_states(tower: TextTower, prefix: Tensor, deep: Sequence[Tensor]) -> S
         q, k, v = (block.split_heads(part) for part in block.project(x).chunk(3, dim=-1))
         states.append((k, v))
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = block.mlp(x + block.out(attended.transpose(-3, -2).flatten(-2)))
+        x = block.finish(x, attended.transpose(-3, -2).flatten(-2))
     return states
-
-
-def deeper(x: Tensor, deep: Sequence[Tensor], i: int) -> Tensor:
-    """x [G, L, D] with the tokens behind the first replaced by those that are learned for block i, if there are any."""
-    if not 1 <= i <= len(deep):
-        return x
-    tokens = deep[i - 1]
-    return torch.cat([x[:, :1], tokens.expand(len(x), -1, -1), x[:, 1 + len(tokens) :]], dim=1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor], hidden: Tensor) -> Tensor:
@@ -63,6 +60,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor], hidden
     hidden: [Q, P + L] or [C, Q, P + L], -inf where a query does not see, else 0.
     Returns [G, heads, C, Q, e].
     """
+    if q.device.type == "cpu" and not state[0].shape[-2]:
+        scores = q @ k.transpose(-1, -2)
+        return torch.add(hidden, scores, alpha=q.shape[-1] ** -0.5).softmax(-1, torch.float32).to(v.dtype) @ v
     return (_attend_in_parts if q.device.type == "cpu" else _attend_fused)(q, k, v, state, hidden)
 
 
@@ -97,75 +97,123 @@ def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tenso
     return weights[..., prefix:] @ v + from_prefix.unflatten(2, (classes, length))
 
 
-def hide(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where seen, -inf elsewhere."""
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, float("-inf"))
-
-
 def causal_mask(length: int, prefix: int, device: torch.device) -> Tensor:
     """[L, P + L] boolean: a suffix token sees the whole prefix and the suffix up to itself."""
     return torch.ones(length, prefix + length, dtype=torch.bool, device=device).tril(prefix)
+
+
+def own_mask(length: int, stops: Tensor) -> Tensor:
+    """[C, 1, L] boolean: a token of a row sees the whole of it, of which there are `stops` tokens, [C]."""
+    return torch.arange(length, device=stops.device) < stops[:, None, None]
 
 
 def text_features(
     tower: TextTower,
     states: States | None,
     prefix: Tensor,
-    deep: Sequence[Tensor],
+    entering: Sequence[BlockTokens],
     suffix: Tensor,
     lengths: Sequence[int],
+    inside: bool = False,
 ) -> Tensor:
     """Text features [G, C, d] of suffixes [C, S, D] behind prefixes [G, P, D].
 
-    states: of the prefixes, if they are known; if not, their tokens go through the blocks beside the others.
+    states: of the prefixes, if they are known, with all that enters them; if not, the tokens of the prefixes go through
+    the blocks beside the others. inside: what enters does so in the rows of the suffixes, which have the place for it.
     """
-    (groups, length), heads = prefix.shape[:2], tower.sizes.heads
+    (groups, length), heads, form = prefix.shape[:2], tower.sizes.heads, tower.form
     device, dtype = suffix.device, tower.projection.dtype
     positions = tower.positional_embedding
-    if states is None:
+    beside = states is None and not inside
+    if beside:
         packing = Packing(lengths, groups, heads, device, prefix=length)
         x = packing.pack(suffix, positions[length:], prefix + positions[:length])
     else:
         packing = Packing(lengths, groups, heads, device)
         x = packing.pack(suffix, positions[length:])
-    masks = [hide(causal_mask(one.length, length, device), dtype) for one in packing.sets]
-    for i, block in enumerate(tower.blocks[:-1]):
-        if states is None:
-            x = deeper(x.unflatten(0, (groups, -1)), deep, i).flatten(0, 1)
+    x = tower.ln_embedding(x)
+    counts = [len(one.classes) for one in packing.sets]
+    stops = torch.tensor(packing.lengths, device=device).split(counts)
+
+    def entered(x: Tensor, i: int) -> Tensor:
+        if beside:
+            return enter(x.unflatten(0, (groups, -1)), entering, i, form.start).flatten(0, 1)
+        for one in entering if inside else ():
+            if one.block == i:
+                x = packing.overwrite(x, form.start - length, one.values, one.weight)
+        return x
+
+    def masks(ahead: int) -> list[Tensor]:
+        """What each set does not see, behind so many tokens of a prefix."""
+        if form.causal:
+            return [hide(causal_mask(one.length, ahead, device), dtype) for one in packing.sets]
+        return [
+            hide(own_mask(one.length, stop), dtype) for one, stop in zip(packing.sets, stops, strict=True)
+        ]
+
+    nothing = x.new_zeros(groups, heads, 0, x.shape[-1] // heads, dtype=dtype)
+    known, ahead = masks(length), length
+    for i, block in enumerate(tower.blocks[:-1] if form.read != "mean" else tower.blocks):
+        x = entered(x, i)
         parts = packing.spread(block.project(x), 3)
         attended = []
-        if states is None:
+        state = nothing, nothing
+        if beside:
             (q, k, v), *parts = parts
             attended.append(
                 F.scaled_dot_product_attention(q[:, :, 0], k[:, :, 0], v[:, :, 0], is_causal=True)
             )
             state = k[:, :, 0], v[:, :, 0]
-        else:
+        elif states is not None:
             state = states[i]
-        attended += [attend(q, k, v, state, mask) for (q, k, v), mask in zip(parts, masks, strict=True)]
-        x = block.mlp(x + block.out(packing.gather(attended)))
+            if state[0].shape[-2] != ahead:  # tokens were inserted
+                ahead = state[0].shape[-2]
+                known = masks(ahead)
+        attended += [attend(q, k, v, state, mask) for (q, k, v), mask in zip(parts, known, strict=True)]
+        x = block.finish(x, packing.gather(attended))
 
+    back = torch.tensor(packing.order, device=device).argsort()
+    if form.read == "mean":
+        return tower.read_out(packing.means(x))[:, back]
+    x = entered(x, len(tower.blocks) - 1)
     block = tower.blocks[-1]
-    x = x.unflatten(0, (groups, -1))
-    if states is None:
-        x = deeper(x, deep, len(tower.blocks) - 1)
-    parts = packing.spread(block.keys_values(x.flatten(0, 1)), 2)
-    if states is None:
+    parts = packing.spread(block.keys_values(x), 2)
+    state = nothing, nothing
+    if beside:
         (k, v), *parts = parts
         state = k[:, :, 0], v[:, :, 0]
-    else:
+    elif states is not None:
         state = states[-1]
-    ends = x[:, packing.ends]  # [G, C, D], in the order of the packing
-    counts = [len(one.classes) for one in packing.sets]
-    queries = block.split_heads(block.queries(ends)).split(counts, dim=2)  # each [G, heads, C, e]
-    stops = torch.tensor(packing.lengths, device=device).split(counts)
+    ahead = state[0].shape[-2]
+    x = x.unflatten(0, (groups, -1))
+    read = x[
+        :, packing.starts if form.read == "first" else packing.ends
+    ]  # [G, C, D], in the order of the packing
+    queries = block.split_heads(block.queries(read)).split(counts, dim=2)  # each [G, heads, C, e]
     attended = []
     for one, (k, v), q, stop in zip(packing.sets, parts, queries, stops, strict=True):
-        seen = torch.arange(length + one.length, device=device) < length + stop[:, None]
+        seen = torch.arange(ahead + one.length, device=device) < ahead + stop[:, None]
         attended.append(attend(q[..., None, :], k, v, state, hide(seen[:, None], dtype))[..., 0, :])
     found = torch.cat(attended, dim=2).transpose(1, 2).flatten(-2)  # [G, C, D]
-    features = tower.read_out(block.mlp(ends + block.out(found)))
-    return features[:, torch.tensor(packing.order, device=device).argsort()]
+    return tower.read_out(block.finish(read, found))[:, back]
+
+
+def whole_rows(prompt: TextPrompt) -> TextPrompt:
+    """The same texts as rows without a prefix, those of one prefix after those of another."""
+    ahead, groups = prompt.prefix.shape[1], prompt.groups
+    suffix = prompt.suffix[:, : max(prompt.lengths)]
+    rows = [
+        prompt.prefix[:, None].expand(-1, prompt.classes, -1, -1),
+        suffix[None].expand(groups, -1, -1, -1),
+    ]
+    return replace(
+        prompt,
+        prefix=prompt.prefix[:1, :0],
+        suffix=torch.cat(rows, dim=2).flatten(0, 1),
+        lengths=tuple(ahead + n for n in prompt.lengths) * groups,
+        label_start=0,
+        label_counts=(),
+    )
 
 
 def bytes_per_token(sizes: TransformerSizes) -> int:
@@ -183,7 +231,7 @@ class Fast:
     def __init__(self, backbone: Backbone, budget: int = 4 << 30) -> None:
         self.backbone = backbone
         self.budget = budget
-        self._kept: dict[str, tuple[object, Any, object]] = {}
+        self._kept: dict[object, tuple[object, Any, object]] = {}
         self._known: KnownTexts | None = None
 
     def remember_texts(self, wanted: bool) -> None:
@@ -199,42 +247,87 @@ class Fast:
         return self._text(prompt)
 
     def _text(self, prompt: TextPrompt) -> Tensor:
-        tower = self.backbone.text
-        prefix = prompt.prefix, prompt.deep
-        learns = any(t.requires_grad for t in (prompt.prefix, *prompt.deep))
+        """By the way that suits the tower and what enters it."""
+        tower, entering = self.backbone.text, prompt.entering()
+        grows, own = any(one.insert for one in entering), any(one.own for one in entering)
+        if tower.form.shares_prefix and prompt.prefix.shape[1]:
+            if not own:
+                return self._behind_prefixes(prompt, grows)
+            if prompt.groups == 1 and prompt.start and not grows:
+                return self._behind_start(prompt.shorten_prefix(prompt.start))
+        if tower.form.padded:
+            return self._in_chunks(prompt, lambda part: row_features(tower, part), tower.sizes.context_length)
+        if grows or not (tower.form.packs or tower.form.shares_prefix):
+            return self._in_chunks(prompt, lambda part: row_features(tower, part), prompt.prefix.shape[1])
+        rows = whole_rows(prompt)
+        found = self._in_chunks(
+            rows,
+            lambda part: text_features(
+                tower, None, part.prefix, part.entering(), part.suffix, part.lengths, inside=True
+            ),
+        )
+        return found[0].unflatten(0, (prompt.groups, -1))
+
+    def _behind_prefixes(self, prompt: TextPrompt, grows: bool) -> Tensor:
+        """Prefixes run once, for all classes."""
+        tower, entering = self.backbone.text, prompt.entering()
+        tensors = [prompt.prefix, *(one.values for one in entering)]
         chunks = self._chunks(prompt)
-        if (
-            learns
-        ):  # beside the others only where it is fastest, so that what is scored and served has the same bits
-            beside = torch.is_grad_enabled() and len(chunks) == 1
-            states = None if beside else prefix_states(tower, *prefix)
+        states = None
+        if not any(t.requires_grad for t in tensors):
+            # the same vectors may enter elsewhere: where they do is part of what is kept
+            kind = "states", tuple((one.block, one.insert, one.weight) for one in entering)
+            states = self._keep(kind, tensors, lambda: prefix_states(tower, prompt.prefix, entering))
+        elif grows or not torch.is_grad_enabled() or len(chunks) > 1:
+            # else beside the others, where that is fastest; what is scored and served has the same bits
+            states = prefix_states(tower, prompt.prefix, entering)
+        return self._in_chunks(
+            prompt,
+            lambda part: text_features(tower, states, part.prefix, entering, part.suffix, part.lengths),
+        )
+
+    def _behind_start(self, prompt: TextPrompt) -> Tensor:
+        """Texts that share their start token alone, and have vectors of their own behind it."""
+        tower, start = self.backbone.text, prompt.prefix
+        if start.requires_grad:
+            states = prefix_states(tower, start, ())
         else:
-            states = self._keep(
-                "states", [prompt.prefix, *prompt.deep], lambda: prefix_states(tower, *prefix)
-            )
+            states = self._keep(("states", ()), [start], lambda: prefix_states(tower, start, ()))
+        return self._in_chunks(
+            prompt,
+            lambda part: text_features(
+                tower, states, part.prefix, part.entering(), part.suffix, part.lengths, inside=True
+            ),
+        )
+
+    def _in_chunks(
+        self, prompt: TextPrompt, compute: Callable[[TextPrompt], Tensor], more: int = 0
+    ) -> Tensor:
+        """What `compute` gives, [G, C, d], for chunks of classes that fit the budget. more: tokens that a class has beside
+        its own."""
+        chunks = self._chunks(prompt, more)
         if len(chunks) == 1:
-            return text_features(tower, states, *prefix, prompt.suffix, prompt.lengths)
+            return compute(prompt)
         features = []
         for chunk in chunks:
             part = prompt.rows(chunk)
-            arguments = tower, states, *prefix, part.suffix, part.lengths
             if torch.is_grad_enabled() and any(t.requires_grad for t in prompt.tensors()):
-                features.append(checkpoint(text_features, *arguments, use_reentrant=False))
+                features.append(checkpoint(compute, part, use_reentrant=False))
             else:
-                features.append(text_features(*arguments))
+                features.append(compute(part))
         back = torch.tensor([c for chunk in chunks for c in chunk], device=prompt.suffix.device).argsort()
         return torch.cat(features, dim=1)[:, back]
 
-    def _chunks(self, prompt: TextPrompt) -> list[list[int]]:
+    def _chunks(self, prompt: TextPrompt, more: int = 0) -> list[list[int]]:
         """Classes in chunks whose activations fit the budget, similar lengths together."""
         per_token = bytes_per_token(self.backbone.text.sizes) * prompt.groups
-        if sum(prompt.lengths) * per_token <= self.budget:
+        if (sum(prompt.lengths) + more * prompt.classes) * per_token <= self.budget:
             return [list(range(prompt.classes))]
         order = sorted(range(prompt.classes), key=lambda c: prompt.lengths[c])
         chunks: list[list[int]] = [[]]
         used = 0
         for c in order:
-            cost = prompt.lengths[c] * per_token
+            cost = (prompt.lengths[c] + more) * per_token
             if chunks[-1] and used + cost > self.budget:
                 chunks.append([])
                 used = 0
@@ -246,7 +339,7 @@ class Fast:
         """Without what is kept: it is known by addresses in memory, which mean nothing in another process."""
         return self.__dict__ | {"_kept": {}, "_known": self._known and KnownTexts()}
 
-    def _keep(self, kind: str, tensors: Sequence[Tensor], compute: Callable[[], Any]) -> Any:
+    def _keep(self, kind: object, tensors: Sequence[Tensor], compute: Callable[[], Any]) -> Any:
         """The last result of its kind, as long as its tensors are the same and unchanged."""
         key = tuple((t.data_ptr(), t._version, t.shape) for t in tensors)
         held = self._kept.get(kind)
@@ -260,41 +353,34 @@ class Fast:
 
     def image(self, pixels: Tensor, prompt: ImagePrompt | None = None) -> Tensor:
         """Unit-length image features, [B, 3, H, W] -> [B, d]; pictures in parts that fit the budget."""
-        if prompt is None or not torch.is_grad_enabled():
-            with torch.no_grad():
-                parts = pixels.split(self._pictures(FORWARD_SHARE))
-                if prompt is None:
-                    return torch.cat([self.backbone.image(part) for part in parts])
-                return torch.cat([image_features(self.backbone.vit, prompt, part) for part in parts])
+        if prompt is not None:
+            return self.image_and_inserted(pixels, prompt)[0]
+        with torch.no_grad():
+            return torch.cat(
+                [self.backbone.image(part) for part in pixels.split(self._pictures(FORWARD_SHARE))]
+            )
+
+    def image_and_inserted(self, pixels: Tensor, prompt: ImagePrompt) -> tuple[Tensor, Tensor]:
+        """Features [B, d], and the normed last states of inserted tokens, [B, n, W]."""
         tower = self.backbone.vit
-        parts = pixels.split(self._pictures(1.0))
-        if len(parts) == 1:
-            return image_features(tower, prompt, pixels)
-        return torch.cat(
-            [checkpoint(image_features, tower, prompt, part, use_reentrant=False) for part in parts]
-        )
+        if not torch.is_grad_enabled():
+            parts = pixels.split(self._pictures(FORWARD_SHARE))
+            found = [image_and_inserted(tower, prompt, part) for part in parts]
+        else:
+            parts = pixels.split(self._pictures(1.0))
+            if len(parts) == 1:
+                return image_and_inserted(tower, prompt, pixels)
+            found = [
+                checkpoint(image_and_inserted, tower, prompt, part, use_reentrant=False) for part in parts
+            ]
+        return torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found])
 
     def _pictures(self, share: float) -> int:
         """How many pictures fit the budget at once."""
-        if not hasattr(self.backbone.image, "blocks"):
+        sizes = self.backbone.image_sizes
+        if sizes is None:
             return 64
-        sizes = self.backbone.vit.sizes
-        return max(1, int(self.budget / (share * (1 + sizes.patches) * bytes_per_token(sizes))))
+        return max(1, int(self.budget / (share * self.backbone.image_tokens * bytes_per_token(sizes))))
 
 
 FORWARD_SHARE = 0.1  # of what a picture holds for the backward pass, needed without one
-
-
-def image_features(tower: ImageTower, prompt: ImagePrompt, pixels: Tensor) -> Tensor:
-    """Unit-length features of pictures with visual prompts; the last block at the class token only."""
-    with torch.no_grad():
-        x = tower.ln_pre(tower.embed(pixels))
-    x = torch.cat([x, tower.ln_pre(prompt.tokens).expand(x.shape[0], -1, -1)], dim=1)
-    last = len(tower.blocks) - 1
-    for i, block in enumerate(tower.blocks):
-        if 1 <= i <= len(prompt.deep):
-            deep = prompt.deep[i - 1].expand(x.shape[0], -1, -1)
-            x = torch.cat([x[:, : x.shape[1] - deep.shape[1]], deep], dim=1)
-        if i < last:
-            x = block(x)
-    return tower.read_out(tower.blocks[last].read(x, 0))

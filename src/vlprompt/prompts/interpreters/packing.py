@@ -57,9 +57,8 @@ class Packing:
         self.lengths = [lengths[c] for c in self.order]
         self.tokens = prefix + sum(self.lengths)  # of a group
         starts = list(accumulate(self.lengths, initial=prefix))[:-1]
-        self.ends = torch.tensor(
-            [a + n - 1 for a, n in zip(starts, self.lengths, strict=True)], device=device
-        )
+        self.starts = torch.tensor(starts, device=device)  # of each class, in the order of the sets
+        self.ends = self.starts + torch.tensor(self.lengths, device=device) - 1
         self._token: list[
             Tensor
         ] = []  # per set, [C, L]: the token that stands in each place, a real one in padding too
@@ -97,6 +96,30 @@ class Packing:
         found = take(suffix.flatten(0, 1), index, back)
         x = (found + positions[torch.tensor(offsets, device=self.device)]).expand(self.groups, -1, -1)
         return (x if prefix is None else torch.cat([prefix, x], dim=1)).reshape(-1, x.shape[-1])
+
+    def overwrite(self, packed: Tensor, at: int, values: Tensor, weight: float) -> Tensor:
+        """Packed tokens [groups tokens, D] with n of every class from its position `at` on changed to `values`.
+
+        values: [n, D], or [C, n, D] with each class's own (classes may repeat them, in their order). weight: their share.
+        """
+        n = values.shape[-2]
+        rows = self.starts[:, None] + at + torch.arange(n, device=self.device)  # [C, n]
+        group = torch.arange(self.groups, device=self.device)[:, None, None] * self.tokens
+        index = (group + rows).flatten()
+        if values.dim() == 3:
+            values = values[torch.tensor(self.order, device=self.device) % len(values)]
+        new = values.expand(self.groups, len(self.order), -1, -1).reshape(len(index), -1)
+        if weight != 1.0:
+            new = weight * new + (1 - weight) * packed[index]
+        return packed.index_copy(0, index, new.to(packed.dtype))
+
+    def means(self, packed: Tensor) -> Tensor:
+        """The mean over each class's tokens, [groups, C, D], in the order of the sets. Not with a prefix among them."""
+        x = packed.unflatten(0, (self.groups, self.tokens))
+        count = torch.tensor(self.lengths, device=self.device)
+        owner = torch.arange(len(count), device=self.device).repeat_interleave(count)
+        sums = x.new_zeros(self.groups, len(count), x.shape[-1]).index_add(1, owner, x)
+        return sums / count[:, None]
 
     def spread(self, packed: Tensor, parts: int) -> list[tuple[Tensor, ...]]:
         """Packed tokens [groups tokens, parts heads e] -> for each set, its parts [G, heads, C, L, e]."""

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.backbones.preprocessing import Preprocessing
-from vlprompt.backbones.towers.transformer import ImageTower
 from vlprompt.feeding.inputs import live_batch
 from vlprompt.methods.base import Batch, Method
-from vlprompt.prompts.interpreters.fast import image_features
+from vlprompt.prompts.interpreters.entering import image_features
 from vlprompt.prompts.tokens import ImagePrompt
 from vlprompt.runs.exporting.tracing import Traced, interpreted
 
@@ -30,23 +29,24 @@ class FixedText(nn.Module):
 
     def __init__(self, method: Method, text: Tensor, prompt: ImagePrompt | None) -> None:
         super().__init__()
-        self.tower = method.backbone.image if prompt is None else method.backbone.vit
-        self.scale = method.backbone.logit_scale
+        self.tower = method.backbone.image
+        self.scale, self.bias = method.backbone.logit_scale, method.backbone.logit_bias
         self.register_buffer("text", text.detach().clone())
         self.visual = None
         if prompt is not None:
-            self.visual = nn.ParameterList(p.detach().clone() for p in (prompt.tokens, *prompt.deep))
+            self.prompted = method.backbone.vit  # the very tower, as one that takes prompts
+            self.visual = nn.ParameterList(p.detach().clone() for p in prompt.tensors())
             self.visual.requires_grad_(False)
+            self.prompt = prompt
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[B, 3, S, S] -> [B, C]."""
         if self.visual is None:
             image = self.tower(pixels)
         else:
-            assert isinstance(self.tower, ImageTower)
-            tokens, *deep = self.visual
-            image = image_features(self.tower, ImagePrompt(tokens, deep), pixels)
-        return self.scale * image @ self.text.t()
+            image = image_features(self.prompted, self.prompt.with_tensors(list(self.visual)), pixels)
+        logits = self.scale * image @ self.text.t()
+        return logits + self.bias if self.bias else logits
 
 
 class WholeMethod(nn.Module):
@@ -68,7 +68,7 @@ class WholeMethod(nn.Module):
         if self.method.needs == "pixels":
             return Batch(pixels=pixels)
         if self.method.needs == "patches":
-            features, patches = self.method.backbone.vit.patch_features(pixels)
+            features, patches = self.method.backbone.patch_features(pixels)
             return Batch(features=features, patches=patches)
         return Batch(features=self.image(pixels))
 

@@ -1,0 +1,243 @@
+"""Lists in a folder or archive: which of them say labels or splits of its pictures, and which of those are used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from vlprompt.data.folder_layouts import Layout, ending
+from vlprompt.data.left_out import RUN_FILES
+from vlprompt.data.list_columns import Listing, read_columns
+from vlprompt.data.list_files import SPLIT_FILE, Row
+from vlprompt.data.list_matching import Pictures
+from vlprompt.data.sources import Source
+from vlprompt.data.split_names import FILLERS, split_name
+from vlprompt.data.text_tables import read_table
+from vlprompt.errors import DataError
+
+LABEL_FILES = (
+    "labels.csv",
+    "labels.jsonl",
+    "metadata.csv",
+    "metadata.jsonl",
+    "_classes.csv",
+)  # whose faults are errors
+ENDINGS = frozenset({".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".ndjson", ".lst", ".list"})
+LARGEST, MOST = 64 * 2**20, 40  # bytes of a list, and lists, that are looked into
+_NOT_LISTS = re.compile(
+    r"^(readme|licen[cs]e|notice|requirements|classes|class_?names|names)\b", re.IGNORECASE
+)
+_FORM = re.compile(r"submission", re.IGNORECASE)  # what competitions give for answers to be filled in
+_USUAL = FILLERS | {"ground", "truth", "groundtruth", "gt", "target", "targets"}
+
+
+@dataclass
+class Lists:
+    """used: lists of labels with their rows; [] where the folders say the labels. splits: of pictures whose folders do,
+    from the lists split_files. notices: what was not used, and why."""
+
+    used: list[tuple[Listing, list[Row]]] = field(default_factory=list)
+    splits: dict[str, str] = field(default_factory=dict)
+    split_files: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
+def lists_in(
+    source: Source,
+    pictures_of: Callable[[str, str], Pictures],
+    layout: Layout | DataError,
+    label_column: str | None,
+) -> Lists:
+    """Lists with a usual name (labels.csv, metadata.jsonl, train.csv, annotations.txt) say the labels where a column of
+    labels is in them; others only where folders do not. Lists of a split without labels divide class folders.
+
+    DataError for a label_column that no list has, and for faults in LABEL_FILES.
+    """
+    found = Lists()
+    listings = _read(source, pictures_of, found.notices, label_column)
+    if label_column is not None:
+        fitting = [one for one in listings if one.label == label_column]
+        if not fitting:
+            said = "; ".join(found.notices)
+            raise DataError(
+                f"{source.path}: label_column is given, but there is no labels file ({LABEL_FILES[0]}) in it with a column "
+                f'"{label_column}"{f": {said}" if said else ""}'
+            )
+        found.used = _with_rows(_together(fitting))
+        return found
+    labelled = [one for one in listings if one.label is not None]
+    by_folder = isinstance(layout, Layout) and len({row.label for row in layout.rows}) > 1
+    chosen = _together(
+        [one for one in labelled if _is_usual(one.table.name)] or ([] if by_folder else labelled)
+    )
+    for one in listings:
+        if one in chosen:
+            continue
+        if one.label is None and _split_of(one) is None:
+            then = "; the folders are used" if by_folder and not chosen else ""
+            found.notices.append(f"{one.table.name} is not used: {one.doubts}{then}")
+        elif one.label is not None:
+            found.notices.append(
+                f"{one.table.name} lists pictures with labels too and is not used (--labels {one.table.name} takes it)"
+            )
+        elif chosen:
+            found.notices.append(f"{one.table.name} is not used: {one.doubts}")
+    found.used = _with_rows(chosen)
+    if (
+        chosen
+        and isinstance(layout, Layout)
+        and by_folder
+        and (named := _named_by_folders(found.used, layout))
+    ):
+        found.used = named
+        found.notices.append(
+            "the labels of the list are numbers that go with the folders one to one; the folders name the classes"
+        )
+    if (
+        not chosen
+        and by_folder
+        and isinstance(layout, Layout)
+        and all(row.split is None for row in layout.rows)
+    ):
+        _divide(found, [one for one in listings if one.label is None])
+    return found
+
+
+def _read(
+    source: Source, pictures_of: Callable[[str, str], Pictures], notices: list[str], label_column: str | None
+) -> list[Listing]:
+    """The files that list pictures which are there."""
+    found = []
+    for name in _candidates(source, notices):
+        folder, _, last = name.rpartition("/")
+        try:
+            table = read_table(source.read(name), name)
+            wanted = label_column if label_column in table.columns else None
+            listing = read_columns(table, pictures_of(folder, last), wanted)
+        except DataError as error:
+            if last in LABEL_FILES:
+                raise
+            if _is_usual(name) and ending(name) in (".csv", ".tsv"):
+                notices.append(f"{error}; it is not used")
+            continue
+        if listing.matched.distinct > 1 or (listing.matched.distinct and len(table.rows) == 1):
+            found.append(listing)
+        elif last in LABEL_FILES and listing.label is not None:
+            cell = next((row.get(listing.path, "") for row in table.rows), "")
+            notices.append(f"{name} is not used: none of its pictures is there, for example {cell}")
+    return found
+
+
+def _candidates(source: Source, notices: list[str]) -> list[str]:
+    own = {file.rpartition("/")[0] for file in source.files if file.rpartition("/")[2] in RUN_FILES}
+    found = []
+    for name, size in source.files.items():
+        folder, _, last = name.rpartition("/")
+        fits = ending(name) in ENDINGS and name.count("/") <= 1 and size <= LARGEST and folder not in own
+        if not fits or _NOT_LISTS.match(last) or SPLIT_FILE.search(name):
+            continue
+        if _FORM.search(last):
+            notices.append(f"{name} left out: a form for answers")
+        else:
+            found.append(name)
+    if len(found) > MOST:  # boxes or captions, a file for each picture
+        stems = {
+            file.rpartition("/")[2].rpartition(".")[0] for file in source.files if ending(file) not in ENDINGS
+        }
+        found = [name for name in found if name.rpartition("/")[2].rpartition(".")[0] not in stems]
+        found = sorted(found, key=lambda name: (not _is_usual(name), name.count("/"), name))
+        if len(found) > MOST:
+            notices.append(f"{len(found) - MOST} texts are not looked into, such as {found[MOST]}")
+    return sorted(found[:MOST], key=lambda name: (name.count("/"), name))
+
+
+def _is_usual(name: str) -> bool:
+    """Whether a list is called as lists of labels are: its name says that, or a split, and nothing else."""
+    last = name.rpartition("/")[2]
+    words = re.findall(r"[^\W_]+", last.rpartition(".")[0].lower())
+    told = split_name(last.rpartition(".")[0])
+    return (
+        last in LABEL_FILES
+        or (bool(words) and all(word in _USUAL for word in words))
+        or (told is not None and not told.rest)
+    )
+
+
+def _together(listings: Sequence[Listing]) -> list[Listing]:
+    """Those that belong together: one for each split, else one, or one in each folder."""
+    usual = [one for one in listings if one.table.name.rpartition("/")[2] in LABEL_FILES]
+    if usual:
+        top = [one for one in usual if "/" not in one.table.name]
+        of_folder = {one.table.name.rpartition("/")[0]: one for one in reversed(usual)}
+        return top[:1] or sorted(of_folder.values(), key=lambda one: one.table.name)
+    of_split: dict[str, Listing] = {}
+    for one in sorted(listings, key=lambda one: _in_order(one.table.name)):
+        if (told := _split_of(one)) is not None:
+            of_split.setdefault(told, one)
+    if of_split:
+        return [one for one in listings if one in of_split.values()]
+    return sorted(listings, key=lambda one: (-one.matched.distinct, one.table.name))[:1]
+
+
+def _in_order(name: str) -> tuple[int, list[str | int]]:
+    """Lists of the same kind by the numbers in their names: train1 before train10."""
+    parts: list[str | int] = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    return name.count("/"), parts
+
+
+def _split_of(listing: Listing) -> str | None:
+    """The split that the list's own name says."""
+    told = split_name(listing.table.name.rpartition("/")[2].rpartition(".")[0])
+    return told.split if told is not None and not told.rest else None
+
+
+def _with_rows(listings: Sequence[Listing]) -> list[tuple[Listing, list[Row]]]:
+    """Each with its rows; splits come from the lists' names where there are several."""
+    several = len({_split_of(one) for one in listings} - {None}) > 1
+    found = []
+    for one in listings:
+        rows = one.rows()
+        if several:
+            rows = [row if row.split else replace(row, split=_split_of(one)) for row in rows]
+        found.append((one, rows))
+    return found
+
+
+def _named_by_folders(
+    used: list[tuple[Listing, list[Row]]], layout: Layout
+) -> list[tuple[Listing, list[Row]]]:
+    """The same with the folders' labels, where the lists' are numbers that go with them one to one; else []."""
+    folder = {row.path: row for row in layout.rows}
+    rows = [row for _, rows in used for row in rows if row.path in folder and row.label]
+    pairs = {(row.label, folder[row.path].label) for row in rows}
+    labels, folders = {label for label, _ in pairs}, {name for _, name in pairs}
+    if not rows or not len(pairs) == len(labels) == len(folders) > 1:
+        return []
+    if not all(label.isdigit() for label in labels) or all(name.isdigit() for name in folders):
+        return []
+    if any(row.name for row in rows):
+        return []
+    return [
+        (
+            one,
+            [
+                replace(row, label=folder[row.path].label, split=row.split or folder[row.path].split)
+                for row in rows
+                if row.path in folder
+            ],
+        )
+        for one, rows in used
+    ]
+
+
+def _divide(found: Lists, listings: Sequence[Listing]) -> None:
+    """Splits of pictures from lists that have no labels; a picture in two of them stays in the first."""
+    told = _together([one for one in listings if _split_of(one) in ("train", "val", "test")])
+    if len({_split_of(one) for one in told}) < 2 and not any(_split_of(one) == "test" for one in told):
+        return
+    for one in told:
+        for file in one.matched.files:
+            if file is not None:
+                found.splits.setdefault(file, _split_of(one) or "train")
+        found.split_files.append(one.table.name)

@@ -1,0 +1,126 @@
+"""Names of entries in zip archives that do not say their encoding."""
+
+from __future__ import annotations
+
+import struct
+import unicodedata
+import zipfile
+from collections.abc import Sequence
+
+UTF8_FLAG = 0x800
+_UNICODE_PATH = 0x7075  # an extra field with the name in UTF-8
+# what programs write that do not use UTF-8; the code pages of a Western PC come last, as the standard has it
+ENCODINGS = {
+    "gb18030": "Chinese",
+    "cp932": "Japanese",
+    "cp949": "Korean",
+    "big5": "Chinese",
+    "cp1251": "Cyrillic",
+    "cp866": "Cyrillic",
+    "cp1252": "Western",
+    "cp437": "Western",
+}
+
+
+def read_names(infos: Sequence[zipfile.ZipInfo]) -> tuple[list[str], str]:
+    """The name of each entry; and a sentence for the user where their encoding was a guess.
+
+    Marked names are UTF-8. Others are tried as UTF-8 together, since programs write all in one encoding, and then as
+    the encoding in which they are made of the most usual letters.
+    """
+    names = [info.filename for info in infos]
+    unmarked: dict[int, bytes] = {}
+    for at, info in enumerate(infos):
+        if info.flag_bits & UTF8_FLAG or info.filename.isascii():
+            continue
+        if (told := _unicode_path(info)) is not None:
+            names[at] = told
+            continue
+        try:
+            unmarked[at] = info.orig_filename.encode("cp437")
+        except UnicodeEncodeError:
+            continue
+    if not unmarked:
+        return names, ""
+    encoding = _encoding(list(unmarked.values()))
+    for at, raw in unmarked.items():
+        names[at] = raw.decode(encoding, "replace").replace("\0", "")
+    if encoding == "utf-8":
+        return names, ""
+    example = names[next(iter(unmarked))]
+    return names, (
+        f"the archive does not say the encoding of its names; they are read as {ENCODINGS[encoding]} ({encoding}), such as "
+        f'"{example}": if that is wrong, pack the folder again with UTF-8 names'
+    )
+
+
+def _unicode_path(info: zipfile.ZipInfo) -> str | None:
+    rest = info.extra
+    while len(rest) >= 4:
+        kind, size = struct.unpack("<HH", rest[:4])
+        data, rest = rest[4 : 4 + size], rest[4 + size :]
+        if kind == _UNICODE_PATH and data[:1] == b"\x01":
+            try:
+                return data[5:].decode("utf-8")
+            except UnicodeDecodeError:
+                return None
+    return None
+
+
+def _encoding(raws: Sequence[bytes]) -> str:
+    joined = b"/".join(raws)
+    try:
+        joined.decode("utf-8")
+        return "utf-8"
+    except UnicodeDecodeError:
+        pass
+    return max(ENCODINGS, key=lambda encoding: _usual(raws, encoding))  # the first of equals
+
+
+def _usual(raws: Sequence[bytes], encoding: str) -> float:
+    """How usual the letters are that the names would be made of, 0 to 1 for each byte beyond ASCII."""
+    total = count = 0.0
+    for raw in raws:
+        try:
+            text = raw.decode(encoding)
+        except UnicodeDecodeError:
+            return -1.0
+        before = ""
+        for letter in text:
+            if not letter.isascii():
+                size = len(letter.encode(encoding))
+                count += size
+                total += size * _weight(letter, before)
+            before = letter
+    return total / count if count else 0.0
+
+
+def _weight(letter: str, before: str) -> float:
+    code = ord(letter)
+    if 0x3041 <= code <= 0x30FC:  # kana
+        return 1.0
+    if 0xAC00 <= code <= 0xD7A3:  # Hangul, whose bytes are those of usual Chinese characters too
+        return 0.95
+    if 0x4E00 <= code <= 0x9FFF:
+        return 0.98 if _is_common_chinese(letter) else 0.45
+    if 0x0400 <= code <= 0x045F:
+        return (
+            0.9
+            if letter.islower() == before.isalpha() or (letter.isupper() and not before.islower())
+            else 0.3
+        )
+    if unicodedata.category(letter) in ("Lu", "Ll") and code < 0x250:
+        return 0.85 if letter.islower() or not before.isalpha() else 0.4
+    return 0.1
+
+
+def _is_common_chinese(letter: str) -> bool:
+    """Whether it is of the first level of GB 2312, or of Big5, which are ordered by use."""
+    for encoding, last in (("gb2312", 0xD7), ("big5", 0xC6)):
+        try:
+            raw = letter.encode(encoding)
+        except UnicodeEncodeError:
+            continue
+        if len(raw) == 2 and raw[0] <= last:
+            return True
+    return False
