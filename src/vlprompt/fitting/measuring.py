@@ -7,9 +7,9 @@ the others. With `test` (and `val`) a part of every class is held out instead, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,9 +23,11 @@ from vlprompt.scoring.evaluation import logits_of
 from vlprompt.seeds import generator
 
 if TYPE_CHECKING:
+    from vlprompt.data.sampling import Split
     from vlprompt.feeding.inputs import Inputs
     from vlprompt.methods.base import Method
 
+In = TypeVar("In", bound="Inputs")
 CROSSED = "cross-validation"  # the name of such scores among "test" and "val"
 _DRAWN_BY_FIT = "held out by fit"
 
@@ -59,6 +61,16 @@ class Measure(OptionSet):
             raise OptionError("folds is 1: expected 2 or more, or 0 for no cross-validation")
         if self.test + self.val >= 1:
             raise OptionError(f"test {self.test} and val {self.val} leave no picture to learn from")
+
+
+GIVEN_ONLY = Measure(folds=0)  # on the test or validation pictures of the data set, if there are any
+
+
+def can_be_crossed(split: Split, measure: Measure) -> bool:
+    """Whether a run is measured by cross-validation: there are no other pictures, and some class has two."""
+    return (
+        not split.test and not split.val and bool(stratified([i.label for i in split.train], measure.folds))
+    )
 
 
 def divided(dataset: Dataset, measure: Measure, seed: int = 1) -> Dataset:
@@ -98,7 +110,7 @@ class Fold(NamedTuple):
     held: Tensor
 
 
-def stratified(labels: Sequence[int] | Tensor, folds: int, seed: int = 1) -> list[Fold]:
+def stratified(labels: Sequence[int] | np.ndarray | Tensor, folds: int, seed: int = 1) -> list[Fold]:
     """Parts in each of which every class is represented as evenly as can be; every picture is held out at most once.
 
     A class with one picture is never held out: nothing would be left to learn it from. Fewer folds where no class has
@@ -127,7 +139,7 @@ def stratified(labels: Sequence[int] | Tensor, folds: int, seed: int = 1) -> lis
 
 
 def crossed_logits(
-    learned: Callable[[Inputs], Method], training: Inputs, shown: Inputs, folds: Sequence[Fold], classes: int
+    learned: Callable[[In], Method], training: In, shown: Inputs, folds: Sequence[Fold], classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(logits [M, C], numbers [M]): of every picture that some fold holds out, by a method that has not seen it.
 
@@ -141,12 +153,6 @@ def crossed_logits(
         numbers.append(fold.held.numpy())
     order = np.argsort(np.concatenate(numbers), kind="stable")
     return np.concatenate(logits)[order], np.concatenate(numbers)[order]
-
-
-def countdown(folds: Sequence[Fold]) -> Iterator[str]:
-    """What is said before each fold."""
-    for number in range(len(folds)):
-        yield f"measuring: part {number + 1} of {len(folds)} is judged by what the others teach"
 
 
 def per_class(items: Sequence[Item]) -> tuple[int, int]:
