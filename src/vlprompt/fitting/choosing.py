@@ -41,7 +41,7 @@ SHARES = (0.25, 0.5, 1.0, 2.0)  # weights of what is added to the first part, bo
 PROMPTS = ("lamm", "coop+lamm")
 RATE = 4e10  # operations a second that two cores reach, to judge what is quick enough
 COMPARED, FINAL = 40.0, 30.0  # such seconds that prompts may take in the comparison, and at last
-SAFE_WEIGHTS = (1.0, 0.1)  # of a probe and of zero-shot, where nothing can be compared
+SAFE_WEIGHTS = (1.0, 0.02)  # of a probe and of zero-shot, where nothing can be compared
 STEPS = 60  # of a prompt in the comparison
 BLEND, PROBE, ZERO_SHOT, TIP = "blend", "linear_probe", "zeroshot", "tip_adapter"
 
@@ -110,6 +110,7 @@ def choose(
     hits = [int((logits.argmax(1) == truth).sum()) for _, logits in tried]
     named = [i for i, (one, _) in enumerate(tried) if len(one.parts) == 1 and one.parts[0] != PROBE]
     names = tried[min(named, key=lambda i: losses[i].mean())][0].parts[0]
+    names = next((part for part in tried[best][0].parts if part in PROMPTS), names)  # one takes steps at most
     record = ChoiceInfo(
         chosen=tried[best][0].name,
         names=names,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vlprompt.fitting.plan import Plan
     from vlprompt.methods.base import Method
 
+DEFAULT_METHOD = "coop+lamm"  # a protocol compares named methods; `fit` chooses where none is named
 _PLAN = ("options", "train", "recipe", "templates")
 _SETUP = ("classes", *LOOSE)
 _REST = ("cache", "resume", "overwrite", "on_record", "command")
@@ -32,6 +33,8 @@ def plan_and_rest(
             raise OptionError(f'no argument "{name}": {nearest(name, (*_PLAN, *_SETUP, *_REST))}')
     from vlprompt.fitting.plan import make_plan
 
+    if method is None and more.get("recipe") is None:
+        method = DEFAULT_METHOD
     plan = make_plan(method, **{k: v for k, v in more.items() if k in _PLAN})
     setup = {k: more[k] for k in _SETUP if k in more}
     return plan, setup, {k: v for k, v in more.items() if k in _REST}
