@@ -207,7 +207,7 @@ def open_data(
     labels: str | None = None,
     domain: list[str] | None = None,
     root: str | None = None,
-    **drawing: float,
+    **reading: float,
 ) -> Dataset:
     """The data set that the arguments mean; says at once what was found."""
     from vlprompt.data.opening import open_dataset
@@ -220,7 +220,7 @@ def open_data(
         labels=labels,
         domains=domain or None,
         root=root,
-        **drawing,  # type: ignore[arg-type]
+        **reading,  # type: ignore[arg-type]
     )
     counts = ", ".join(f"{len(items)} {name}" for name, items in dataset.splits.items())
     note(f"{dataset.name}: {len(dataset.class_names)} classes, {counts} pictures")
