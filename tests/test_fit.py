@@ -64,7 +64,7 @@ def test_zero_shot_is_scored_beside_what_was_learned(backbone, data):
     run = quick(data, backbone=backbone)
     zero = quick(data, make_plan("zeroshot", templates=run.info.zero_shot_templates), backbone=backbone)
     assert run.scores["zero_shot"] == zero.scores["test"]
-    assert run.scores.keys() == {"zero_shot", "test", "val"}
+    assert run.scores.keys() == {"zero_shot", "linear_probe", "test", "val"}
     assert set(run.info.timings) == {"encode_s", "zero_shot_s", "train_s", "evaluate_s", "total_s"}
 
 

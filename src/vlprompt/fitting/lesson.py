@@ -89,7 +89,8 @@ class Lesson:
 
     def _shown(self) -> FeatureInputs:
         if self.shown is None:
-            self.shown = self.encoder.features(self.split.train, what="training pictures")
+            known = self.inputs.items if self.inputs is not None and len(self.inputs) else self.split.train
+            self.shown = self.encoder.features(known, what="training pictures")
         return self.shown
 
     def read(self, method: Method, options: TrainOptions) -> None:

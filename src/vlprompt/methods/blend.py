@@ -63,6 +63,7 @@ class Blend(Method):
     recipe = Recipe(epochs=0)
     trains = False
     says_template = True
+    independent_classes = False  # where a name is not among those that were learned, all are left to one part
     per_step = "that of its part that is trained"
 
     def __init__(self, *args: Any, parts: Sequence[Method] | None = None, **kwargs: Any) -> None:
@@ -84,7 +85,7 @@ class Blend(Method):
             self.recipe = base.recipe if base.learns else taught[0].recipe  # type: ignore[misc]
         for name, part in zip(self.options.parts.split(), self.each(), strict=True):
             part.interpreter = self.interpreter if name != self.taught else part.interpreter
-            part.requires_grad_(name == self.taught)
+            part.requires_grad_(self.taught in (None, name))
 
     def _made(self, name: str) -> Method:
         if name.partition("+")[0] == "blend":
@@ -120,7 +121,7 @@ class Blend(Method):
         for part in self.each():
             if part.learns:
                 part.prepare(features, labels, val_features, val_labels)
-                part.requires_grad_(part is (self.part(self.taught) if self.taught else None))
+                part.requires_grad_(self.taught is None or part is self.part(self.taught))
 
     def loss(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         return (
