@@ -1,7 +1,9 @@
 # make demo    sets everything up in .venv and runs the main job on the built-in pictures
 # make test    sets everything up in .venv and runs all tests
+# make quick   the tests that take two minutes in all on two cores, for while one works
 # make check   ruff, mypy and the tests
 # make docs    the documentation site, in site/
+# make release wheel and source archive in dist/, checked in a fresh environment (docs/releasing.md)
 #
 # PYTHON=python3.12 picks another interpreter, VENV=/some/folder another environment,
 # OUT=runs/x another folder for the demo. Without a GPU on Linux x86-64, this saves 3 GB:
@@ -14,7 +16,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types check docs clean
+.PHONY: demo test quick lint types check docs release clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -22,6 +24,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS)
+
+quick: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --quick
 
 lint: $(VENV)/.installed-test
 	$(BIN)/python -m ruff check .
@@ -35,6 +40,12 @@ check: lint types test
 docs: $(VENV)/.installed-docs
 	$(BIN)/python docs/make_tables.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+release: $(VENV)/.installed-test
+	rm -rf dist
+	$(INSTALL) build
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python tools/check_wheel.py dist/ --python $(BIN)/python
 
 # The environment is made again only when the interpreter's folder is missing, and filled again only
 # when the files that say what belongs into it have changed.

@@ -5,7 +5,7 @@
     python benchmarks/grid.py rows.jsonl                        the table
     python benchmarks/grid.py rows.jsonl --nodes 1,4,16 --json
 
-A run's training is epochs x floor(classes x shots / batch) steps of the published settings (`Method.recipe`).
+A run's training is epochs x floor(classes x shots / batch) steps of the published settings (`Facts.recipe`).
 A step's time is taken on the line through the measured numbers of classes (with one of them only, in proportion
 to the classes for methods that work on features, and as it is for the others; the output says which).
 
@@ -136,8 +136,7 @@ def grid(times: Times, methods: tuple[str, ...]) -> tuple[dict[str, Cost], float
     costs: dict[str, Cost] = {}
     for name in methods:
         spec = library.load(name)
-        learner = spec.base if spec.base.learns else spec.outermost
-        recipe, live = learner.recipe, spec.base.needs != "features"
+        recipe, live = spec.facts.recipe, not spec.facts.cached
         runs = steps = 0
         training = cached = uncached = longest = 0.0
         for data in DATA:
@@ -151,7 +150,7 @@ def grid(times: Times, methods: tuple[str, ...]) -> tuple[dict[str, Cost], float
                 one = count * times.step(name, entry.classes, batch, not live)
                 training, longest = training + SEEDS * one, max(longest, one)
                 own = (
-                    SEEDS * test if spec.base.needs == "pixels" else 0.0
+                    SEEDS * test if "pixels" in spec.facts.needs else 0.0
                 )  # prompts change the picture's features
                 cached += own
                 uncached += own + SEEDS * test + (0.0 if live else SEEDS * count * batch / times.pictures)

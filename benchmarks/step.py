@@ -108,11 +108,11 @@ class Side:
             for part in self.method.modules():
                 if isinstance(part, Method):
                     part.interpreter = Plain(held)  # type: ignore[assignment]
-        if side == "plain" or self.method.needs == "pixels":
+        if side == "plain" or "pixels" in self.method.facts.needs:
             pixels = torch.randn(row.batch, 3, 224, 224, generator=torch.Generator().manual_seed(1))
             self.batch = Batch(pixels=pixels.to(device))
         else:  # what the cache gives; which numbers it is does not change what is computed
-            patches = held.image.sizes.patches if self.method.needs == "patches" else 0
+            patches = held.image.sizes.patches if "patches" in self.method.facts.needs else 0
             features = torch.nn.functional.normalize(
                 torch.randn(row.batch, 1 + patches, held.embed_dim), dim=-1
             )

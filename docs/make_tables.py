@@ -15,9 +15,13 @@ from parts import HERE, rewrite
 
 PAGES = (HERE / "methods.md", *sorted((HERE / "methods").glob("*.md")))
 FED = {
-    "features": "encoded once by the frozen image tower, features kept",
-    "patches": "encoded once by the frozen image tower, features and patch tokens kept",
-    "pixels": "run through the image tower in every step",
+    ("features",): "encoded once by the frozen image tower, features kept",
+    ("features", "patches"): "encoded once by the frozen image tower, features and patch tokens kept",
+    ("pixels",): "run through the image tower in every step",
+    (
+        "features",
+        "pixels",
+    ): "run through the image tower in every step, beside features of the same views that are kept",
 }
 
 
@@ -61,18 +65,18 @@ def facts_table(name: str) -> Iterator[str]:
     """What a method's class says of itself, as rows."""
     from vlprompt import methods
 
-    kind = methods.method_class(name)
-    steps = kind.learns and kind.trains
-    recipe = kind.recipe
+    facts = methods.facts_of(name)
+    assert facts is not None
+    recipe = facts.recipe
     settings = f"{recipe.optimizer}, lr {recipe.lr:g}, {recipe.epochs} epochs of batch {recipe.batch}"
     yield f"| `--method {name}` | |"
     yield "|---|---|"
-    yield f"| recomputed in every step | {kind.per_step} |"
-    yield f"| training pictures are | {FED[kind.needs] if kind.learns else 'not needed'} |"
-    yield f"| takes new class names | {'yes' if kind.new_names else 'no'} |"
-    yield f"| begins as zero-shot | {'yes' if kind.zero_shot_start else 'no'} |"
-    yield f"| default training | {settings if steps else 'none'} |"
-    yield f"| source | {kind.paper} |"
+    yield f"| recomputed in every step | {facts.per_step} |"
+    yield f"| training pictures are | {FED[tuple(sorted(facts.needs))] if facts.learns else 'not needed'} |"
+    yield f"| takes new class names | {'yes' if facts.takes_new_names else 'no'} |"
+    yield f"| begins as zero-shot | {'yes' if facts.zero_shot_start else 'no'} |"
+    yield f"| default training | {settings if facts.takes_steps else 'none'} |"
+    yield f"| source | [{facts.paper}]({facts.link}) |"
 
 
 def recipes_table(small: bool) -> Iterator[str]:

@@ -4,6 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from quick_tests import (  # noqa: F401  hooks
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_runtest_protocol,
+    pytest_runtest_setup,
+    pytest_sessionfinish,
+)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -66,7 +66,7 @@ def test_embeddings_of_words_give_the_features_of_the_words(backbone):
 
 def test_learned_prompts_feed_it(backbone):
     run = run_of(backbone, "maple")
-    text = run.method.prompts().text
+    (text,) = run.method.texts()
     found = encode_text_embeddings(backbone, text.prefix, text.suffix, lengths=text.lengths, deep=text.deep)
     np.testing.assert_allclose(found[0].detach().numpy(), run.text_features(), atol=1e-5)
 

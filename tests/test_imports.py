@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
+import vlprompt
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 from import_graph import Arrow, arrows, circles, modules, room_of  # noqa: E402
 
-PACKAGE = ROOT / "src" / "vlprompt"
+PACKAGE = Path(vlprompt.__file__).parent
 
 # the ground floor: small things that know nothing of pictures, towers or prompts. All rooms may import these
 GROUND = {
@@ -29,11 +31,12 @@ GROUND = {
     "files": "",
     "seeds": "",
     "options": "errors",
-    "record_schema": "",
     "locks": "errors files",
     "sqlite_store": "errors",
     "hub_access": "errors",
     "ray_cluster": "errors",
+    "record_schema": "errors",
+    "web_guards": "errors",
 }
 # everything else, lowest first: what a room may import beside the ground floor
 ALLOWED = {
@@ -46,7 +49,7 @@ ALLOWED = {
     "scoring": "data methods feeding",
     "runs": "data backbones prompts methods feeding training scoring",
     "fitting": "data backbones methods feeding training scoring runs",
-    "contract": "data backbones prompts methods training",
+    "contract": "data backbones prompts methods feeding training",
     "estimator": "data backbones methods feeding scoring runs fitting",
     "protocols": "data backbones methods feeding training scoring runs fitting",
     "collections": "data backbones feeding runs",
@@ -54,7 +57,7 @@ ALLOWED = {
     "report": "data backbones prompts methods feeding scoring runs protocols",
     "serving": "data backbones methods feeding runs",
     "studio": "data backbones methods feeding training scoring runs fitting report",
-    "demo": "data backbones methods feeding scoring runs fitting protocols report",
+    "demo": "data backbones methods feeding training scoring runs fitting protocols report",
     "cli": "data backbones methods feeding training scoring runs fitting protocols collections sweeps report "
     "serving studio demo",
     "__main__": "cli",

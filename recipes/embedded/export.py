@@ -1,89 +1,59 @@
-"""Write both towers as a Hugging Face CLIP folder with fp16 weights."""
+"""The finished folder: config.json, model.safetensors, tokenizer.json, preprocessing facts, card and licences.
+
+A weight matrix is stored in fp16, or in int8 with a scale per row (NAME.scale, fp16): value = int8 x scale.
+"""
+
+from __future__ import annotations
 
 import json
-import math
+import shutil
 from pathlib import Path
 
-import tokenizer as vocabulary
 import torch
 import torch.nn.functional as F
+from pictures import MEAN, STD
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
-from towers import ImageTower, Sizes, TextTower
-from train_image import MEAN, STD
+from towers import Config, ImageTower, TextTower
 
-LIMIT = 24_000_000  # bytes of model.safetensors
-
-
-def weights(image: ImageTower, text: TextTower, logit_scale: float) -> dict[str, Tensor]:
-    """All parameters under the names of `transformers.CLIPModel`, float32."""
-    out = {"logit_scale": torch.tensor(math.log(logit_scale))}
-    for name, value in image.state_dict().items():
-        if name == "projection.weight":
-            out["visual_projection.weight"] = value
-        elif name == "patch_embedding.weight":
-            p = image.patch
-            out["vision_model.embeddings.patch_embedding.weight"] = value.view(-1, 3, p, p)
-        elif name in ("class_embedding", "position_embedding"):
-            suffix = ".weight" if name.startswith("position") else ""
-            out[f"vision_model.embeddings.{name}{suffix}"] = value
-        else:
-            out["vision_model." + ("encoder." if name.startswith("layers.") else "") + name] = value
-    for name, value in text.state_dict().items():
-        if name == "projection.weight":
-            out["text_projection.weight"] = value
-        elif name == "token_embedding.weight":
-            out["text_model.embeddings.token_embedding.weight"] = value
-        elif name == "position_embedding":
-            out["text_model.embeddings.position_embedding.weight"] = value
-        else:
-            out["text_model." + ("encoder." if name.startswith("layers.") else "") + name] = value
-    return out
+INT8 = ("text.token_embedding.weight",)
 
 
-def config(sizes: Sizes, logit_scale: float) -> dict:
-    """`config.json` of a `CLIPModel`."""
-    shared = {
-        "hidden_size": sizes.width,
-        "intermediate_size": 4 * sizes.width,
-        "num_attention_heads": sizes.heads,
-    }
-    shared |= {
-        "hidden_act": "quick_gelu",
-        "layer_norm_eps": 1e-5,
-        "projection_dim": sizes.embed_dim,
-        "attention_dropout": 0.0,
-    }
-    end = sizes.vocabulary - 1
-    text = {
-        "model_type": "clip_text_model",
-        "num_hidden_layers": sizes.text_blocks,
-        "vocab_size": sizes.vocabulary,
-    }
-    text |= {
-        "max_position_embeddings": sizes.text_length,
-        "bos_token_id": end - 1,
-        "eos_token_id": end,
-        "pad_token_id": end,
-    }
-    vision = {"model_type": "clip_vision_model", "num_hidden_layers": sizes.image_blocks, "num_channels": 3}
-    vision |= {"image_size": sizes.image_size, "patch_size": sizes.patch_size}
-    return {
-        "architectures": ["CLIPModel"],
-        "model_type": "clip",
-        "projection_dim": sizes.embed_dim,
-        "logit_scale_init_value": math.log(logit_scale),
-        "torch_dtype": "float16",
-        "text_config": text | shared,
-        "vision_config": vision | shared,
-    }
+def rows_to_int8(value: Tensor) -> tuple[Tensor, Tensor]:
+    """[R, C] -> int8 [R, C] and fp16 scale [R]; every row uses its whole range."""
+    scale = (value.abs().amax(1) / 127).clamp(min=1e-7).half()
+    return (value / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8), scale
 
 
-def preprocessor(size: int) -> dict:
-    """`preprocessor_config.json`: CLIP's steps at our size."""
-    return {
-        "image_processor_type": "CLIPImageProcessor",
+def stored(image: ImageTower, text: TextTower) -> dict[str, Tensor]:
+    tensors = {}
+    for tower, module in (("image", image), ("text", text)):
+        for name, value in module.state_dict().items():
+            name, value = f"{tower}.{name}", value.detach().float().cpu().contiguous()
+            if name in INT8:
+                tensors[name], tensors[f"{name}.scale"] = rows_to_int8(value)
+            else:
+                tensors[name] = value.half()
+                assert tensors[name].isfinite().all(), name
+    return tensors
+
+
+def logit_scale(features: Tensor, classes: Tensor, labels: Tensor) -> float:
+    """The scale with the least cross entropy on held-out pictures, within CLIP's range."""
+    scales = torch.arange(10, 101).float()
+    losses = [float(F.cross_entropy(scale * features @ classes.T, labels)) for scale in scales]
+    return float(scales[int(torch.tensor(losses).argmin())])
+
+
+def export(config: Config, image: ImageTower, text: TextTower, tokenizer: Tokenizer, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    size = config["image"]["size"]
+    save_file(stored(image, text), out / "model.safetensors", metadata={"format": "pt"})
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    tokenizer.save(str(out / "tokenizer.json"))
+    steps = {
+        "do_convert_rgb": True,
         "do_resize": True,
         "size": {"shortest_edge": size},
         "resample": 3,
@@ -92,34 +62,9 @@ def preprocessor(size: int) -> dict:
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": list(MEAN),
-        "image_std": list(STD),
-        "do_convert_rgb": True,
+        "image_mean": [MEAN] * 3,
+        "image_std": [STD] * 3,
     }
-
-
-def calibrated_scale(images: Tensor, classes: Tensor, labels: Tensor) -> float:
-    """The logit scale in 20..100 with the least cross entropy; all features unit length."""
-    logits = images.float() @ classes.float().T
-    return min(range(20, 101), key=lambda scale: F.cross_entropy(scale * logits, labels).item())
-
-
-def export(
-    image: ImageTower, text: TextTower, tokenizer: Tokenizer, sizes: Sizes, logit_scale: float, out: Path
-) -> None:
-    """Write weights, configuration, tokenizer and preprocessing into `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        name: value.detach().cpu().half().contiguous()
-        for name, value in weights(image, text, logit_scale).items()
-    }
-    assert all(value.isfinite().all() for value in tensors.values())
-    file = out / "model.safetensors"
-    save_file(tensors, file.with_suffix(".part"), metadata={"format": "pt"})
-    file.with_suffix(".part").rename(file)
-    file.chmod(0o644)  # safetensors writes files for their owner only
-    if file.stat().st_size > LIMIT:
-        raise ValueError(f"{file} has {file.stat().st_size} bytes, more than {LIMIT}")
-    (out / "config.json").write_text(json.dumps(config(sizes, logit_scale), indent=2) + "\n")
-    (out / "preprocessor_config.json").write_text(json.dumps(preprocessor(sizes.image_size), indent=2) + "\n")
-    vocabulary.save(tokenizer, out)
+    (out / "preprocessor_config.json").write_text(json.dumps(steps, indent=2) + "\n")
+    for file in (Path(__file__).parent / "card").iterdir():
+        shutil.copy(file, out / file.name)

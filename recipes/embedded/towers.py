@@ -1,203 +1,169 @@
-"""CLIP's two transformers, with parameter names as in `transformers.CLIPModel`.
+"""Both towers in plain torch: the obvious forward pass that defines what the weights mean.
 
-Written out here because training wants two things that the library's class lacks: an image tower
-that drops patches (FLIP, Li et al., CVPR 2023), and one matrix product for query, key and value.
+Image tower: convolutions (EfficientNet-Lite2, batch norm folded in) -> grid of vectors -> linear to the joint
+width -> [class token; grid tokens] through pre-norm blocks -> the class token, unit length. The class token
+starts as the mean of the grid, so that blocks that add nothing leave the pooled features as they are.
+Text tower: BERT (post-norm, no mask but the padding's), mean over the tokens, a hidden layer where
+the config has one, linear with bias, unit length.
+
+Everything is built from `config` (plain data, the config.json of a finished folder); names of parameters are the
+names of the tensors in its model.safetensors.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of both towers: 7.6 million parameters, with eight image blocks 11.6 million."""
-
-    width: int = 256
-    heads: int = 4
-    image_blocks: int = 3
-    text_blocks: int = 4
-    image_size: int = 64
-    patch_size: int = 8
-    vocabulary: int = 7168
-    text_length: int = 77
-    embed_dim: int = 384  # the text teacher's
+Config = dict[str, Any]
 
 
-class QuickGELU(nn.Module):
+class Convolution(nn.Conv2d):
+    """Convolution with bias; `padding` = [before, after] in pixels, the same for both axes."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, padding: list[int], groups: int = 1
+    ) -> None:
+        super().__init__(inputs, outputs, kernel, stride, groups=groups)
+        self.before, self.after = padding
+
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(1.702 * x)
+        if self.before == self.after:  # what convolutions do by themselves is faster
+            return F.conv2d(x, self.weight, self.bias, self.stride, self.before, 1, self.groups)
+        x = F.pad(x, (self.before, self.after, self.before, self.after))
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, 1, self.groups)
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> Tensor:
-    """Attention in plain products; q, k, v: [B, heads, N, D].
+class Bottleneck(nn.Module):
+    """1x1 up to `hidden` channels, one filter per channel, 1x1 down to `outputs`; added to its input where `residual`."""
 
-    On a CPU, the backward pass of torch's fused one takes 5 to 9 times as long on 17 to 65 tokens.
-    """
-    b, h, n, d = q.shape
-    q, k, v = (x.reshape(b * h, n, d) for x in (q * d**-0.5, k, v))
-    scores = torch.bmm(q, k.transpose(1, 2))
-    if is_causal:
-        scores = scores + torch.full((n, n), -torch.inf, device=q.device, dtype=scores.dtype).triu(1)
-    return torch.bmm(scores.softmax(-1).to(v.dtype), v).view(b, h, n, d)
+    def __init__(self, sizes: Config) -> None:
+        super().__init__()
+        hidden = sizes["hidden"]
+        self.expand = (
+            Convolution(sizes["inputs"], hidden, 1, 1, [0, 0]) if hidden != sizes["inputs"] else None
+        )
+        self.depthwise = Convolution(
+            hidden, hidden, sizes["kernel"], sizes["stride"], sizes["padding"], groups=hidden
+        )
+        self.project = Convolution(hidden, sizes["outputs"], 1, 1, [0, 0])
+        self.residual = sizes["residual"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.expand is None else F.relu6(self.expand(x))
+        y = self.project(F.relu6(self.depthwise(y)))
+        return x + y if self.residual else y
+
+
+class Stem(nn.Module):
+    """Pictures [B, 3, S, S] -> grid [B, channels, S / 32, S / 32]."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        first, last = config["first"], config["last"]
+        self.first = Convolution(3, first["outputs"], first["kernel"], first["stride"], first["padding"])
+        self.blocks = nn.ModuleList(Bottleneck(sizes) for sizes in config["blocks"])
+        self.last = Convolution(last["inputs"], last["outputs"], 1, 1, [0, 0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu6(self.first(x))
+        for block in self.blocks:
+            x = block(x)
+        return F.relu6(self.last(x))
 
 
 class Attention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
+    """What both kinds of block share: queries, keys and values side by side in `qkv`, rows in that order."""
+
+    def __init__(self, sizes: Config) -> None:
         super().__init__()
-        self.heads = heads
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
+        width, eps = sizes["width"], sizes["eps"]
+        self.heads = sizes["heads"]
+        self.ln_1, self.ln_2 = nn.LayerNorm(width, eps), nn.LayerNorm(width, eps)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.fc, self.proj = nn.Linear(width, sizes["mlp_width"]), nn.Linear(sizes["mlp_width"], width)
 
-    def forward(self, x: Tensor, causal: bool) -> Tensor:
-        b, n, w = x.shape
-        parts = (self.q_proj, self.k_proj, self.v_proj)
-        x = F.linear(x, torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts]))
-        q, k, v = x.view(b, n, 3, self.heads, w // self.heads).permute(
-            2, 0, 3, 1, 4
-        )  # [B, heads, N, W / heads]
-        x = (F.scaled_dot_product_attention if x.is_cuda else _attention)(q, k, v, is_causal=causal)
-        return self.out_proj(x.transpose(1, 2).reshape(b, n, w))
+    def attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """x: [B, L, width]; mask: [B, 1, 1, L], true where a token may be seen."""
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+        return self.out(F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return self.proj(F.gelu(self.fc(x)))
 
 
-class Mlp(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1, self.act, self.fc2 = nn.Linear(width, 4 * width), QuickGELU(), nn.Linear(4 * width, width)
-
+class PreNormBlock(Attention):
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
+        x = x + self.attend(self.ln_1(x), None)
+        return x + self.hidden(self.ln_2(x))
 
 
-class Block(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.layer_norm1, self.self_attn = nn.LayerNorm(width), Attention(width, heads)
-        self.layer_norm2, self.mlp = nn.LayerNorm(width), Mlp(width)
-
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        x = x + self.self_attn(self.layer_norm1(x), causal)
-        return x + self.mlp(self.layer_norm2(x))
-
-
-def _initialise(blocks: nn.ModuleList, width: int) -> None:
-    """CLIP's initial values: what joins the residual stream is scaled down by the depth."""
-    for block in blocks:
-        attention, mlp = block.self_attn, block.mlp
-        for linear in (attention.q_proj, attention.k_proj, attention.v_proj, mlp.fc1):
-            nn.init.normal_(linear.weight, std=width**-0.5)
-        for linear in (attention.out_proj, mlp.fc2):
-            nn.init.normal_(linear.weight, std=width**-0.5 * (2 * len(blocks)) ** -0.5)
-        for linear in (
-            attention.q_proj,
-            attention.k_proj,
-            attention.v_proj,
-            attention.out_proj,
-            mlp.fc1,
-            mlp.fc2,
-        ):
-            nn.init.zeros_(linear.bias)
-
-
-@torch.no_grad()
-def _mimic_trained(attention: Attention, width: int) -> None:
-    """Begin where trained attention ends up: tokens look at their like, values are taken away.
-
-    Source: Mimetic Initialization of Self-Attention Layers (Trockman and Kolter, ICML 2023).
-    """
-
-    def factors(noise: float, diagonal: float) -> tuple[Tensor, Tensor]:
-        matrix = noise * torch.randn(width, width) * width**-0.5 + diagonal * torch.eye(width)
-        u, s, v = torch.linalg.svd(matrix)
-        return (u * s.sqrt()).T, (v.T * s.sqrt()).T  # rows: directions, strongest first
-
-    size = width // attention.heads
-    for head in range(attention.heads):
-        q, k = factors(0.7, 0.7)
-        rows = slice(head * size, (head + 1) * size)
-        attention.q_proj.weight[rows], attention.k_proj.weight[rows] = q[:size], k[:size]
-    value, out = factors(0.4, -0.4)
-    attention.v_proj.weight.copy_(value)
-    attention.out_proj.weight.copy_(out.T)
-
-
-def _waves(side: int, width: int) -> Tensor:
-    """Sine and cosine position values of a square of patches, [side * side, width], within -1..1."""
-    frequency = 100.0 ** -torch.linspace(0, 1, width // 4)
-    angle = torch.arange(side)[:, None] * frequency  # [side, width / 4]
-    one = torch.cat([angle.sin(), angle.cos()], 1)  # [side, width / 2]
-    return torch.cat([one.repeat_interleave(side, 0), one.repeat(side, 1)], 1)
+class PostNormBlock(Attention):
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = self.ln_1(x + self.attend(x, mask))
+        return self.ln_2(x + self.hidden(x))
 
 
 class ImageTower(nn.Module):
-    """Pictures [B, 3, S, S] -> the class token [B, width] after the last norm."""
+    """Pictures [B, 3, S, S], values (0..255 - 127) / 128 -> unit-length features [B, embed_dim]."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
-        w, p = sizes.width, sizes.patch_size
-        self.patch = p
-        self.patch_embedding = nn.Linear(3 * p * p, w, bias=False)  # exported as a convolution
-        self.class_embedding = nn.Parameter(torch.randn(w) * w**-0.5)
-        waves = _waves(sizes.image_size // p, w)
-        self.position_embedding = nn.Parameter(0.5 * torch.cat([torch.zeros(1, w), waves]))
-        self.pre_layrnorm, self.post_layernorm = nn.LayerNorm(w), nn.LayerNorm(w)
-        self.layers = nn.ModuleList(Block(w, sizes.heads) for _ in range(sizes.image_blocks))
-        self.projection = nn.Linear(w, sizes.embed_dim, bias=False)
-        _initialise(self.layers, w)
-        for block in self.layers:
-            _mimic_trained(block.self_attn, w)
-        nn.init.normal_(self.projection.weight, std=w**-0.5)
+        width, cells = config["width"], (config["size"] // config["stem"]["reduction"]) ** 2
+        self.stem = Stem(config["stem"])
+        self.grid = nn.Linear(config["stem"]["last"]["outputs"], width)
+        self.class_embedding = nn.Parameter(torch.zeros(width))
+        self.positional_embedding = nn.Parameter(torch.zeros(1 + cells, width))
+        self.blocks = nn.ModuleList(PreNormBlock(config) for _ in range(config["layers"]))
 
-    @torch.no_grad()
-    def whiten(self, images: Tensor) -> None:
-        """Begin with a patch embedding that whitens the patches of `images` [N, 3, S, S], turned at random."""
-        x = self.patches(images).flatten(0, 1)  # [N * P, 3 * p * p]
-        values, axes = torch.linalg.eigh(x.T @ x / len(x))
-        turn = torch.linalg.qr(torch.randn(self.patch_embedding.out_features, len(values), device=x.device)).Q
-        self.patch_embedding.weight.copy_(turn @ (axes / (values + 0.05).sqrt()).T)
+    def tokens(self, grid: Tensor) -> Tensor:
+        """The stem's output [B, channels, H, W] -> grid tokens without positions [B, H W, width], row by row."""
+        return self.grid(grid.flatten(2).transpose(1, 2))
 
-    def patches(self, images: Tensor) -> Tensor:
-        """[B, 3, S, S] -> [B, P, 3 * p * p], row by row."""
-        b, c, s, _ = images.shape
-        x = images.view(b, c, s // self.patch, self.patch, s // self.patch, self.patch)
-        return x.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c * self.patch**2)
-
-    def forward(self, images: Tensor, keep: int | None = None) -> Tensor:
-        """`keep`: how many patches, drawn at random for each picture, are looked at (None: all)."""
-        x, b = self.patches(images), len(images)
-        positions = self.position_embedding[1:].expand(b, -1, -1)
-        if keep is not None and keep < x.shape[1]:
-            chosen = torch.rand(b, x.shape[1], device=x.device).topk(keep, dim=1).indices[..., None]
-            x = x.gather(1, chosen.expand(-1, -1, x.shape[-1]))
-            positions = positions.gather(1, chosen.expand(-1, -1, positions.shape[-1]))
-        x = self.patch_embedding(x) + positions
-        first = (self.class_embedding + self.position_embedding[0]).expand(b, 1, -1)
-        x = self.pre_layrnorm(torch.cat([first.to(x.dtype), x], 1))
-        for block in self.layers:
+    def read(self, tokens: Tensor) -> Tensor:
+        """Grid tokens -> features. A visual prompt's tokens would enter behind the class token, at any block."""
+        first = tokens.mean(1, keepdim=True) + self.class_embedding
+        x = torch.cat([first, tokens], 1) + self.positional_embedding
+        for block in self.blocks:
             x = block(x)
-        return self.post_layernorm(x[:, 0])
+        return F.normalize(x[:, 0].float(), dim=-1)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.read(self.tokens(self.stem(pictures)))
 
 
 class TextTower(nn.Module):
-    """Token ids [B, L] -> features [B, embed_dim], read at the first end-of-text token."""
+    """Token ids [N, L] and a mask [N, L], true where there is a token -> unit-length features [N, embed_dim]."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, config: Config, embed_dim: int) -> None:
         super().__init__()
-        w = sizes.width
-        self.end = sizes.vocabulary - 1
-        self.token_embedding = nn.Embedding(sizes.vocabulary, w)
-        self.position_embedding = nn.Parameter(torch.randn(sizes.text_length, w) * 0.01)
-        self.layers = nn.ModuleList(Block(w, sizes.heads) for _ in range(sizes.text_blocks))
-        self.final_layer_norm = nn.LayerNorm(w)
-        self.projection = nn.Linear(w, sizes.embed_dim, bias=False)
-        nn.init.normal_(self.token_embedding.weight, std=0.02)
-        _initialise(self.layers, w)
-        nn.init.normal_(self.projection.weight, std=w**-0.5)
+        width = config["width"]
+        self.token_embedding = nn.Embedding(config["vocabulary"], width)
+        self.positional_embedding = nn.Parameter(torch.zeros(config["context_length"], width))
+        self.ln_embedding = nn.LayerNorm(width, config["eps"])
+        self.blocks = nn.ModuleList(PostNormBlock(config) for _ in range(config["layers"]))
+        hidden = config.get(
+            "hidden"
+        )  # neurons of the layer between sentence and joint space; none: linear alone
+        self.hidden = nn.Linear(width, hidden) if hidden else None
+        self.projection = nn.Linear(hidden or width, embed_dim)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        x = self.token_embedding(ids) + self.position_embedding[: ids.shape[1]]
-        for block in self.layers:
-            x = block(x, causal=True)
-        ends = (ids == self.end).int().argmax(1)
-        return self.projection(self.final_layer_norm(x[torch.arange(len(x), device=x.device), ends]))
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Mean of the last states over the tokens, [CLS] and [SEP] included: [N, width]."""
+        x = self.ln_embedding(self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]])
+        for block in self.blocks:
+            x = block(x, mask[:, None, None, :])
+        weight = mask[..., None].float()
+        return (x.float() * weight).sum(1) / weight.sum(1)
+
+    def joint(self, sentence: Tensor) -> Tensor:
+        """Mean of the states [N, width] -> unit-length features. The hidden layer measures nearness to known texts."""
+        if self.hidden is not None:
+            sentence = self.hidden(F.normalize(sentence, dim=-1)).exp()
+        return F.normalize(self.projection(sentence).float(), dim=-1)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.joint(self.pooled(ids, mask))

@@ -19,7 +19,8 @@ from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.task import Task
 from vlprompt.errors import OptionError
-from vlprompt.methods.base import Batch, Method
+from vlprompt.feeding.inputs import live_batch
+from vlprompt.methods.base import Batch, Facts, Method
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.prompts.interpreters.fast import Fast
 from vlprompt.prompts.interpreters.plain import Plain
@@ -46,8 +47,8 @@ class Subject:
         return methods.load(self.method).build(backbone or self.backbone, task, self.options, generator)
 
     @property
-    def kind(self) -> type[Method]:
-        return methods.load(self.method).outermost
+    def facts(self) -> Facts:
+        return methods.load(self.method).facts_with(self.options)
 
 
 def check_method(
@@ -75,17 +76,19 @@ def check_method(
 
 def declares_itself(subject: Subject) -> None:
     """A title, a source, a cost; and learned numbers if and only if it says that it learns."""
-    kind = subject.kind
+    facts, method = subject.facts, subject.build()
     _hold(
-        bool(kind.title and kind.paper and kind.per_step), f"{kind.__name__} lacks a title, paper or per_step"
+        bool(facts.title and facts.paper and facts.per_step),
+        f"{method_name(subject)} lacks a title, paper or per_step in its facts",
     )
-    count = subject.build().trainable_parameters()
-    _hold((count > 0) == kind.learns, f"{kind.title}: learns is {kind.learns}, learned numbers: {count}")
+    _hold(method.facts == facts, f"{facts.title}: what is built has other facts than were told before")
+    count = method.trainable_parameters()
+    _hold((count > 0) == facts.learns, f"{facts.title}: learns is {facts.learns}, learned numbers: {count}")
 
 
 def learns_only_its_own(subject: Subject) -> None:
     """The loss falls in a few steps, own tensors change, the backbone stays as it is bit for bit."""
-    if not subject.kind.learns:
+    if not subject.facts.learns:
         return
     backbone, method = subject.backbone, subject.build()
     frozen = backbone.parameters()
@@ -93,19 +96,20 @@ def learns_only_its_own(subject: Subject) -> None:
     start = {n: p.detach().clone() for n, p in method.named_parameters()}
     losses = take_steps(method, 6)
     _hold(
-        losses[-1] < losses[0], f"{method.title}: the loss does not fall: {losses[0]:.4f} to {losses[-1]:.4f}"
+        losses[-1] < losses[0],
+        f"{method.facts.title}: the loss does not fall: {losses[0]:.4f} to {losses[-1]:.4f}",
     )
     _hold(
         all(torch.equal(a, b) for a, b in zip(before, frozen, strict=True)),
-        f"{method.title} changed the backbone",
+        f"{method.facts.title} changed the backbone",
     )
     changed = [n for n, p in method.named_parameters() if not torch.equal(p.detach(), start[n])]
-    _hold(bool(changed), f"{method.title}: no tensor changed in six steps")
+    _hold(bool(changed), f"{method.facts.title}: no tensor changed in six steps")
 
 
 def is_saved_and_loaded(subject: Subject) -> None:
     """The state holds its own tensors and no tower, and gives equal logits when it is loaded again."""
-    if not subject.kind.learns:
+    if not subject.facts.learns:
         return
     method = subject.build()
     take_steps(method, 2)
@@ -113,41 +117,56 @@ def is_saved_and_loaded(subject: Subject) -> None:
     towers = sum(p.numel() for p in subject.backbone.parameters())
     _hold(
         {n for n, _ in method.named_parameters()} <= set(state),
-        f"{method.title}: learned tensors are not saved",
+        f"{method.facts.title}: learned tensors are not saved",
     )
     _hold(
         sum(t.numel() for t in state.values()) < towers,
-        f"{method.title} saves a tower; keep it out of the state",
+        f"{method.facts.title} saves a tower; keep it out of the state",
     )
     again = subject.build(seed=9)
     again.load_state_dict(state)
-    _same(logits_of(again), logits_of(method), f"{method.title}: loaded again, it gives other logits", 0)
+    _same(
+        logits_of(again), logits_of(method), f"{method.facts.title}: loaded again, it gives other logits", 0
+    )
 
 
 def takes_other_classes(subject: Subject) -> None:
     """`for_classes` keeps what was learned; a class that both lists have keeps its logit."""
     method = subject.build()
-    if method.learns:
+    if method.facts.learns:
         take_steps(method, 2)
     held = {n: t.clone() for n, t in method.state_dict().items()}
-    if not method.new_names:
+    if not method.facts.takes_new_names:
         try:
             method.for_classes(OTHERS)
         except OptionError:
             some = logits_of(method.for_classes(NAMES[1:3]))
-            _same(some, logits_of(method)[:, 1:3], f"{method.title}: fewer classes have other logits", 2e-4)
+            _same(
+                some,
+                logits_of(method)[:, 1:3],
+                f"{method.facts.title}: fewer classes have other logits",
+                2e-4,
+            )
             return
-        raise AssertionError(f"{method.title} says new_names = False, and takes new names all the same")
+        raise AssertionError(
+            f"{method.facts.title} says takes_new_names = False, and takes new names all the same"
+        )
     found = logits_of(method.for_classes(OTHERS))
-    _hold(found.shape == (len(LABELS), len(OTHERS)), f"{method.title}: logits of shape {tuple(found.shape)}")
-    _hold(bool(torch.isfinite(found).all()), f"{method.title}: other classes have logits that are not finite")
+    _hold(
+        found.shape == (len(LABELS), len(OTHERS)),
+        f"{method.facts.title}: logits of shape {tuple(found.shape)}",
+    )
+    _hold(
+        bool(torch.isfinite(found).all()),
+        f"{method.facts.title}: other classes have logits that are not finite",
+    )
     kept = all(torch.equal(t, held[n]) for n, t in method.state_dict().items())
-    _hold(kept, f"{method.title}: for_classes changed what was learned")
-    if getattr(method, "base", method).independent_classes:  # `base`: what LAMM wraps
+    _hold(kept, f"{method.facts.title}: for_classes changed what was learned")
+    if method.facts.independent_classes:
         _same(
             found[:, 1],
             logits_of(method)[:, 0],
-            f"{method.title}: a class's logit depends on the others",
+            f"{method.facts.title}: a class's logit depends on the others",
             2e-4,
         )
 
@@ -155,56 +174,66 @@ def takes_other_classes(subject: Subject) -> None:
 def order_of_classes_does_not_matter(subject: Subject) -> None:
     """Permuting the classes permutes the logits."""
     method = subject.build()
-    if method.learns:
+    if method.facts.learns:
         take_steps(method, 2)
     order = [3, 0, 4, 2, 1]
     other = method.for_classes([NAMES[i] for i in order])
     _same(
         logits_of(other),
         logits_of(method)[:, order],
-        f"{method.title}: logits depend on the order of classes",
+        f"{method.facts.title}: logits depend on the order of classes",
         2e-4,
     )
 
 
 def stays_finite(subject: Subject) -> None:
     """A long training without NaN, with the towers in float32 and in bf16; what learns stays float32."""
-    if not subject.kind.learns:
+    if not subject.facts.learns:
         return
     own = subject.backbone
     half = replace(own, text=deepcopy(own.text), image=deepcopy(own.image)).to(own.device, torch.bfloat16)
     for on in (own, half):
         method = subject.build(backbone=on)
-        losses = take_steps(method, subject.steps, lr=method.recipe.lr)
+        losses = take_steps(method, subject.steps, lr=method.facts.recipe.lr)
         _hold(
             bool(torch.isfinite(torch.tensor(losses)).all()),
-            f"{method.title}: a loss is not finite on {on.dtype}",
+            f"{method.facts.title}: a loss is not finite on {on.dtype}",
         )
         good = all(torch.isfinite(p).all() and p.dtype == torch.float32 for p in method.parameters())
-        _hold(bool(good), f"{method.title}: learned tensors are not finite, or not float32, on {on.dtype}")
+        _hold(
+            bool(good), f"{method.facts.title}: learned tensors are not finite, or not float32, on {on.dtype}"
+        )
 
 
 def same_seed_same_numbers(subject: Subject) -> None:
     """Everything random comes from the generator that the method was given."""
-    if not subject.kind.learns:
+    if not subject.facts.learns:
         return
     first, second = subject.build(seed=7), subject.build(seed=7)
-    _hold(take_steps(first, 3) == take_steps(second, 3), f"{first.title}: the same seed gives other losses")
+    _hold(
+        take_steps(first, 3) == take_steps(second, 3),
+        f"{first.facts.title}: the same seed gives other losses",
+    )
     same = all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-    _hold(same, f"{first.title}: the same seed gives other tensors")
+    _hold(same, f"{first.facts.title}: the same seed gives other tensors")
 
 
 def starts_where_it_says(subject: Subject) -> None:
     """With `zero_shot_start`, logits before training are those of the class names alone."""
-    if subject.kind.zero_shot_start:
+    if subject.facts.zero_shot_start:
         zero_shot = ZeroShot(subject.backbone, Task(NAMES))
         method = subject.build()
-        _same(logits_of(method), logits_of(zero_shot), f"{method.title} does not start from zero-shot", 2e-4)
+        _same(
+            logits_of(method),
+            logits_of(zero_shot),
+            f"{method.facts.title} does not start from zero-shot",
+            2e-4,
+        )
 
 
 def fast_equals_plain(subject: Subject) -> None:
     """The fast forward pass and the plain one agree in values and gradients."""
-    if subject.kind.learns:
+    if subject.facts.learns:
         assert_fast_equals_plain(subject.build())
 
 
@@ -224,19 +253,17 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
 # -- what they share ---------------------------------------------------------------------------------
 
 
+def method_name(subject: Subject) -> str:
+    return methods.name_of(subject.method)
+
+
 def random_batch(method: Method, pictures: int = len(LABELS), seed: int = 2) -> Batch:
     """Random pixels, or what the frozen image tower makes of them, as the method needs it."""
     backbone, side = method.backbone, method.backbone.preprocessing.size
     pixels = torch.randn(pictures, 3, side, side, generator=torch.Generator().manual_seed(seed)).to(
         backbone.device
     )
-    if method.needs == "pixels":
-        return Batch(pixels=pixels)
-    with torch.no_grad():
-        if method.needs == "patches":
-            features, patches = backbone.patch_features(pixels)
-            return Batch(features=features, patches=patches)
-        return Batch(features=backbone.image_features(pixels))
+    return live_batch(backbone, method.facts.needs, pixels)
 
 
 def logits_of(method: Method) -> Tensor:
@@ -253,18 +280,18 @@ def take_steps(method: Method, count: int, lr: float = 0.002) -> list[float]:
         return method.total_loss(method.loss(method(batch), labels))
 
     method.train()
-    if batch.features is not None and (not method.trains or type(method).prepare is not Method.prepare):
+    if batch.features is not None and (not method.facts.trains or type(method).prepare is not Method.prepare):
         losses.append(float(loss().detach()))
         features = batch.features
         method.prepare(features[None], labels, features[:0], labels[:0])
     optimizer = make_optimizer("sgd", method.parameters(), lr=lr)
-    for _ in range(count if method.trains else 0):
+    for _ in range(count if method.facts.trains else 0):
         total = loss()
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
         losses.append(float(total.detach()))
-    if not method.trains:
+    if not method.facts.trains:
         losses.append(float(loss().detach()))
     method.eval()
     return losses
@@ -285,14 +312,14 @@ def assert_fast_equals_plain(
     method.load_state_dict(state)  # both begin at the same step, if the method counts them
     fast_values, fast_gradients = _step(method, batch, labels, make)
     for name, value in plain_values.items():
-        _same(fast_values[name], value, f"{method.title}: {name} of fast and plain differ", TOLERANCE)
+        _same(fast_values[name], value, f"{method.facts.title}: {name} of fast and plain differ", TOLERANCE)
     _hold(
         fast_gradients.keys() == plain_gradients.keys(),
-        f"{method.title}: fast and plain have other gradients",
+        f"{method.facts.title}: fast and plain have other gradients",
     )
     for name, gradient in plain_gradients.items():
         scale = max(1.0, float(gradient.abs().max()))
-        said = f"{method.title}: gradients of {name} differ between fast and plain"
+        said = f"{method.facts.title}: gradients of {name} differ between fast and plain"
         _same(fast_gradients[name] / scale, gradient / scale, said, TOLERANCE)
 
 

@@ -86,7 +86,7 @@ class Token:
             rest = f"?{urlencode(query, doseq=True)}" if query else ""
             path = "/" + scope["path"].lstrip("/")  # two of them would lead to another host
             where = [(b"location", f"{quote(path)}{rest}".encode())]
-            told = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"
+            told = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Lax"
             await answer(
                 send, 303, "", [*where, (b"set-cookie", told.encode()), (b"cache-control", b"no-store")]
             )

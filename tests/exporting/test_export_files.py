@@ -120,14 +120,14 @@ def test_a_method_that_cannot_be_traced_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_of("linear_probe")
-    plain = type(run.learned).forward
+    plain = type(run.learned).compare
 
-    def chooses(method: Any, batch: Any, edit: Any = None) -> Any:
-        if float(batch.features.sum()) > 1e9:
+    def chooses(method: Any, seen: Any, features: Any) -> Any:
+        if float(seen.features.sum()) > 1e9:
             raise AssertionError
-        return plain(method, batch, edit)
+        return plain(method, seen, features)
 
-    monkeypatch.setattr(type(run.learned), "forward", chooses)
+    monkeypatch.setattr(type(run.learned), "compare", chooses)
     with pytest.raises(ExportError, match="linear_probe") as caught:
         export(run, tmp_path / "model.onnx")
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())

@@ -21,7 +21,7 @@ from vlprompt.methods.coop import CoOp
 from vlprompt.prompts.tokens import Output
 
 ALL = methods.names()
-LEARNING = [n for n in ALL if methods.load(n).outermost.learns]
+LEARNING = [n for n in ALL if methods.load(n).facts.learns]
 
 
 @lru_cache(maxsize=1)

@@ -94,9 +94,9 @@ def test_the_shift_differs_by_class_and_that_of_cocoop_does_not() -> None:
     assert batch.patches is not None
     with torch.no_grad():
         shift = ctp.shift(batch.patches)  # [B, C, D]
-        context = ctp.prompts(batch.features, batch.patches).text.suffix[:, : len(ctp.context)]
+        context = ctp.texts(ctp.see(batch))[0].suffix[:, : len(ctp.context)]
         cocoop = build("cocoop")
-        prefix = cocoop.prompts(batch.features).text.prefix
+        prefix = cocoop.texts(cocoop.see(batch))[0].prefix
     typical = (shift - ctp.prompter.out.bias).norm(dim=-1).mean()  # the bias is the same for all classes
     assert (shift - shift.mean(dim=1, keepdim=True)).norm(dim=-1).min() > 0.01 * typical
     torch.testing.assert_close(
@@ -163,8 +163,8 @@ def test_lamm_on_top(placement: str, reference: str) -> None:
 
 
 def test_ctp_needs_patches_and_tft_does_not() -> None:
-    assert build("tft").needs == "features" and build("ctp").needs == "patches"
-    assert build("ctp").per_image_text and not build("ctp", placement="feature").per_image_text
+    assert build("tft").facts.needs == {"features"} and "patches" in build("ctp").facts.needs
+    assert build("ctp").facts.per_image_text and not build("ctp", placement="feature").facts.per_image_text
     backbone = tiny_backbone(2)
     backbone.image = torch.nn.Identity()  # type: ignore[assignment]
     with pytest.raises(BackboneError, match="ViT"):

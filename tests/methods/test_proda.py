@@ -122,7 +122,7 @@ def test_positions_and_the_mean_classifier() -> None:
             options = {"context_tokens": 4, "name_position": ("front", "middle", "end", "end")[p // 2]}
             coop = methods.load("coop").build(method.backbone, Task(NAMES), options)
             coop.context.copy_(method.context[p])
-            each.append(plain.text(coop.prompts().text)[0])
+            each.append(plain.text(coop.texts()[0])[0])
         mean = torch.stack(each).mean(0)
     torch.testing.assert_close(found.text, mean, atol=2e-5, rtol=1e-4)
     assert found.text.norm(dim=-1).max() < 1

@@ -148,11 +148,9 @@ def build(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> Method:
         if isinstance(method, LAMM):
             method.label_reference.copy_(torch.from_numpy(arrays["label_reference"]))
         if "frozen_context" in arrays:  # LAMM alone: the template's words are given as vectors
-            prompt = method.base._prompts[0]
+            prompt = method.base.prompt
             context = torch.from_numpy(arrays["frozen_context"])[None]
-            method.base._prompts[0] = replace(
-                prompt, prefix=torch.cat([prompt.prefix[:, :1], context], dim=1)
-            )
+            method.base.prompt = replace(prompt, prefix=torch.cat([prompt.prefix[:, :1], context], dim=1))
     return method
 
 

@@ -34,7 +34,7 @@ NAMES = [
 
 
 def learning_methods() -> list[str]:
-    return [n for n in methods.names() if methods.load(n).outermost.learns]
+    return [n for n in methods.names() if methods.load(n).facts.learns]
 
 
 def depth_options(name: str, depth: int, context: int) -> dict[str, Any]:

@@ -166,6 +166,8 @@ def test_texts_of_each_session_are_those_of_all_classes_at_once(backbone, name, 
             p += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(2))
     method = method.extend(["a very long name of seven tokens"]).extend(["dog", "fog"]).eval()
     with torch.no_grad():
-        apart, at_once = method(batch), method.base(batch, method.place)
+        apart, seen = method(batch), method.see(batch)
+        texts = [method.place(text) for text in method.base.texts(seen)]
+        at_once = method.base.compare(seen, method.read(texts))
     for part in ("logits", "text", "image"):
         torch.testing.assert_close(getattr(apart, part), getattr(at_once, part), atol=1e-4, rtol=0)

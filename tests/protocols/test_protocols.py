@@ -31,11 +31,11 @@ def test_every_method_runs_under_both_protocols(backbone, data, name):
     (record,) = few_shot(data, name, backbone, seeds=[1], options=SMALL.get(name), **MORE)
     assert record["protocol"] == "few_shot" and record["count"] == 8
     assert all(0 <= record[key] <= 100 for key in ("accuracy", "macro_f1", "zero_shot"))
-    if not getattr(methods.load(name).base, "new_names", True):
+    if not methods.load(name).facts.takes_new_names:
         with pytest.raises(OptionError, match="new classes"):
             next(base_to_new(data, name, backbone, seeds=[1], **MORE))
         return
-    if not methods.load(name).base.new_names:
+    if not methods.load(name).facts.takes_new_names:
         with pytest.raises(OptionError, match="cannot be tested on new classes: .* knows only the classes"):
             list(base_to_new(data, name, backbone, seeds=[1], **MORE))
         return

@@ -41,9 +41,14 @@ PATIENCE = 120_000  # milliseconds for one thing to appear; a busy machine is sl
 @dataclass(frozen=True)
 class Served:
     address: str
+    token: str
     temporary: Path
     photos: Path  # the folder that it may read
     process: subprocess.Popen[str]
+
+    @property
+    def door(self) -> str:
+        return f"{self.address}/?token={self.token}"
 
     @property
     def sessions(self) -> list[Path]:
@@ -78,9 +83,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
         )
         assert process.stdout is not None
         try:
-            found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+            found = re.search(r"(http://127\.0\.0\.1:\d+)/\?token=(\S+)", process.stdout.readline())
             assert found, said.read_text()
-            yield Served(found[0], temporary, photos, process)
+            yield Served(found[1], found[2], temporary, photos, process)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -164,7 +169,7 @@ def test_from_first_picture_to_a_run_that_opens_again(served, pictures, shots, t
     with sync_api.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         me = Person(browser.new_page(viewport={"width": 1280, "height": 900}), shots)
-        me.page.goto(served.address)
+        me.page.goto(served.door)
         me.see("Start here.")
         me.shoot("1-start")
 
@@ -240,7 +245,7 @@ def test_from_first_picture_to_a_run_that_opens_again(served, pictures, shots, t
         until(lambda: not mine.exists())
 
         you = Person(browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="dark"), shots)
-        you.page.goto(served.address)
+        you.page.goto(served.door)
         you.see("Start here.")
         you.tab("Keep it")
         you.page.locator("#reopen input[type=file]").set_input_files(str(run))
@@ -277,7 +282,7 @@ def test_a_folder_and_an_archive_bring_their_classes(served, pictures, shots, tm
     with sync_api.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         me = Person(browser.new_page(viewport={"width": 1280, "height": 900}), shots)
-        me.page.goto(served.address)
+        me.page.goto(served.door)
         me.see("Start here.")
         folder = me.page.locator("#folder").locator("input, textarea")
         folder.fill(str(tmp_path / "elsewhere"))
@@ -310,7 +315,7 @@ def test_a_closed_tab_stops_its_training_and_another_waits_for_it(served, shots)
             Person(browser.new_page(viewport={"width": 1280, "height": 900}), shots) for _ in range(2)
         )
         for person in (first, second):
-            person.page.goto(served.address)
+            person.page.goto(served.door)
             person.see("Start here.")
             person.press("Load example pictures")
             person.card("vegetable").wait_for()
@@ -338,11 +343,13 @@ def closed_to_others(served: Served) -> None:
     assert len(files) == 12  # and nothing that was refused
     uploads = [path for path in (mine.parent.parent / "uploads").rglob("*") if path.is_file()]
     assert uploads == []
+    known = {"Authorization": f"Bearer {served.token}"}
     for path in (files[0], "/etc/passwd", Path(__file__)):
-        assert status(f"{served.address}/gradio_api/file={path}") in (403, 404)
-    assert status(f"{served.address}/studio/run/guess.zip") == 404
-    assert status(f"{served.address}/", {"Host": "evil.example"}) == 400
-    assert status(f"{served.address}/") == 200
+        assert status(f"{served.address}/gradio_api/file={path}", known) in (403, 404)
+    assert status(f"{served.address}/studio/run/guess.zip", known) == 404
+    assert status(f"{served.address}/", known | {"Host": "evil.example"}) == 400
+    assert status(f"{served.address}/", known) == 200
+    assert status(f"{served.address}/") == 403
 
 
 def status(address: str, headers: dict[str, str] | None = None) -> int:

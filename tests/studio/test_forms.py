@@ -18,7 +18,7 @@ def test_start_values_are_a_plan(method, small):
     options, train = forms.read(rows, [row.value for row in rows])
     plan = make_plan(method, options, train)
     assert set(options) == {field for one in methods.load(method).kinds for field in one.__dataclass_fields__}
-    assert sum(row.first for row in rows) == (1 if methods.load(method).outermost.trains else 0)
+    assert sum(row.first for row in rows) == (1 if methods.load(method).facts.trains else 0)
     assert not train or 0 < plan.train.epochs <= 50
 
 

@@ -77,7 +77,7 @@ class TestLimits:
             session.add_class("cow")
 
     def test_sessions(self, studio):
-        studio.session("a"), studio.session("b")
+        studio.session("a").add_class("x"), studio.session("b").add_class("x")
         with pytest.raises(DataError, match="2 tabs"):
             studio.session("c")
         studio.sessions.end("a")

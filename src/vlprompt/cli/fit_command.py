@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 
 from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.console import note, progress, say, show, switches
+from vlprompt.cli.suggestions import Blank, aligned, pasted
 
 if TYPE_CHECKING:
     from vlprompt.data.dataset import Dataset
@@ -144,10 +144,14 @@ def fit(
     say(f"run: {folder}")
     if not switches.quiet:
         say("next:")
-        quoted = shlex.quote(str(folder))
-        say(f"  vlprompt eval {quoted}                 every class, beside zero-shot")
-        say(f"  vlprompt predict {quoted} PICTURE...   what is on new pictures")
-        say(f"  vlprompt report {quoted}               one page to look at and to pass on")
+        for line in aligned(
+            [
+                (pasted("eval", folder), "every class, beside zero-shot"),
+                (pasted("predict", folder, Blank("PICTURE...")), "what is on new pictures"),
+                (pasted("report", folder), "one page to look at and to pass on"),
+            ]
+        ):
+            say(line)
 
 
 def default_folder(dataset: Dataset, rest: str) -> Path:

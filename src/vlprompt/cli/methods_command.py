@@ -9,6 +9,7 @@ import typer
 
 from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.console import note, show
+from vlprompt.methods.facts import Facts
 
 
 def methods(
@@ -65,23 +66,31 @@ def describe(name: str, backbone: Any, classes: int) -> dict[str, Any]:
     from vlprompt import methods as known
     from vlprompt.data.task import Task
     from vlprompt.errors import VlpromptError
-    from vlprompt.fitting.plan import recipe_of
-    from vlprompt.runs.titles import title
 
     spec = known.load(name)
-    row: dict[str, Any] = {"name": name, "paper": spec.outermost.paper, "parameters": None, "error": ""}
+    facts = spec.facts
+    row: dict[str, Any] = {"name": name, "paper": facts.paper, "parameters": None, "error": ""}
     try:
         task = Task(tuple(f"class {i}" for i in range(classes)))
         method = spec.build(backbone, task)
     except VlpromptError as error:
-        needs, recipe, heading, step = spec.base.needs, spec.base.recipe, spec.base.title, spec.base.per_step
         row["error"] = str(error)
     else:
-        needs, recipe, heading, step = method.needs, recipe_of(method), title(method), method.per_step
-        row["parameters"] = method.trainable_parameters() if method.learns else 0
-    steps = spec.outermost.learns and spec.outermost.trains
+        row["parameters"] = method.trainable_parameters() if facts.learns else 0
+    recipe = facts.recipe
     words = f"{recipe.optimizer}, lr {recipe.lr:g}, {recipe.epochs} epochs of batch {recipe.batch}"
-    return row | {"title": heading, "needs": needs, "per_step": step, "recipe": words if steps else "none"}
+    return row | {
+        "title": facts.title,
+        "needs": needs_in_words(facts),
+        "per_step": facts.per_step,
+        "recipe": words if facts.takes_steps else "none",
+    }
+
+
+def needs_in_words(facts: Facts) -> str:
+    """`features`, `patches` (with which features come), `pixels`, `pixels and features`."""
+    needs = facts.needs - {"features"} if "patches" in facts.needs else facts.needs
+    return " and ".join(sorted(needs, reverse=True))
 
 
 def _recipes(as_json: bool) -> None:

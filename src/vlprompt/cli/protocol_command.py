@@ -288,7 +288,7 @@ def table(
         show_gains(records, over, paper, format_)
         return
     from vlprompt.report.comparison import compare
-    from vlprompt.report.text_tables import formatted
+    from vlprompt.report.sheet_formats import formatted
 
     sheets = compare(records, paper)
     if format_ != "rich":

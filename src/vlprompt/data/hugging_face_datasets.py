@@ -8,7 +8,7 @@ from typing import Any
 from vlprompt.data.parquet import numbered, text_of
 from vlprompt.data.sources import LARGEST_FILE, Source
 from vlprompt.data.split_names import SPLITS
-from vlprompt.data.text_tables import Table
+from vlprompt.data.tabular_text import Table
 from vlprompt.errors import DataError, MissingExtra
 
 SAVED = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves in a folder

@@ -142,8 +142,8 @@ def _base_to_new(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureC
     method = run.method.for_classes(names).eval()
     own = (
         features
-        if method.needs == "features"
-        else encoder.inputs(method.needs, features.items, known_good=True)
+        if method.facts.cached
+        else encoder.inputs(method.facts.needs, features.items, known_good=True)
     )
     task = replace(run.method.task, class_names=names, templates=tuple(run.info.zero_shot_templates))
     record = base_record("base_to_new", dataset, backbone, plan, job.place.shots, job.seed, run)

@@ -3,13 +3,14 @@
 features: image features of the frozen tower, one per picture and view, from the disk cache if they are there
 patches: features and patch tokens, kept in memory, or made per batch when they do not fit
 pixels: uint8 crops kept in memory, or decoded per batch when they do not fit
+pixels and features: both, of the very same view
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -20,7 +21,8 @@ from torch import Tensor
 
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.preprocessing import Preprocessing
-from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.dataset import Dataset, Item, hash_of
+from vlprompt.data.pictures import open_picture
 from vlprompt.errors import PictureError
 from vlprompt.feeding.feature_cache import FeatureCache, feature_key
 from vlprompt.feeding.views import CENTER, take_view, view_key
@@ -101,14 +103,16 @@ class FeatureInputs(Inputs):
 class PixelInputs(Inputs):
     """crops: uint8 [V, N, S, S, 3], or None: then pictures are decoded per batch, the next one in advance.
 
-    patches: give features and patch tokens of the frozen tower instead of pixels.
+    needs: what a batch is to hold. features: [V, N, d] of the frozen tower on these very views, where they are known;
+    what else is needed is made for each batch.
     """
 
     crops: np.ndarray | None
     encoder: Encoder
     views: Views
     digests: list[str]
-    patches: bool = False
+    needs: Set[str] = frozenset({"pixels"})
+    features: Tensor | None = None
 
     def _of(self, index: Tensor) -> dict[str, Any]:
         numbers = index.tolist()
@@ -116,20 +120,21 @@ class PixelInputs(Inputs):
         return {"crops": crops, "digests": [self.digests[i] for i in numbers]}
 
     def batch(self, index: Tensor, view: int = 0) -> Batch:
-        return self._feed(self._crops(index.tolist(), view))
+        return self._feed(index, view, self._crops(index.tolist(), view))
 
     def stream(self, indices: Iterable[Tensor], view: int = 0) -> Iterator[Batch]:
         if self.crops is not None:
             yield from super().stream(indices, view)
             return
         with ThreadPoolExecutor(1) as ahead:
-            waiting: list[Future[np.ndarray]] = []
+            waiting: list[tuple[Tensor, Future[np.ndarray]]] = []
             for index in indices:
-                waiting.append(ahead.submit(self._crops, index.tolist(), view))
+                waiting.append((index, ahead.submit(self._crops, index.tolist(), view)))
                 if len(waiting) > 2:
-                    yield self._feed(waiting.pop(0).result())
-            for future in waiting:
-                yield self._feed(future.result())
+                    first, crops = waiting.pop(0)
+                    yield self._feed(first, view, crops.result())
+            for index, crops in waiting:
+                yield self._feed(index, view, crops.result())
 
     def _crops(self, numbers: Sequence[int], view: int) -> np.ndarray:
         if self.crops is not None:
@@ -142,20 +147,23 @@ class PixelInputs(Inputs):
                 raise PictureError(f"{item.path}: cannot be read any more ({crops})")
         return np.stack([crops[0] for crops in found])  # type: ignore[index]
 
-    def _feed(self, crops: np.ndarray) -> Batch:
+    def _feed(self, index: Tensor, view: int, crops: np.ndarray) -> Batch:
         pixels = to_pixels(crops, self.encoder.backbone.preprocessing, self.encoder.backbone.device)
-        return live_batch(self.encoder.backbone, "patches" if self.patches else "pixels", pixels)
+        if self.features is None:
+            return live_batch(self.encoder.backbone, self.needs, pixels)
+        known = self.features[view, index.to(self.features.device)]
+        return replace(live_batch(self.encoder.backbone, self.needs - {"features"}, pixels), features=known)
 
 
 @torch.no_grad()
-def live_batch(backbone: Backbone, needs: str, pixels: Tensor) -> Batch:
+def live_batch(backbone: Backbone, needs: Set[str], pixels: Tensor) -> Batch:
     """A batch made from preprocessed pixels on the spot."""
-    if needs == "pixels":
-        return Batch(pixels=pixels)
-    if needs == "patches":
+    features = patches = None
+    if "patches" in needs:
         features, patches = backbone.patch_features(pixels)
-        return Batch(features=features, patches=patches)
-    return Batch(features=backbone.image_features(pixels))
+    elif "features" in needs:
+        features = backbone.image_features(pixels)
+    return Batch(features, patches, pixels if "pixels" in needs else None)
 
 
 def to_pixels(crops: np.ndarray, preprocessing: Preprocessing, device: torch.device) -> Tensor:
@@ -190,23 +198,27 @@ class Encoder:
 
     def inputs(
         self,
-        needs: str,
+        needs: Set[str],
         items: Sequence[Item],
         views: Views = Views(),
         *,
         what: str = "pictures",
         known_good: bool = False,
     ) -> Inputs:
-        """Inputs of one kind; `what` names the pictures in progress records. Kept pictures take of the budget."""
-        if needs == "features":
+        """Inputs that hold what is needed; `what` names the pictures in progress records. Kept pictures take of the budget."""
+        if needs == {"features"}:
             return self.features(items, views, what=what)
         names = views.names()
-        if needs == "patches":
+        if needs == {"pixels", "features"}:  # the frozen tower's features of the very views that are cropped
+            known = self.features(items, views, what=what)
+            found = self.pixels(known.items, views, what=f"{what} (crops)", needs=needs, known_good=True)
+            return replace(found, features=known.features, skipped=known.skipped + found.skipped)
+        if "pixels" not in needs:
             size = 4 * len(names) * len(items) * (1 + self.backbone.patches) * self.backbone.embed_dim
             if size <= self.budget:
                 self.budget -= size
                 return self.features(items, views, what=what, patches=True)
-        return self.pixels(items, views, what=what, patches=needs == "patches", known_good=known_good)
+        return self.pixels(items, views, what=what, needs=needs, known_good=known_good)
 
     # -- frozen features -------------------------------------------------------------------------
 
@@ -222,7 +234,7 @@ class Encoder:
         progress = Progress(self.emit, what, len(items))
         for start in range(0, len(items), CHUNK):
             chunk = items[start : start + CHUNK]
-            digests = self._digests(chunk)
+            digests = file_hashes(self.cache or FeatureCache(False), self.dataset, chunk)
             held = self._cached(chunk, digests, views) if not patches else {}
             todo = [
                 (item, digest, [v for v in names if (digest, v) not in held])
@@ -322,7 +334,7 @@ class Encoder:
         views: Views = Views(),
         *,
         what: str = "pictures",
-        patches: bool = False,
+        needs: Set[str] = frozenset({"pixels"}),
         known_good: bool = False,
     ) -> PixelInputs:
         """Crops of every view, kept if they fit. All pictures are decoded once, so that broken ones are
@@ -339,7 +351,7 @@ class Encoder:
         step = 8 * self.threads
         for start in range(0, len(items), step):
             chunk = items[start : start + step]
-            digests = self._digests(chunk)
+            digests = file_hashes(self.cache or FeatureCache(False), self.dataset, chunk)
             wanted = names if fits else names[:1]
             good = [(i, d, wanted) for i, d in zip(chunk, digests, strict=True) if isinstance(d, str)]
             survey = fits or not known_good
@@ -356,7 +368,7 @@ class Encoder:
                     held.append(np.stack(found))
             progress.to(start + len(chunk))
         crops = np.stack(held, axis=1) if held else None
-        return PixelInputs(labels_of(kept), kept, skipped, crops, self, views, keys, patches)
+        return PixelInputs(labels_of(kept), kept, skipped, crops, self, views, keys, needs)
 
     def decode(self, wanted: Sequence[Wanted], seed: int) -> list[list[np.ndarray] | PictureError]:
         """uint8 crops [S, S, 3] of the named views of each picture, or why it cannot be read."""
@@ -365,7 +377,10 @@ class Encoder:
         def one(entry: Wanted) -> list[np.ndarray] | PictureError:
             item, digest, views = entry
             try:
-                picture = self.dataset.load(item)
+                data = self.dataset.read(item)
+                if hash_of(data) != digest:  # its features would be kept as those of the other
+                    return PictureError(f"{item.path}: has changed since the run began")
+                picture = open_picture(data, name=item.path)
             except PictureError as error:
                 return error
             return [
@@ -378,20 +393,20 @@ class Encoder:
             self._pool = ThreadPoolExecutor(self.threads)
         return list(self._pool.map(one, wanted))
 
-    def _digests(self, items: Sequence[Item]) -> list[str | PictureError]:
-        """Hash of each picture file, or why it cannot be read."""
-        cache = self.cache or FeatureCache(False)
+
+def file_hashes(cache: FeatureCache, dataset: Dataset, items: Sequence[Item]) -> list[str | PictureError]:
+    """Hash of each picture file, or why it cannot be read."""
+    try:
+        return list(cache.content_hashes(dataset, items))
+    except PictureError:
+        pass
+    found: list[str | PictureError] = []
+    for item in items:
         try:
-            return list(cache.content_hashes(self.dataset, items))
-        except PictureError:
-            pass
-        found: list[str | PictureError] = []
-        for item in items:
-            try:
-                found.append(cache.content_hash(self.dataset, item))
-            except PictureError as error:
-                found.append(error)
-        return found
+            found.append(cache.content_hash(dataset, item))
+        except PictureError as error:
+            found.append(error)
+    return found
 
 
 class Progress:

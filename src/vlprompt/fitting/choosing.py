@@ -82,22 +82,15 @@ class Chosen:
 
 
 def choose(
-    training: FeatureInputs,
-    backbone: Backbone,
-    task: Task,
-    zero_shot: Task,
-    *,
-    folds: int,
-    seed: int,
-    emit: OnRecord,
+    training: FeatureInputs, backbone: Backbone, task: Task, *, folds: int, seed: int, emit: OnRecord
 ) -> Chosen:
-    """What to learn these pictures with. training: test crops. zero_shot: the task with the reference's templates."""
+    """What to learn these pictures with. training: test crops. task: with the templates of the zero-shot reference."""
     labels = training.labels.numpy()
     counts = np.bincount(labels, minlength=len(task.class_names))
     parts = stratified(labels, folds or 5, seed)
     if counts.min() < SAFE_FROM or not parts:
         return _safe(int(counts.min()))
-    made = _Logits(training, backbone, task, zero_shot, parts, seed, emit)
+    made = _Logits(training, backbone, task, parts, seed, emit)
     tried = [(one, made.of(one)) for one in _candidates(made)]
     truth, place = labels[made.numbers], made.fold_of
     losses = np.array([_losses(logits, truth) for _, logits in tried])  # [K, M]
@@ -159,12 +152,11 @@ class _Logits:
         training: FeatureInputs,
         backbone: Backbone,
         task: Task,
-        zero_shot: Task,
         folds: Sequence[Fold],
         seed: int,
         emit: OnRecord,
     ) -> None:
-        self.training, self.backbone, self.task, self.zero_shot = training, backbone, task, zero_shot
+        self.training, self.backbone, self.task = training, backbone, task
         self.folds, self.seed, self.emit = folds, seed, emit
         self.numbers = np.sort(np.concatenate([fold.held.numpy() for fold in folds]))
         self.fold_of = np.empty(len(self.numbers), int)
@@ -210,14 +202,13 @@ class _Logits:
 
     def _learner(self, name: str) -> Callable[[FeatureInputs], Method]:
         spec = methods.load(name)
-        task = self.zero_shot if name in (ZERO_SHOT, TIP) else self.task
 
         def learned(inputs: FeatureInputs) -> Method:
-            method = spec.build(self.backbone, task, {}, generator(self.seed, "initial values"))
-            if method.learns:
+            method = spec.build(self.backbone, self.task, {}, generator(self.seed, "initial values"))
+            if method.facts.learns:
                 none = inputs.features[0, :0], inputs.labels[:0]
                 method.prepare(inputs.features, inputs.labels.to(inputs.features.device), *none)
-            if method.learns and method.trains:
+            if method.facts.takes_steps:
                 train(method, inputs, quick_options(method, len(inputs), STEPS), seed=self.seed)
             return method
 
@@ -234,12 +225,10 @@ class _Logits:
 
 def quick_options(method: Method, pictures: int, steps: int) -> TrainOptions:
     """Whole-batch training in so many steps, on test crops."""
-    base = getattr(method, "base", None)
-    recipe = base.recipe if isinstance(base, Method) and base.learns else method.recipe
     given = TrainOptions(
         epochs=steps, batch=pictures, views="center", warmup_epochs=0, optimizer="adamw", lr=0.01
     )
-    return given.resolved(recipe, method.needs)
+    return given.resolved(method.facts.recipe, method.facts.needs)
 
 
 def _chosen(one: Candidate, made: _Logits, names: str, record: ChoiceInfo, crossed: np.ndarray) -> Chosen:

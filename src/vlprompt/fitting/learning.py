@@ -27,7 +27,7 @@ from vlprompt.fitting.measuring import GIVEN_ONLY, Measure, can_be_crossed, divi
 from vlprompt.fitting.notices import OnRecord, notices, skipped_notice
 from vlprompt.fitting.older_arguments import modern
 from vlprompt.fitting.plan import Plan, make_plan, prepare, settled
-from vlprompt.fitting.run_folders import finished, open_log
+from vlprompt.fitting.run_folders import checkpoint_key, contents_of, finished, open_log
 from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method
 from vlprompt.runs.info import ScoreInfo, TrainedInfo
@@ -127,6 +127,9 @@ def learn(
             "val folder, or more pictures of each class"
         )
     method, options, info = prepare(dataset, split, backbone, plan, after)
+    folder = Path(out) if out is not None else None
+    kept = FeatureCache(None if cache else False) if isinstance(cache, bool) else cache
+    info.data.contents = contents_of(dataset, (*split.train, *split.val, *split.test), kept)
     done = finished(folder, info, backbone, resume, overwrite)
     if done is not None:
         both(on_record)(message(f"{folder}: finished already with these settings, nothing is done again"))
@@ -134,13 +137,12 @@ def learn(
             done.calibrate(measure.calibrate)
             done.save(folder or "")
         return done
-    log = open_log(folder, info.settings, resume)
+    log = open_log(folder, checkpoint_key(info), resume)
     emit = both(log, on_record)
     try:
         info.notices = notices(dataset, split, can_be_crossed(split, measure))
         for text in info.notices:
             emit(message(text))
-        kept = FeatureCache(None if cache else False) if isinstance(cache, bool) else cache
         encoder = Encoder(dataset, backbone, cache=kept, budget=method.interpreter.budget, emit=emit)
         lesson = Lesson(split, backbone, measure, encoder, emit)
         if plan.method == AUTO:
@@ -150,7 +152,9 @@ def learn(
         clock.lap("encode_s")
         lesson.reference(method, info.zero_shot_templates)
         clock.lap("zero_shot_s")
-        trained = lesson.teach(method, options, checkpoints_in(folder, info.settings, options, resume, emit))
+        trained = lesson.teach(
+            method, options, checkpoints_in(folder, checkpoint_key(info), options, resume, emit)
+        )
         clock.lap("train_s", trained.seconds if trained else None)
         outcome = lesson.judge(method, plan, options, info.shown_title)
         clock.lap("evaluate_s")
@@ -164,7 +168,7 @@ def learn(
         info.scores = {name: ScoreInfo.of(found) for name, found in outcome.scores.items()}
         info.training = TrainedInfo.from_json(asdict(trained)) if trained else None
         info.timings = clock.laps
-        info.parameters = method.trainable_parameters() if method.learns else 0
+        info.parameters = method.trainable_parameters() if method.facts.learns else 0
         info.versions = versions()
         info.machine = machine(backbone)
         info.command = command

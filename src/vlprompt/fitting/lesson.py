@@ -42,9 +42,9 @@ class HeldOut:
     @classmethod
     def read(cls, encoder: Encoder, method: Method, items: Sequence[Item], name: str) -> HeldOut:
         features = encoder.features(items, what=f"{name} pictures")
-        if method.needs == "features":
+        if method.facts.cached:
             return cls(features, features)
-        own = encoder.inputs(method.needs, features.items, what=f"{name} crops", known_good=True)
+        own = encoder.inputs(method.facts.needs, features.items, what=f"{name} crops", known_good=True)
         return cls(features, own)
 
     def part(self, index: torch.Tensor) -> HeldOut:
@@ -79,7 +79,6 @@ class Lesson:
         self.chosen = choose(
             self._shown(),
             self.backbone,
-            task,
             spoken,
             folds=self.measure.folds,
             seed=self.split.seed,
@@ -95,16 +94,16 @@ class Lesson:
 
     def read(self, method: Method, options: TrainOptions) -> None:
         """Training pictures as the method needs them, and those that are kept from it."""
-        views = Views(options.view_count() if method.learns else 0, self.split.seed)
-        learned = self.split.train if method.learns else []
-        if self.shown is not None and method.needs == "features" and not views.count and learned:
+        views = Views(options.view_count() if method.facts.learns else 0, self.split.seed)
+        learned = self.split.train if method.facts.learns else []
+        if self.shown is not None and method.facts.cached and not views.count and learned:
             self.inputs = self.shown
         else:
-            self.inputs = self.encoder.inputs(method.needs, learned, views, what="training pictures")
-            if method.needs == "features" and not views.count and learned:
+            self.inputs = self.encoder.inputs(method.facts.needs, learned, views, what="training pictures")
+            if method.facts.cached and not views.count and learned:
                 assert isinstance(self.inputs, FeatureInputs)
                 self.shown = self.inputs
-        if method.learns:
+        if method.facts.learns:
             self.lost = lost_training_pictures(self.split, self.inputs)
         self.held_out = {
             name: HeldOut.read(self.encoder, method, items, name)
@@ -133,7 +132,7 @@ class Lesson:
         judged = judged.part(torch.from_numpy(numbers))
         outcome.zero_shot(judged, logits_of(ZeroShot(self.backbone, task), judged))
         self.emit(score_record("zero-shot", reported, outcome.scores["zero_shot"]))
-        if self.measure.folds and method.learns and len(self.split.train) <= MOST_PROBED:
+        if self.measure.folds and method.facts.learns and len(self.split.train) <= MOST_PROBED:
             self._probe(method.task, reported, judged)
 
     def _probe(self, task: Task, reported: str, judged: FeatureInputs) -> None:
@@ -167,12 +166,12 @@ class Lesson:
 
     def teach(self, method: Method, options: TrainOptions, checkpoints: Checkpoints | None) -> Trained | None:
         """Learns all training pictures; what the loop did, None where there are no steps."""
-        if not method.learns:
+        if not method.facts.learns:
             return None
         assert self.inputs is not None
         val = self.held_out.get("val")
         get_ready(method, self.inputs, val)
-        if not method.trains:
+        if not method.facts.trains:
             return None
         announce(method, len(self.inputs), options, self.emit)
         return train(
@@ -194,7 +193,7 @@ class Lesson:
         if not self.held_out and self.crossed:
             shown = (
                 HeldOut.read(self.encoder, method, self._shown().items, "training")
-                if method.needs != "features"
+                if not method.facts.cached
                 else None
             )
             own: Inputs = shown.own if shown is not None else self._shown()
@@ -206,7 +205,7 @@ class Lesson:
     def _crossed(self, method: Method, plan: Plan, options: TrainOptions, own: Inputs) -> np.ndarray:
         if self.chosen is not None and self.chosen.logits is not None:
             return self.chosen.logits
-        if not method.learns:
+        if not method.facts.learns:
             return logits_of(method, own.part(torch.from_numpy(self._numbers(own))))
         assert self.inputs is not None
         spec, told, seed = methods.load(plan.method), 0, self.split.seed
@@ -219,7 +218,7 @@ class Lesson:
             other = spec.build(self.backbone, method.task, plan.options, generator(seed, "initial values"))
             other.interpreter.budget = method.interpreter.budget
             get_ready(other, inputs, None)
-            if other.trains:
+            if other.facts.trains:
                 train(other, inputs, options, seed=seed)
             return other
 

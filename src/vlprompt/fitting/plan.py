@@ -20,11 +20,10 @@ from vlprompt.errors import DataError, OptionError
 from vlprompt.fitting.choosing import AUTO, Chosen
 from vlprompt.fitting.measuring import per_class
 from vlprompt.fitting.recipes import load_recipe
-from vlprompt.methods.base import Method, Recipe, set_parameter
+from vlprompt.methods.base import Method, set_parameter
 from vlprompt.options import build
 from vlprompt.runs.info import DataInfo, RunInfo
 from vlprompt.runs.run import Run, backbone_info
-from vlprompt.runs.titles import title
 from vlprompt.seeds import generator
 from vlprompt.training.run_log import ESCAPED
 from vlprompt.training.train_options import TrainOptions
@@ -94,20 +93,20 @@ def prepare(
     """The method with its initial values, the resolved training options, and what is known before training."""
     check_text(split.class_names)
     spec = methods.load(BLEND if plan.method == AUTO else plan.method)
-    spoken = plan.templates or (dataset.templates if spec.outermost.says_template else ())
+    spoken = plan.templates or (dataset.templates if spec.facts.says_template else ())
     task = Task(split.class_names, spoken or (DEFAULT_TEMPLATE,), shots_of(split))
     if after is None:
         method = spec.build(backbone, task, plan.options, generator(split.seed, "initial values"))
     else:
         method = extended(after.learned, split.class_names)
-    options = plan.train.resolved(recipe_of(method), method.needs)
+    options = plan.train.resolved(method.facts.recipe, method.facts.needs)
     method.interpreter.budget = int(options.memory * 2**30) // 2  # the other half is for pictures
     info = RunInfo(
         method=plan.method,
-        title=title(method),
-        paper=method.paper,
+        title=method.facts.title,
+        paper=method.facts.paper,
         options={k: v for s in spec.options(plan.options) for k, v in asdict(s).items()},
-        train=asdict(options) if method.learns and method.trains else None,
+        train=asdict(options) if method.facts.takes_steps else None,
         seed=split.seed,
         shots=split.shots,
         task_shots=task.shots,
@@ -162,20 +161,15 @@ def shots_of(split: Split) -> int:
     return max(1, round(len(split.train) / max(1, len({i.label for i in split.train}))))
 
 
-def recipe_of(method: Method) -> Recipe:
-    """The published settings: of the method that LAMM wraps, if it learns."""
-    base = getattr(method, "base", None)
-    return base.recipe if isinstance(base, Method) and base.learns else method.recipe
-
-
 def settled(
     dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, chosen: Chosen, info: RunInfo
 ) -> tuple[Method, TrainOptions, RunInfo]:
     """`prepare` for what auto chose; the run stays known as one whose method was left to be chosen."""
     train = chosen.train if plan.train == TrainOptions() else plan.train
-    named = Plan(chosen.method, chosen.options, train, plan.templates)
+    named = Plan(chosen.method, chosen.options, train, tuple(info.zero_shot_templates))
     method, options, found = prepare(dataset, split, backbone, named)
     found.settings, found.notices, found.choice = info.settings, info.notices, chosen.record
+    found.data.contents = info.data.contents
     return method, options, found
 
 
@@ -183,7 +177,7 @@ def settings_hash(info: RunInfo, method: str, options: TrainOptions, split: Spli
     """What tells runs of different settings apart: everything that the resulting numbers depend on."""
     held = info.to_json() | {"method": method}
     known = {key: held[key] for key in DECISIVE} | {"train": options.decisive()}
-    left_out = ("skipped", "origin", "per_class")
+    left_out = ("skipped", "contents", "origin", "per_class")
     known["data"] = {key: value for key, value in held["data"].items() if key not in left_out}
     if info.after is not None:
         known["after"] = info.after

@@ -1,14 +1,18 @@
-"""The contract of a method: it turns what it has learned into prompts, and outputs into a loss.
+"""The contract of a method: it turns what it has learned into prompts, and features into logits and a loss.
 
-A method owns its learned tensors (float32 parameters) and nothing else; the backbone is not part
-of its state. The loop, the interpreters and the protocols know only what is declared here.
+Its forward pass has three parts, and the base class puts them together: `see` (what it takes from the pictures), `texts`
+(what the text tower is to read), `compare` (logits from both). Who wraps a method edits the texts; who needs its texts
+once for many batches, or as constants of a program, hands their features in.
+
+A method owns its learned tensors (float32 parameters) and nothing else; the backbone is not part of its state. The loop,
+the interpreters and the protocols know only what is declared here and in its facts (`methods/facts.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeVar
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -16,44 +20,22 @@ from torch import Tensor, nn
 
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.task import Task
+from vlprompt.methods import former
+from vlprompt.methods.batch import Batch, Seen
+from vlprompt.methods.facts import Facts, Recipe
+from vlprompt.methods.parameter_groups import ParameterGroup
+from vlprompt.methods.published import PublishedShapes
+from vlprompt.methods.reading import frozen_features, read
 from vlprompt.options import OptionSet
 from vlprompt.prompts.interpreters.fast import Fast
-from vlprompt.prompts.tokens import Output, Prompts, TextPrompt
+from vlprompt.prompts.interpreters.interpreter import Interpreter
+from vlprompt.prompts.tokens import FrozenText, Output, Text
 
-Needs = Literal["features", "patches", "pixels"]
-Edit = Callable[[TextPrompt], TextPrompt]
-M = TypeVar("M", bound="Method")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What the loop feeds: unit-length features [B, d] of the frozen image tower, or patches
-    (features [B, d] and patch tokens [B, N, d]), or preprocessed pixels [B, 3, H, W]."""
-
-    features: Tensor | None = None
-    patches: Tensor | None = None
-    pixels: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(next(t for t in (self.features, self.pixels) if t is not None))
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Training settings as published for a method (ViT-B/16); any of them can be overridden."""
-
-    epochs: int = 50
-    batch: int = 32
-    lr: float = 0.002
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup_epochs: int = 1
-    warmup_lr: float = 1e-5
+__all__ = ["Batch", "Facts", "Method", "Recipe", "Seen", "set_parameter"]
 
 
 class Method(nn.Module):
-    """Base of all methods; a subclass gives at least `prompts`.
+    """Base of all methods; a subclass gives its facts and at least `texts`.
 
     backbone: frozen; task: class names, templates, shots; options: the method's own dataclass.
     generator: source of random initial values; made from the seed if not given.
@@ -62,24 +44,13 @@ class Method(nn.Module):
     backbone: Backbone
     options: Any  # an instance of the subclass's own Options
     Options: ClassVar[type[OptionSet]] = OptionSet
-    title: ClassVar[str] = ""
-    paper: ClassVar[str] = ""
-    needs: Needs = "features"
-    recipe: ClassVar[Recipe] = Recipe()
-    per_image_text: ClassVar[bool] = False  # text features differ by picture: [B, C, d]
-    learns: ClassVar[bool] = True
-    trains: ClassVar[bool] = True  # takes steps in the training loop; if not, `prepare` learns all there is
-    zero_shot_start: ClassVar[bool] = False  # logits equal zero-shot before training
-    says_template: ClassVar[bool] = (
-        False  # a data set's own template stands in for one that is not given, as in its paper
-    )
-    new_names: ClassVar[bool] = True  # `for_classes` takes names that it was not trained on
-    independent_classes: ClassVar[bool] = True  # a logit does not depend on which other classes there are
-    per_step: ClassVar[str] = "text tower over all classes"
-    # where the published LAMM code writes label tokens and how many, if not at the name and the
-    # smallest name's token count
-    published_label_position: int | None = None
-    published_label_tokens: int | None = None
+    facts: Facts = Facts(title="")  # of the class; an instance has those that its options make of them
+    alone: ClassVar[type[Method] | None] = None  # what a wrapper goes around where no other method is named
+    interpreter: Interpreter
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        former.adopt(cls)
 
     def __init__(
         self,
@@ -93,14 +64,38 @@ class Method(nn.Module):
         self.__dict__["backbone"] = backbone
         self.task = task
         self.options = options if options is not None else self.Options()
+        self.facts = self.facts_of(self.options)
         self.interpreter = Fast(backbone)
         self.generator = generator if generator is not None else torch.Generator().manual_seed(0)
 
     # -- what a subclass says ------------------------------------------------------------------
 
-    def prompts(self, image_features: Tensor | None = None) -> Prompts:
-        """The prompts to evaluate; image_features [B, d] for methods whose text depends on the picture."""
+    @classmethod
+    def facts_of(cls, options: Any) -> Facts:
+        """The facts with these options, where they depend on options."""
+        return cls.facts
+
+    def see(self, batch: Batch) -> Seen:
+        """What is taken from the pictures; if not said otherwise, features (and patches) of the frozen tower."""
+        features, patches = batch.features, batch.patches
+        if "patches" in self.facts.needs and patches is None:
+            assert batch.pixels is not None
+            with torch.no_grad():
+                features, patches = self.backbone.patch_features(batch.pixels)
+        return Seen(self.frozen_features(batch) if features is None else features, patches)
+
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        """What the text tower is to read. seen: the batch's pictures, for texts that depend on them."""
         raise NotImplementedError
+
+    def named_texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        """The texts with the class names in them, also where a wrapper puts others in their places."""
+        return self.texts(seen)
+
+    def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
+        """Logits, from what was seen and the features of each text, [G, C, d] (G = B if they differ by picture)."""
+        (text,) = features
+        return self.output(seen.features, text if self.facts.per_image_text else text[0])
 
     def prepare(self, features: Tensor, labels: Tensor, val_features: Tensor, val_labels: Tensor) -> None:
         """Called once before training with the frozen features of the training pictures, [V, N, d] (V views),
@@ -114,19 +109,25 @@ class Method(nn.Module):
         """Weight of each term; 1 where a term is not named."""
         return {}
 
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        """Learned tensors with an optimiser of their own kind or rate; the others learn as the training says."""
+        return ()
+
+    def end_of_epoch(self, epoch: int, epochs: int) -> None:
+        """Called after the last step of each epoch (counted from 0) of so many, before anything is scored.
+
+        What only the training needs, such as a running mean, is a buffer with persistent=False: it is in checkpoints,
+        so that a training that was interrupted ends in the same numbers, and not in the saved run.
+        """
+
     def for_classes(self, names: Sequence[str]) -> Method:
         """The same learned tensors with other class names; nothing is copied that learns."""
         other = type(self)(self.backbone, replace(self.task, class_names=tuple(names)), self.options)
         own = dict(self.named_parameters())
         for name, _ in list(other.named_parameters()):
             set_parameter(other, name, own[name])
-        other.interpreter = type(self.interpreter)(self.backbone)
+        other.interpreter = type(self.interpreter)(self.backbone)  # type: ignore[call-arg]
         return other.train(self.training)
-
-    @classmethod
-    def takes_new_names(cls, options: Any) -> bool:
-        """Whether `for_classes` takes names that it was not trained on, with these options of its own."""
-        return cls.new_names
 
     def extend(self, names: Sequence[str]) -> Method:
         """A method for the old classes and new ones that goes on learning (class-incremental).
@@ -140,34 +141,47 @@ class Method(nn.Module):
         own = getattr(self, "context", None)
         return own.detach() if isinstance(own, Tensor) else None
 
+    def learned_labels(self) -> tuple[Tensor, Tensor] | None:
+        """The tokens learned for each class, [C, L, D], and which of them it has, [C, L]; None without."""
+        return None
+
+    def patch_weights(self, patches: Tensor) -> Tensor | None:
+        """How much the prompt of each class looks at each patch of a picture: [B, N, d] -> [B, C, N], sums of 1.
+
+        None where prompts do not look at pictures.
+        """
+        return None
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        """Options that the shapes in a checkpoint of the published code tell. wrapped: by a wrapper's published code."""
+        return {}
+
     def published_names(self) -> dict[str, str]:
         """Tensor names of the published code's checkpoints -> names of ours."""
         return {}
 
     # -- what all share ------------------------------------------------------------------------
 
-    def train(self: M, mode: bool = True) -> M:
-        """As in torch; in evaluation the text features of equal prompts are computed once, not for every batch."""
-        if isinstance(self.interpreter, Fast):
-            self.interpreter.remember_texts(not mode and not self.per_image_text)
-        return super().train(mode)
+    @final  # type: ignore[misc]  # nn.Module declares it as a value
+    def forward(self, batch: Batch, texts: Sequence[Tensor] | None = None) -> Output:
+        """Logits and both sets of features of a batch. texts: features of its texts, if they are known already."""
+        seen = self.see(batch)
+        return self.compare(seen, self.read(self.texts(seen)) if texts is None else texts)
 
-    def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
-        """Logits and both sets of features of a batch.
+    def read(self, texts: Sequence[Text]) -> list[Tensor]:
+        """The features of texts, [G, C, d] each; what does not learn is computed once (`methods/reading.py`)."""
+        return read(self.interpreter, texts, keep=not self.facts.per_image_text)
 
-        edit: changes the text prompts before they are evaluated (LAMM puts its label tokens in);
-        rows that it adds become further columns of logits and text features.
-        """
-        image = batch.features
-        if self.needs != "pixels" or self.per_image_text:
-            image = self.frozen_features(batch)
-        prompts = self.prompts(image if self.per_image_text else None)
-        if self.needs == "pixels":
-            assert batch.pixels is not None
-            image = self.interpreter.image(batch.pixels, prompts.image)
-        assert image is not None
-        text = self.interpreter.text(prompts.text if edit is None else edit(prompts.text))
-        return self.output(image, text if self.per_image_text else text[0])
+    @torch.no_grad()
+    def constant_texts(self) -> list[Tensor] | None:
+        """Features of the texts for any number of batches, as long as nothing learns; None if they differ by picture."""
+        return None if self.facts.per_image_text else self.read(self.texts())
+
+    def frozen_text(self, templates: Sequence[str] | None = None) -> Tensor:
+        """Features of the class names in templates (the task's if not given) from the frozen tower, [C, d]."""
+        text = FrozenText(self.task.class_names, tuple(templates or self.task.templates))
+        return frozen_features(self.interpreter, text)[0]
 
     def frozen_features(self, batch: Batch) -> Tensor:
         """Features of the frozen image tower, [B, d], computed where the batch has only pixels."""

@@ -18,18 +18,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlprompt import methods
 from vlprompt.errors import OptionError
-from vlprompt.methods.base import Batch, Edit, Method, Recipe
+from vlprompt.methods.base import Facts, Method, Recipe, Seen
+from vlprompt.methods.finding import load
 from vlprompt.options import OptionSet, option
-from vlprompt.prompts.tokens import Output, Prompts
+from vlprompt.prompts.tokens import Output, Text
 
-DEFAULT_PARTS = "linear_probe zeroshot"
+FACTS = Facts(
+    title="Blend",
+    paper="weights by cross-validation",
+    order=60,
+    per_step="that of its part that is trained",
+    recipe=Recipe(epochs=0),
+    trains=False,  # with prompts among its parts it does
+    prompts_hold_names=False,
+    independent_classes=False,  # where a name is not among those that were learned, all are left to one part
+    learns_words=False,
+    says_template=True,
+    code_published=False,
+    plain_words="several of these together",
+    colour="#444444",
+    marker="d",
+)
 
 
 @dataclass(frozen=True)
 class Options(OptionSet):
-    parts: str = option(DEFAULT_PARTS, "methods whose logits are added, with spaces between")
+    parts: str = option("linear_probe zeroshot", "methods whose logits are added, with spaces between")
     weights: str = option("1 1", "weight of each, in the same order")
     names: str = option("zeroshot", "the part that is asked about classes that were not learned")
     strength: float = option(
@@ -58,40 +73,32 @@ class Blend(Method):
     """Parts that take steps are trained by the loop, one at most; the others learn when they see the features."""
 
     Options = Options
-    title = "Blend"
-    paper = "weights by cross-validation"
-    recipe = Recipe(epochs=0)
-    trains = False
-    says_template = True
-    independent_classes = False  # where a name is not among those that were learned, all are left to one part
-    per_step = "that of its part that is trained"
+    facts = FACTS
+
+    @classmethod
+    def facts_of(cls, options: Any) -> Facts:
+        """With a part that takes steps, it does, as that part's recipe says."""
+        taught = _taught(options)
+        if taught is None:
+            return FACTS
+        return replace(FACTS, trains=True, recipe=load(taught).facts.recipe)
 
     def __init__(self, *args: Any, parts: Sequence[Method] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         made = parts if parts is not None else [self._made(name) for name in self.options.parts.split()]
         self.parts = nn.ModuleList(made)
         self.weights = [float(word) for word in self.options.weights.split()]
-        taught = [part for part in self.each() if part.learns and part.trains]
-        if len(taught) > 1:
-            raise OptionError(f"blend: of {self.options.parts}, one at most may take training steps")
-        if any(part.needs != "features" or part.per_image_text for part in self.each()):
+        self.taught = _taught(self.options)
+        if any(not part.facts.cached or part.facts.per_image_text for part in self.each()):
             raise OptionError(
                 f"blend: {self.options.parts}: parts have to work on features of the frozen image tower"
             )
-        self.taught = self.options.parts.split()[list(self.each()).index(taught[0])] if taught else None
-        self.trains = bool(taught)  # type: ignore[misc]
-        if taught:
-            base = getattr(taught[0], "base", taught[0])
-            self.recipe = base.recipe if base.learns else taught[0].recipe  # type: ignore[misc]
         for name, part in zip(self.options.parts.split(), self.each(), strict=True):
-            part.interpreter = self.interpreter if name != self.taught else part.interpreter
             part.requires_grad_(self.taught in (None, name))
 
     def _made(self, name: str) -> Method:
-        if name.partition("+")[0] == "blend":
-            raise OptionError("blend: a blend is no part of another")
         own = {"strength": self.options.strength} if name == "linear_probe" else {}
-        return methods.load(name).build(self.backbone, self.task, own, self.generator)
+        return load(name).build(self.backbone, self.task, own, self.generator)
 
     def each(self) -> Iterator[Method]:
         """The parts in the order of their names."""
@@ -102,15 +109,23 @@ class Blend(Method):
     def part(self, name: str) -> Method:
         return list(self.each())[self.options.parts.split().index(name)]
 
-    def prompts(self, image_features: Tensor | None = None) -> Prompts:
-        """Those of the part that takes further names."""
-        return self.part(self.options.names).prompts(image_features)
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        """In training those of the part that learns by steps; else those of all parts."""
+        return [text for part in self._heard() for text in part.texts(seen)]
 
-    def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
+    def _heard(self) -> list[Method]:
+        return [self.part(self.taught)] if self.training and self.taught is not None else list(self.each())
+
+    def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
         """In training what the part says that learns; else the sum. text: of the part that takes further names."""
+        heard = self._heard()
         if self.training and self.taught is not None:
-            return self.part(self.taught)(batch, edit)
-        outputs = [part(batch) for part in self.each()]
+            return heard[0].compare(seen, features)
+        outputs, start = [], 0
+        for part in heard:
+            count = len(part.texts(seen))
+            outputs.append(part.compare(seen, features[start : start + count]))
+            start += count
         logits = sum(weight * output.logits for weight, output in zip(self.weights, outputs, strict=True))
         assert isinstance(logits, Tensor)
         named = outputs[self.options.parts.split().index(self.options.names)]
@@ -119,7 +134,7 @@ class Blend(Method):
     @torch.no_grad()
     def prepare(self, features: Tensor, labels: Tensor, val_features: Tensor, val_labels: Tensor) -> None:
         for part in self.each():
-            if part.learns:
+            if part.facts.learns:
                 part.prepare(features, labels, val_features, val_labels)
                 part.requires_grad_(self.taught is None or part is self.part(self.taught))
 
@@ -147,11 +162,18 @@ class Blend(Method):
 
     def trainable_parameters(self) -> int:
         """Learned numbers of all parts, also of those that take no steps."""
-        return sum(p.numel() for part in self.each() if part.learns for p in part.parameters())
+        return sum(p.numel() for part in self.each() if part.facts.learns for p in part.parameters())
 
-    def train(self, mode: bool = True) -> Blend:
-        super().train(mode)
-        return self
+
+def _taught(options: Options) -> str | None:
+    """The part that takes steps; OptionError where there are several, or a part is a blend itself."""
+    names = options.parts.split()
+    if any(name.partition("+")[0] == "blend" for name in names):
+        raise OptionError("blend: a blend is no part of another")
+    taught = [name for name in names if load(name).facts.takes_steps]
+    if len(taught) > 1:
+        raise OptionError(f"blend: of {options.parts}, one at most may take training steps")
+    return taught[0] if taught else None
 
 
 METHOD = Blend

@@ -7,16 +7,33 @@ Source: Zhou et al., "Conditional Prompt Learning for Vision-Language Models", C
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from vlprompt.methods.base import Method, Recipe
+from vlprompt.methods.base import Facts, Method, Recipe, Seen
+from vlprompt.methods.published import CONTEXT, PublishedShapes
 from vlprompt.options import OptionSet, option
-from vlprompt.prompts.tokens import Prompts
+from vlprompt.prompts.tokens import Text
 from vlprompt.prompts.words import check_names, context_start, template_prompt
+
+FACTS = Facts(
+    title="CoCoOp",
+    paper="Zhou et al., CVPR 2022",
+    link="https://arxiv.org/abs/2203.05557",
+    order=60,
+    per_step="text tower over all classes, once per picture",
+    recipe=Recipe(epochs=10, batch=1, lr=0.002),
+    per_image_text=True,
+    plain_words="words that follow the picture",
+    slow=True,
+    colour="#2F93CC",
+    marker="s",
+    published_marks=("prompt_learner.ctx", "*.meta_net.*"),
+)
 
 
 @dataclass(frozen=True)
@@ -27,11 +44,7 @@ class Options(OptionSet):
 
 class CoCoOp(Method):
     Options = Options
-    title = "CoCoOp"
-    paper = "Zhou et al., CVPR 2022"
-    recipe = Recipe(epochs=10, batch=1, lr=0.002)
-    per_image_text = True
-    per_step = "text tower over all classes, once per picture"
+    facts = FACTS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -44,12 +57,16 @@ class CoCoOp(Method):
         self.expand = self.linear(hidden, backbone.text_width)
         self._frozen = template_prompt(backbone, names, template, prefix_length=1 + n)
 
-    def prompts(self, image_features: Tensor | None = None) -> Prompts:
-        """image_features: [B, d], unit length; one prefix per picture."""
-        assert image_features is not None
-        shift = self.expand(F.relu(self.reduce(image_features)))  # [B, text width]
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        """One prefix per picture."""
+        assert seen is not None
+        shift = self.expand(F.relu(self.reduce(seen.features)))  # [B, text width]
         context = self.context + shift[:, None]
-        return Prompts(self._frozen.with_context(context))
+        return [self._frozen.with_context(context)]
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        return {"context_tokens": shapes.shape(CONTEXT, (2,))[0], "context_init": ""}
 
     def published_names(self) -> dict[str, str]:
         names = {"prompt_learner.ctx": "context"}

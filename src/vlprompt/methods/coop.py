@@ -8,17 +8,31 @@ Source: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from vlprompt.errors import OptionError
-from vlprompt.methods.base import Method, Recipe
+from vlprompt.methods.base import Facts, Method, Recipe, Seen
+from vlprompt.methods.published import CONTEXT, PublishedShapes
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.placing import POSITIONS, Placing
-from vlprompt.prompts.tokens import Prompts
+from vlprompt.prompts.tokens import Text
 from vlprompt.prompts.words import check_names, context_start, template_prompt
+
+FACTS = Facts(
+    title="CoOp",
+    paper="Zhou et al., IJCV 2022",
+    link="https://arxiv.org/abs/2109.01134",
+    order=50,
+    recipe=Recipe(epochs=50, batch=32, lr=0.002),
+    plain_words="words around the names",
+    colour="#0072B2",
+    marker="o",
+    published_marks=("prompt_learner.ctx",),
+    published_under=("lamm",),
+)
 
 
 @dataclass(frozen=True)
@@ -33,9 +47,7 @@ class Options(OptionSet):
 
 class CoOp(Method):
     Options = Options
-    title = "CoOp"
-    paper = "Zhou et al., IJCV 2022"
-    recipe = Recipe(epochs=50, batch=32, lr=0.002)
+    facts = FACTS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -52,14 +64,14 @@ class CoOp(Method):
         frozen = template_prompt(self.backbone, names, template, prefix_length=1)
         self._placing = Placing(frozen, n, opts.name_position)
 
-    def prompts(self, image_features: Tensor | None = None) -> Prompts:
+    @classmethod
+    def facts_of(cls, options: Any) -> Facts:
+        return replace(cls.facts, takes_new_names=not options.class_specific or bool(options.context_init))
+
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
         """context: [n, D], or [C, n, D] if class-specific."""
         own = self.context.dim() == 3
-        return Prompts(self._placing.rows(self.context) if own else self._placing.shared(self.context))
-
-    @classmethod
-    def takes_new_names(cls, options: Any) -> bool:
-        return not options.class_specific or bool(options.context_init)
+        return [self._placing.rows(self.context) if own else self._placing.shared(self.context)]
 
     def for_classes(self, names: Sequence[str]) -> Method:
         if self.context.dim() == 3 and tuple(names) != self.task.class_names:
@@ -68,6 +80,11 @@ class CoOp(Method):
                 "use class_specific=false to take it to other names"
             )
         return super().for_classes(names)
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        context = shapes.shape(CONTEXT, (2, 3))
+        return {"context_tokens": context[-2], "class_specific": len(context) == 3, "context_init": ""}
 
     def published_names(self) -> dict[str, str]:
         return {"prompt_learner.ctx": "context"}

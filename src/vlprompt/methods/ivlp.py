@@ -5,17 +5,34 @@ Source: the baseline of Khattak et al., "MaPLe: Multi-modal Prompt Learning", CV
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from vlprompt.methods.base import Method, Needs, Recipe
+from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
+from vlprompt.methods.facts import ALL_CLASSES
+from vlprompt.methods.published import CONTEXT, TEXT_DEEP, VISUAL, PublishedShapes
 from vlprompt.methods.vpt import VisualTokens
 from vlprompt.options import OptionSet, option
-from vlprompt.prompts.tokens import Prompts, TextPrompt
+from vlprompt.prompts.tokens import Text, TextPrompt
 from vlprompt.prompts.words import check_names, placeholder_template, spaced, template_prompt, word_embeddings
 
+FACTS = Facts(
+    title="IVLP",
+    paper="Khattak et al., CVPR 2023 (baseline)",
+    link="https://arxiv.org/abs/2210.03117",
+    order=90,
+    needs={"pixels"},
+    per_step="both towers",
+    recipe=Recipe(epochs=5, batch=4, lr=0.0035),
+    plain_words="hints for words and pictures",
+    slow=True,
+    colour="#A05195",
+    marker=">",
+    published_marks=("prompt_learner.ctx", "*_encoder.*VPT*"),
+)
 WORDS_LIMIT = 4  # the published code takes initial words for at most so many tokens
 
 
@@ -60,11 +77,7 @@ class TextTokens(nn.Module):
 
 class IVLP(Method):
     Options = Options
-    title = "IVLP"
-    paper = "Khattak et al., CVPR 2023 (baseline)"
-    needs: Needs = "pixels"
-    recipe = Recipe(epochs=5, batch=4, lr=0.0035)
-    per_step = "both towers"
+    facts = FACTS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -75,14 +88,30 @@ class IVLP(Method):
         self.visual = None
         if opts.image_depth:
             self.visual = VisualTokens(self, opts.image_tokens, opts.image_depth)
-        else:
-            self.needs = "features"
 
-    def prompts(self, image_features: Tensor | None = None) -> Prompts:
-        return Prompts(self.words.prompt(), self.visual.prompt() if self.visual is not None else None)
+    @classmethod
+    def facts_of(cls, options: Any) -> Facts:
+        if options.image_depth:
+            return cls.facts
+        return replace(cls.facts, needs=frozenset({"features"}), per_step=ALL_CLASSES, slow=False)
+
+    def see(self, batch: Batch) -> Seen:
+        return super().see(batch) if self.visual is None else self.visual.see(self, batch)
+
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        return [self.words.prompt()]
 
     def learned_context(self) -> Tensor | None:
         return self.words.context.detach()
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        visual = VisualTokens.published_options(shapes) if VISUAL in shapes else {"image_depth": 0}
+        return {
+            "context_tokens": shapes.shape(CONTEXT, (2,))[0],
+            "text_depth": 1 + shapes.count(TEXT_DEEP, 1),
+            **visual,
+        }
 
     def published_names(self) -> dict[str, str]:
         names = {"prompt_learner.ctx": "words.context"}

@@ -22,14 +22,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlprompt.backbones.backbone import Backbone
-from vlprompt.data.task import Task
-from vlprompt.methods.base import Batch, Edit, Method, set_parameter
-from vlprompt.methods.sessions import KeptClasses, widen
-from vlprompt.methods.zeroshot import ZeroShot
+from vlprompt.methods.base import Batch, Facts, Method, Seen, set_parameter
+from vlprompt.methods.published import LEARNER, PublishedShapes
+from vlprompt.methods.sessions import KeptClasses, Sessions, widen
+from vlprompt.methods.wrapping import Wrapper
 from vlprompt.options import OptionSet, option
-from vlprompt.prompts.tokens import Output, Prompts, TextPrompt, join_rows
+from vlprompt.prompts.tokens import FrozenText, Output, Text, TextPrompt
 from vlprompt.prompts.words import check_names, name_counts, name_embeddings
+
+FACTS = Facts(
+    title="LAMM",
+    paper="Gao et al., AAAI 2024",
+    link="https://arxiv.org/abs/2312.08212",
+    order=140,
+    prompts_hold_names=False,
+    wraps=True,
+    published_marks=("prompt_learner.token_classes",),
+    plain_words="the names themselves",
+    colour="#009E73",
+    marker="P",
+)
 
 
 @dataclass(frozen=True)
@@ -55,34 +67,20 @@ class Options(OptionSet):
     )
 
 
-class LAMM(Method):
+class LAMM(Wrapper):
     """Wraps a method whose prompts hold class names; alone it wraps the frozen template."""
 
     Options = Options
-    title = "LAMM"
-    paper = "Gao et al., AAAI 2024"
+    facts = FACTS
     label_reference: Tensor
     kept: KeptClasses | None
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        task: Task,
-        options: OptionSet | None = None,
-        generator: torch.Generator | None = None,
-        *,
-        base: Method | None = None,
-    ) -> None:
-        super().__init__(backbone, task, options, generator)
-        names = check_names(task.class_names)
-        self.base = base if base is not None else ZeroShot(backbone, task, generator=generator)
-        self.needs = self.base.needs
-        self.per_image_text = self.base.per_image_text  # type: ignore[misc]
-        self.interpreter = self.base.interpreter
-        self.per_step = self._cost()  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        backbone, names = self.backbone, check_names(self.task.class_names)
         counts = name_counts(backbone, names)
         self._published = self.options.reference == "published_code"
-        self._position = self.base.published_label_position if self._published else None
+        self._position = self.base.facts.published_label_position if self._published else None
         limit = self.options.label_tokens or self._default_tokens(counts)
         tokens = min(limit, max(counts))
         self._mask = torch.tensor([[j < n for j in range(tokens)] for n in counts], device=backbone.device)
@@ -92,31 +90,52 @@ class LAMM(Method):
         self.label_tokens = nn.Parameter(start.clone())
         self.register_buffer("label_reference", start)
         self.kept = None  # classes of earlier sessions; label_tokens are those of the others
-        self._bases: list[Method] = []  # the wrapped method for the classes of each session, made when needed
-        self._anchor: Tensor | None = None
-
-    def _cost(self) -> str:
-        """What the wrapped method recomputes, and the text tower, which label tokens go through in any case."""
-        own = self.base.per_step
-        if not self.base.learns:
-            return Method.per_step
-        return own if "text" in own or own == "both towers" else f"{own}, {Method.per_step}"
+        self._sessions = Sessions()
 
     def _default_tokens(self, counts: Sequence[int]) -> int:
         if not self._published:
             return max(counts)
-        return self.base.published_label_tokens or min(counts)
+        return self.base.facts.published_label_tokens or min(counts)
 
-    # -- prompts ---------------------------------------------------------------------------------
+    # -- texts -----------------------------------------------------------------------------------
 
-    def prompts(self, image_features: Tensor | None = None) -> Prompts:
-        prompts = self.base.prompts(image_features)
-        return replace(prompts, text=self.place(prompts.text))
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        """Those of the wrapped method with label tokens in the names' places, session by session; in training
+        behind them what the losses compare with: the names in the template, or (published code) the same texts with
+        the names."""
+        own: list[Text] = []
+        bare: list[Text] = []
+        for base, classes in self.sessions():
+            bare = [self._cut(text) for text in base.texts(seen)]
+            own += [self.place(text, classes) for text in bare]
+        if not self._compares():
+            return own
+        if not self._published:
+            return [*own, FrozenText(self.task.class_names, self.task.templates)]
+        if self.kept is not None:
+            bare = [self._cut(text) for text in self.base.texts(seen)]
+        return [*own, *bare]
 
-    def place(self, text: TextPrompt, classes: range | None = None) -> TextPrompt:
-        """The label tokens in the name's place, row by row (rows may repeat the classes). classes: those of the rows."""
-        if self._position is not None and self._mask.any():
-            text = replace(text.shorten_prefix(self._position), label_start=0)
+    def sessions(self) -> list[tuple[Method, range]]:
+        """The wrapped method for the classes of each session, and where these stand; nothing in it depends on later ones."""
+        if self.kept is None:
+            return [(self.base, range(len(self.task.class_names)))]
+        latest = range(len(self.kept), len(self.task.class_names))
+        return self._sessions.of(self.base, [*self.kept.blocks(), latest])
+
+    def _cut(self, text: Text) -> Text:
+        """The text as label tokens go into it: in the published code some go behind a prefix of fixed length."""
+        if self._position is None or not isinstance(text, TextPrompt) or not self._mask.any():
+            return text
+        return replace(text.shorten_prefix(self._position), label_start=0)
+
+    def place(self, text: Text, classes: range | None = None) -> Text:
+        """The label tokens in the name's place, row by row (rows may repeat the classes). classes: those of the rows.
+
+        Texts that hold no names stay as they are.
+        """
+        if not isinstance(text, TextPrompt) or not text.holds_names:
+            return text
         start, stop = text.label_start, text.label_start + self.label_tokens.shape[1]
         if text.suffix.shape[1] < stop:  # other, shorter names; what lies behind [EOT] has no influence
             text = text.with_suffix(F.pad(text.suffix, (0, 0, 0, stop - text.suffix.shape[1])))
@@ -137,98 +156,33 @@ class LAMM(Method):
 
     # -- outputs and losses ----------------------------------------------------------------------
 
-    def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
+    def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
         """In training, `extra` holds the reference features ("reference") and logits ("reference_logits")."""
-        if not self.training or not self._uses_reference():
-            return self._evaluate(batch)
-        if not self._published:
-            output = self._evaluate(batch)
-            anchor = self.anchor()
-            logits = self.logits(output.image.detach(), anchor)
-            return replace(output, extra=output.extra | {"reference": anchor, "reference_logits": logits})
-        if not any(p.requires_grad for p in self.base.parameters()):
-            # nothing in the reference changes: the interpreter keeps it
-            output = self._evaluate(batch)
-            reference = self.interpreter.text(self.base.prompts(batch.features).text)
-            reference = reference if self.per_image_text else reference[0]
-            logits = self.logits(output.image, reference)
-            return replace(output, extra=output.extra | {"reference": reference, "reference_logits": logits})
-        output = self.base(batch, self._place_beside)
-        classes = len(self.task.class_names)
-        text, reference = output.text.split(classes, dim=-2)
-        logits, reference_logits = output.logits.split(classes, dim=-1)
-        extra = output.extra | {"reference": reference, "reference_logits": reference_logits}
-        return Output(logits, output.image, text, extra)
+        blocks = [classes for _, classes in self.sessions()]
+        if not self._compares():
+            return self.base.compare(seen, Sessions.joined(features, blocks))
+        if self._published:  # as many texts with the names as each session has with label tokens
+            count = len(features) // (len(blocks) + 1)
+            output = self.base.compare(seen, Sessions.joined(features[:-count], blocks))
+            with_names = self.base.compare(seen, features[-count:])
+            reference, logits = with_names.text, with_names.logits
+        else:
+            output = self.base.compare(seen, Sessions.joined(features[:-1], blocks))
+            reference = features[-1][0]
+            logits = self.logits(output.image.detach(), reference)
+        return replace(output, extra=output.extra | {"reference": reference, "reference_logits": logits})
 
-    def _evaluate(self, batch: Batch) -> Output:
-        """With label tokens. Kept classes: their features, or a pass for each earlier session in which
-        nothing depends on later ones; both give the same bits as when the session ended."""
-        if self.kept is None:
-            return self.base(batch, self.place)
-        if not self._rows_are_alone():
-            combine = None if self.training else getattr(self.base, "combine", None)
-            # in training its loss may need its outputs of all classes
-            return (
-                self.base(batch, self.place)
-                if combine is None
-                else combine(batch, self._session_by_session(batch))
-            )
-        new = self.base(batch, self._rows(self._latest()))
-        with torch.no_grad():
-            if self.per_image_text:
-                old = [self.base(batch, self._rows(block)).text for block in self.kept.blocks()]
-            else:
-                old = [self.kept.features]
-        text = torch.cat([*old, new.text], dim=-2)
-        return Output(self.logits(new.image, text), new.image, text, new.extra)
-
-    def _session_by_session(self, batch: Batch) -> Tensor:
-        """Text features [C, d] (or [B, C, d]) of each session's classes from the wrapped method for these classes alone."""
-        assert self.kept is not None
-        sessions = [*self.kept.blocks(), self._latest()]
-        if not self._bases:
-            names = self.task.class_names
-            self._bases = [
-                self.base.for_classes(names[session.start : session.stop]).eval() for session in sessions
-            ]
-        parts = []
-        for base, session in zip(self._bases, sessions, strict=True):
-            parts.append(base(batch, lambda text, session=session: self.place(text, session)))
-        return torch.cat([part.text for part in parts], dim=-2)
-
-    def _latest(self) -> range:
-        """The classes of the last session, whose label tokens go on learning."""
-        return range(0 if self.kept is None else len(self.kept), len(self.task.class_names))
-
-    def _rows(self, classes: Sequence[int]) -> Edit:
-        return lambda text: self.place(text).rows(classes)
-
-    def _rows_are_alone(self) -> bool:
-        """Whether a class's features are those of its own prompt, whatever other classes there are."""
-        return type(self.base).forward in (Method.forward, ZeroShot.forward)
-
-    def _place_beside(self, text: TextPrompt) -> TextPrompt:
-        """Rows with label tokens, then rows with the names, so that one pass evaluates both."""
-        learned = self.place(text)
-        return join_rows(learned, text.shorten_prefix(learned.prefix.shape[1]))
+    def _compares(self) -> bool:
+        """Whether the losses need something to compare with."""
+        return self.training and (self.options.feature_loss or self.options.logits_loss)
 
     @torch.no_grad()
     def reference_features(self, batch: Batch) -> Tensor:
         """Text features that the losses compare with, [C, d] (or [B, C, d])."""
         if not self._published:
-            return self.anchor()
-        classes = len(self.task.class_names)
-        return self.base(batch, self._place_beside).text.split(classes, dim=-2)[1]
-
-    def _uses_reference(self) -> bool:
-        return self.options.feature_loss or self.options.logits_loss
-
-    def anchor(self) -> Tensor:
-        """Frozen zero-shot text features of the names, [C, d]."""
-        if self._anchor is None:
-            zero_shot = ZeroShot(self.backbone, self.task)
-            self._anchor = zero_shot.text_features()
-        return self._anchor
+            return self.frozen_text()
+        seen = self.see(batch)
+        return self.base.compare(seen, self.read([self._cut(text) for text in self.base.texts(seen)])).text
 
     def loss(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         opts = self.options
@@ -321,7 +275,7 @@ class LAMM(Method):
         """The same with further classes, which alone go on learning.
 
         Label tokens learned so far become buffers, the wrapped method's tensors no longer learn; text
-        features of the old classes stay the same bit for bit (up to rounding where that has a `forward` of its own but no `combine`).
+        features of the old classes stay the same bit for bit.
         OptionError where the wrapped method has a context per class.
         """
         task = replace(self.task, class_names=check_names([*self.task.class_names, *names]))
@@ -333,19 +287,12 @@ class LAMM(Method):
         other.interpreter.budget = self.interpreter.budget
         held = self.kept.sizes.tolist() if self.kept is not None else []
         tokens, mask = (part.detach().clone() for part in self.labels())
-        sizes = [*held, len(tokens) - sum(held)]
-        other._keep(KeptClasses(tokens, mask, sizes, self._text_to_keep()))
+        other._keep(KeptClasses(tokens, mask, [*held, len(tokens) - sum(held)]))
         return other.train(self.training)
 
-    def _text_to_keep(self) -> Tensor:
-        """Text features of all classes, [C, d], as evaluation computes them; [0, d] if they differ by picture."""
-        if self.per_image_text or not self._rows_are_alone():
-            return torch.zeros(0, self.backbone.embed_dim, device=self.backbone.device)
-        text = self.base.prompts().text
-        if self.kept is None:
-            return self.interpreter.text(self.place(text))[0]
-        rows = self._rows(self._latest())
-        return torch.cat([self.kept.features, self.interpreter.text(rows(text))[0]])
+    def train(self, mode: bool = True) -> LAMM:
+        self._sessions.train(mode)
+        return super().train(mode)
 
     @torch.no_grad()
     def _keep(self, kept: KeptClasses) -> None:
@@ -356,21 +303,25 @@ class LAMM(Method):
         self.label_reference = widen(self.label_reference[first:], mask, length)[0].clone()
         self.label_tokens, self._mask, self.kept = nn.Parameter(tokens.clone()), mask, kept
         self.base.requires_grad_(False)
-        self._bases = []
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """A saved state with kept classes makes room for them first."""
-        names = {part: f"{prefix}kept.{part}" for part in ("tokens", "mask", "sizes", "features")}
+        names = {part: f"{prefix}kept.{part}" for part in ("tokens", "mask", "sizes")}
         if self.kept is None and all(name in state_dict for name in names.values()):
             held = {part: state_dict[name].to(self.backbone.device) for part, name in names.items()}
-            self._keep(
-                KeptClasses(held["tokens"], held["mask"], held["sizes"].tolist(), held["features"].clone())
-            )
+            self._keep(KeptClasses(held["tokens"], held["mask"], held["sizes"].tolist()))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def learned_labels(self) -> tuple[Tensor, Tensor] | None:
+        return self.labels()
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        tokens = shapes.shape(f"{LEARNER}token_classes", (3,))[1]
+        return {"reference": "published_code", "label_tokens": tokens}
+
     def published_names(self) -> dict[str, str]:
-        names = {theirs: f"base.{ours}" for theirs, ours in self.base.published_names().items()}
-        return names | {"prompt_learner.token_classes": "label_tokens"}
+        return super().published_names() | {"prompt_learner.token_classes": "label_tokens"}
 
 
 METHOD = LAMM

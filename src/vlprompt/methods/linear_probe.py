@@ -17,12 +17,27 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.errors import OptionError, TrainingError
-from vlprompt.methods.base import Batch, Edit, Method, Recipe
+from vlprompt.methods.base import Facts, Method, Recipe, Seen
 from vlprompt.methods.softmax_regression import Solution, softmax_regression
 from vlprompt.options import OptionSet, option
-from vlprompt.prompts.tokens import Output, Prompts
-from vlprompt.prompts.words import check_names, template_prompt
+from vlprompt.prompts.tokens import Output, Text
+from vlprompt.prompts.words import check_names
 
+FACTS = Facts(
+    title="Linear probe",
+    paper="Radford et al., ICML 2021",
+    link="https://arxiv.org/abs/2103.00020",
+    order=20,
+    per_step="nothing: solved once",
+    recipe=Recipe(epochs=0),  # no steps; the training pictures are seen as the test crop
+    trains=False,
+    takes_new_names=False,
+    prompts_hold_names=False,
+    learns_words=False,
+    plain_words="no words at all: pictures only",
+    colour="#1b1f24",
+    marker="x",
+)
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)  # features have length 1, so large ones do well
 WITHOUT_CHOICE = 10.0  # where there is nothing to choose with: one picture of a class, no validation pictures
 Part = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # training features and labels, held-out ones
@@ -41,12 +56,7 @@ class Options(OptionSet):
 
 class LinearProbe(Method):
     Options = Options
-    title = "Linear probe"
-    paper = "Radford et al., ICML 2021"
-    recipe = Recipe(epochs=0)  # no steps; the training pictures are seen as the test crop
-    trains = False
-    new_names = False
-    per_step = "nothing: solved once"
+    facts = FACTS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -56,14 +66,12 @@ class LinearProbe(Method):
         )
         self.bias = nn.Parameter(torch.zeros(len(names), device=self.backbone.device))
 
-    def prompts(self, image_features: Tensor | None = None) -> Prompts:
-        """The template's; they have no influence."""
-        return Prompts(template_prompt(self.backbone, self.task.class_names, self.task.templates[0]))
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        return []
 
-    def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
+    def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
         """text: the class vectors, [C, d]."""
-        image = self.frozen_features(batch)
-        return Output(image @ self.weight.t() + self.bias, image, self.weight)
+        return Output(seen.features @ self.weight.t() + self.bias, seen.features, self.weight)
 
     @torch.no_grad()
     def prepare(self, features: Tensor, labels: Tensor, val_features: Tensor, val_labels: Tensor) -> None:

@@ -8,15 +8,35 @@ Source: Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023, section
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from vlprompt.methods.base import Method, Needs, Recipe
+from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
 from vlprompt.methods.ivlp import TextTokens
+from vlprompt.methods.published import CONTEXT, LEARNER, PublishedShapes
 from vlprompt.options import OptionSet, option
-from vlprompt.prompts.tokens import ImagePrompt, Prompts
+from vlprompt.prompts.tokens import ImagePrompt, Text
+
+FACTS = Facts(
+    title="MaPLe",
+    paper="Khattak et al., CVPR 2023",
+    link="https://arxiv.org/abs/2210.03117",
+    order=100,
+    needs={"pixels"},
+    per_step="both towers",
+    recipe=Recipe(epochs=5, batch=4, lr=0.0035),
+    plain_words="hints for words and pictures, tied together",
+    slow=True,
+    colour="#D55E00",
+    marker="^",
+    published_marks=("prompt_learner.ctx", "prompt_learner.proj.weight"),
+    published_under=("lamm",),
+    published_label_position=3,
+    published_label_tokens=1,
+)
 
 
 @dataclass(frozen=True)
@@ -34,33 +54,42 @@ class Options(OptionSet):
 
 class MaPLe(Method):
     Options = Options
-    title = "MaPLe"
-    paper = "Khattak et al., CVPR 2023"
-    needs: Needs = "pixels"
-    recipe = Recipe(epochs=5, batch=4, lr=0.0035)
-    per_step = "both towers"
-    published_label_tokens = 1
+    facts = FACTS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         opts, backbone = self.options, self.backbone
         # where the towers differ in length, prompts beyond the shorter one act in the longer one only
         depth = min(opts.depth, max(backbone.text_layers, backbone.image_layers))
-        self.published_label_position = 1 + opts.context_tokens
         self.words = TextTokens(self, opts.context_tokens, opts.context_init, depth, opts.init_always)
         self.couplings = nn.ModuleList(
             self.linear(backbone.text_width, backbone.image_width) for _ in range(depth)
         )
 
-    def prompts(self, image_features: Tensor | None = None) -> Prompts:
-        text = self.words.prompt()
+    @classmethod
+    def facts_of(cls, options: Any) -> Facts:
+        return replace(cls.facts, published_label_position=1 + options.context_tokens)
+
+    def see(self, batch: Batch) -> Seen:
+        assert batch.pixels is not None
         tokens, *deep = (
             w(p) for w, p in zip(self.couplings, [self.words.context, *self.words.deep], strict=True)
         )
-        return Prompts(text, ImagePrompt(tokens, deep))
+        return Seen(self.interpreter.image(batch.pixels, ImagePrompt(tokens, deep)))
+
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        return [self.words.prompt()]
 
     def learned_context(self) -> Tensor | None:
         return self.words.context.detach()
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        return {
+            "context_tokens": shapes.shape(CONTEXT, (2,))[0],
+            "depth": 1 + shapes.count(f"{LEARNER}compound_prompts_text.{{}}", 0),
+            "init_always": wrapped,
+        }
 
     def published_names(self) -> dict[str, str]:
         names = {"prompt_learner.ctx": "words.context"}

@@ -15,19 +15,70 @@ widths, where the shift enters, the zero at the start and the form of the contra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlprompt.methods.base import Batch, Edit, Method, Needs, Recipe
-from vlprompt.methods.zeroshot import ZeroShot
+from vlprompt.methods.base import Facts, Method, Recipe, Seen
+from vlprompt.methods.facts import ALL_CLASSES
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.placing import Placing
-from vlprompt.prompts.tokens import Output, Prompts
+from vlprompt.prompts.tokens import Output, Text
 from vlprompt.prompts.words import check_names, context_start, template_prompt
+
+FACTS = {
+    "ctp": Facts(
+        title="CTP",
+        paper="Long et al., ICCV 2023 (our reading; no code was published)",
+        link="https://arxiv.org/abs/2303.17169",
+        order=110,
+        needs={"features", "patches"},
+        per_step="text tower over all classes, once per picture",
+        recipe=Recipe(epochs=10, batch=4, lr=0.002),  # chosen here, after CoCoOp
+        per_image_text=True,
+        zero_shot_start=True,
+        code_published=False,
+        plain_words="words that follow picture and class",
+        slow=True,
+        colour="#D98CB8",
+        marker="v",
+    ),
+    "tft": Facts(
+        title="TFT",
+        paper="Long et al., ICCV 2023 (our reading; no code was published)",
+        link="https://arxiv.org/abs/2303.17169",
+        order=120,
+        recipe=Recipe(epochs=10, batch=4, lr=0.002),
+        independent_classes=False,  # it looks at all class features
+        no_map="TFT looks from the picture's feature at the class names, not at places in the picture, so there is no map of it.",
+        zero_shot_start=True,
+        code_published=False,
+        plain_words="the picture's features, guided by the names",
+        colour="#7D2C5C",
+        marker="H",
+    ),
+    "ctp+tft": Facts(
+        title="CTP + TFT",
+        paper="Long et al., ICCV 2023 (our reading; no code was published)",
+        link="https://arxiv.org/abs/2303.17169",
+        order=130,
+        needs={"features", "patches"},
+        per_step="text tower over all classes, once per picture",
+        recipe=Recipe(epochs=10, batch=4, lr=0.002),
+        per_image_text=True,
+        independent_classes=False,
+        zero_shot_start=True,
+        code_published=False,
+        plain_words="words that follow picture and class, and the picture's features, guided by the names",
+        slow=True,
+        colour="#B8588F",
+        marker="D",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -87,15 +138,9 @@ class CTPTFT(Method):
     """Both parts; CTP and TFT alone are the same with one of them switched off."""
 
     Options = Options
-    title = "CTP + TFT"
-    paper = "Long et al., ICCV 2023 (our reading; no code was published)"
-    needs: Needs = "patches"
-    recipe = Recipe(epochs=10, batch=4, lr=0.002)  # chosen here, after CoCoOp
-    zero_shot_start = True
-    per_step = "text tower over all classes, once per picture"
+    facts = FACTS["ctp+tft"]
     class_aware: ClassVar[bool] = True  # CTP
     text_guided: ClassVar[bool] = True  # TFT
-    independent_classes = False  # TFT looks at all class features
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -110,81 +155,52 @@ class CTPTFT(Method):
             _ = backbone.patches  # BackboneError where there are none
         if self.text_guided:
             self.tuner = CrossAttention(self, backbone.embed_dim, opts.heads, opts.bottleneck)
-        self.per_image_text = self.class_aware and in_context  # type: ignore[misc]
         self._placing = Placing(template_prompt(backbone, names, template, prefix_length=1), n)
-        self._labels: Tensor | None = None
+
+    @classmethod
+    def facts_of(cls, options: Any) -> Facts:
+        if not cls.class_aware or options.placement == "context":
+            return cls.facts
+        return replace(cls.facts, per_image_text=False, per_step=ALL_CLASSES, slow=False)
 
     # -- text: CTP -------------------------------------------------------------------------------
 
-    def label_features(self) -> Tensor:
-        """u_c: frozen features of the names in the template, [C, d]."""
-        if self._labels is None:
-            self._labels = ZeroShot(self.backbone, self.task).text_features()
-        return self._labels
-
     def shift(self, patches: Tensor) -> Tensor:
-        """delta_c(x), [B, C, text width] (or [B, C, d] for the text feature). patches: [B, N, d]."""
-        return self.prompter(self.label_features()[None], patches)
+        """delta_c(x), [B, C, text width] (or [B, C, d] for the text feature). patches: [B, N, d].
+
+        The queries are u_c: frozen features of the names in the template.
+        """
+        return self.prompter(self.frozen_text()[None], patches)
 
     @torch.no_grad()
-    def looked_at(self, patches: Tensor) -> Tensor:
+    def patch_weights(self, patches: Tensor) -> Tensor | None:
         """How much the prompt of each class looks at each patch of a picture: [B, N, d] -> [B, C, N], sums of 1."""
-        return self.prompter.weights(self.label_features()[None], patches)
+        if not self.class_aware:
+            return None
+        return self.prompter.weights(self.frozen_text()[None], patches)
 
-    def prompts(self, image_features: Tensor | None = None, patches: Tensor | None = None) -> Prompts:
-        """Rows are the pairs of picture and class, pictures outermost, if the shift enters the context.
-
-        Without patches the picture's feature stands for them.
-        """
-        if not self.per_image_text:
-            return Prompts(self._placing.shared(self.context))
-        if patches is None:
-            assert image_features is not None
-            patches = image_features[:, None]
-        return Prompts(self._placing.rows(self.context + self.shift(patches).flatten(0, 1)[:, None]))
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        """Rows are the pairs of picture and class, pictures outermost, if the shift enters the context."""
+        if not self.facts.per_image_text:
+            return [self._placing.shared(self.context)]
+        assert seen is not None and seen.patches is not None
+        return [self._placing.rows(self.context + self.shift(seen.patches).flatten(0, 1)[:, None])]
 
     # -- both sides ------------------------------------------------------------------------------
 
-    def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
-        image, patches = self._seen(batch)
-        prompt = self.prompts(image, patches).text
-        features = self.interpreter.text(prompt if edit is None else edit(prompt))[0]
-        classes = len(self.task.class_names)
-        pictures = image.shape[0] if self.per_image_text else 1
-        text = features.unflatten(0, (-1, pictures, classes))  # [rows added by edit, 1 or B, C, d]
-        if self.class_aware and not self.per_image_text:
-            assert patches is not None
-            text = F.normalize(text + self.shift(patches), dim=-1)
-        return self._compared(image, text)
-
-    def combine(self, batch: Batch, text: Tensor) -> Output:
-        """What `forward` makes of text features that were computed apart, [C, d] or [B, C, d]."""
-        return self._compared(self._seen(batch)[0], text[None, None] if text.dim() == 2 else text[None])
-
-    def _compared(self, image: Tensor, text: Tensor) -> Output:
-        """TFT, and the logits. image: [B, d]; text: [rows added by edit, 1 or B, C, d]."""
-        pictures = text.shape[1]
-        seen = image.unflatten(
-            0, (pictures, -1)
-        )  # [1, B, d] where all pictures share the text, else [B, 1, d]
+    def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
+        """TFT, and the logits. The text is [C, d] where all pictures share it, else [B, C, d]."""
+        (text,) = features  # [1 or B, C, d]
+        if self.class_aware and not self.facts.per_image_text:
+            assert seen.patches is not None
+            text = F.normalize(text + self.shift(seen.patches), dim=-1)
+        image = seen.features.unflatten(
+            0, (text.shape[0], -1)
+        )  # [1, B, d] where they share it, else [B, 1, d]
         if self.text_guided:
-            seen = F.normalize(seen + self.tuner(seen, text), dim=-1)  # [rows added by edit, .., .., d]
-        else:
-            seen = seen.expand(len(text), -1, -1, -1)
-        logits = self.backbone.logit_scale * (seen @ text.transpose(-1, -2)).flatten(1, 2)  # [.., B, C]
-        texts = _beside(text) if self.class_aware else text.flatten(0, 2)
-        return Output(_beside(logits), seen[0].flatten(0, 1), texts)
-
-    def _seen(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Features [B, d] and patch tokens [B, N, d] of the frozen tower."""
-        image, patches = batch.features, batch.patches
-        if image is None or (self.class_aware and patches is None):
-            if not self.class_aware:
-                return self.frozen_features(batch), None
-            assert batch.pixels is not None
-            with torch.no_grad():
-                image, patches = self.backbone.patch_features(batch.pixels)
-        return image, patches
+            image = F.normalize(image + self.tuner(image, text), dim=-1)
+        logits = self.backbone.logit_scale * (image @ text.transpose(-1, -2)).flatten(0, 1)
+        return Output(logits, image.flatten(0, 1), text if self.class_aware else text[0])
 
     def loss(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         terms = super().loss(output, labels)
@@ -205,21 +221,13 @@ class CTPTFT(Method):
 
 
 class CTP(CTPTFT):
-    title = "CTP"
+    facts = FACTS["ctp"]
     text_guided = False
-    independent_classes = True
 
 
 class TFT(CTPTFT):
-    title = "TFT"
-    needs: Needs = "features"
-    per_step = "text tower over all classes"
+    facts = FACTS["tft"]
     class_aware = False
-
-
-def _beside(parts: Tensor) -> Tensor:
-    """[k, B, C, ...] -> [B, k C, ...]: rows that were added become further columns."""
-    return parts.transpose(0, 1).flatten(1, 2)
 
 
 METHODS = {"ctp": CTP, "tft": TFT, "ctp+tft": CTPTFT}

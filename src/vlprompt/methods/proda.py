@@ -18,19 +18,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlprompt.methods.base import Batch, Edit, Method, Recipe
+from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.placing import Placing
-from vlprompt.prompts.tokens import Output, Prompts, TextPrompt, join_rows
+from vlprompt.prompts.tokens import Output, Text, TextPrompt
 from vlprompt.prompts.words import check_names, placeholder_template, template_prompt
 from vlprompt.seeds import generator
+
+FACTS = Facts(
+    title="ProDA",
+    paper="Lu et al., CVPR 2022",
+    link="https://arxiv.org/abs/2205.03340",
+    order=70,
+    per_step="text tower over all classes, once per prompt of the batch",
+    recipe=Recipe(epochs=100, batch=16, lr=0.001, weight_decay=0.0, warmup_epochs=0),
+    plain_words="many wordings at once",
+    colour="#B8860B",
+    marker="p",
+)
 
 
 @dataclass(frozen=True)
@@ -51,10 +62,7 @@ class Options(OptionSet):
 
 class ProDA(Method):
     Options = Options
-    title = "ProDA"
-    paper = "Lu et al., CVPR 2022"
-    recipe = Recipe(epochs=100, batch=16, lr=0.001, weight_decay=0.0, warmup_epochs=0)
-    per_step = "text tower over all classes, once per prompt of the batch"
+    facts = FACTS
     drawn: Tensor
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -75,7 +83,6 @@ class ProDA(Method):
         self._bare = replace(
             frozen, suffix=backbone.text.embed(ends), lengths=(ends.shape[1],), label_counts=()
         )
-        self._mean: tuple[object, Tensor] | None = None
 
     # -- prompts ---------------------------------------------------------------------------------
 
@@ -90,10 +97,27 @@ class ProDA(Method):
         order = torch.randperm(count, generator=generator(seed, "prompts of a step", turn))
         return sorted(order[part * size : (part + 1) * size].tolist())
 
-    def prompts(self, image_features: Tensor | None = None) -> Prompts:
-        """The step's prompts as rows behind [SOS]; `forward` evaluates them with more in common."""
-        texts = [self._rows(place, members) for place, members in self._by_place(self.chosen())]
-        return Prompts(reduce(join_rows, texts))
+    def see(self, batch: Batch) -> Seen:
+        """In training it also takes the step's prompts, and counts the step."""
+        seen = super().see(batch)
+        if not self.training:
+            return seen
+        chosen = self.chosen()
+        self.drawn[1] += 1
+        return replace(seen, extra={"chosen": chosen})
+
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        """The prompts in rising order, one text for each place of the name; in training also all contexts bare."""
+        chosen = self.chosen() if seen is None else seen.extra.get("chosen", self.chosen())
+        texts = [self._placed(place, members) for place, members in self._by_place(chosen)]
+        if self._apart():
+            start = self._bare.prefix.expand(len(self.context), -1, -1)
+            texts.append(replace(self._bare, prefix=torch.cat([start, self.context], dim=1)))
+        return texts
+
+    def _apart(self) -> bool:
+        """Whether the contexts are kept apart, for which they are read without a name."""
+        return self.training and bool(self.options.orthogonality) and len(self.context) > 1
 
     def _by_place(self, chosen: Sequence[int]) -> list[tuple[str, list[int]]]:
         groups: dict[str, list[int]] = {}
@@ -101,61 +125,23 @@ class ProDA(Method):
             groups.setdefault(self._places[p], []).append(p)
         return list(groups.items())
 
-    def _rows(self, place: str, members: Sequence[int]) -> TextPrompt:
-        """Rows of every class, prompt after prompt."""
+    def _placed(self, place: str, members: list[int]) -> TextPrompt:
+        """Every class under every one of these contexts."""
+        if place == "end":  # then the context is a prefix that the classes share
+            return self._placing[place].shared(self.context[members])
         classes = len(self.task.class_names)
-        return self._placing[place].rows(self.context[list(members)].repeat_interleave(classes, dim=0))
-
-    def features(self, chosen: Sequence[int], edit: Edit | None = None) -> Tensor:
-        """Unit-length text features, [1, P, C, d]; rows that edit adds: [k, P, C, d]. chosen: in rising order."""
-        classes, found = len(self.task.class_names), []
-        for place, members in self._by_place(chosen):
-            at_end = place == "end"  # then the context is a prefix that the classes share
-            text = (
-                self._placing[place].shared(self.context[members]) if at_end else self._rows(place, members)
-            )
-            part = self.interpreter.text(text if edit is None else edit(text))
-            if at_end:
-                found.append(part.unflatten(1, (-1, classes)).transpose(0, 1))
-            else:
-                found.append(part[0].unflatten(0, (-1, len(members), classes)))
-        return torch.cat(found, dim=1)
-
-    def context_features(self) -> Tensor:
-        """Text features of all contexts without a name, [P, d]."""
-        return self.interpreter.text(self._bare.with_context(self.context))[:, 0]
+        return self._placing[place].rows(self.context[members].repeat_interleave(classes, dim=0))
 
     # -- outputs and losses ----------------------------------------------------------------------
 
-    def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
+    def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
         """text: mu_c, shorter than 1. In training `extra` holds the features of the step's prompts and contexts."""
-        image = self.frozen_features(batch)
-        if not self.training:
-            return self.output(
-                image,
-                self._mean_of_all()
-                if edit is None
-                else self.features(self.chosen(), edit).mean(dim=1).flatten(0, 1),
-            )
-        each = self.features(self.chosen(), edit)
-        self.drawn[1] += 1
-        extra = {"prompts": each[0]}
-        if self.options.orthogonality and len(self.context) > 1:
-            extra["contexts"] = self.context_features()
-        return self.output(image, each.mean(dim=1).flatten(0, 1), **extra)
-
-    def combine(self, batch: Batch, text: Tensor) -> Output:
-        """What `forward` makes of text features that were computed apart, [C, d]."""
-        return self.output(self.frozen_features(batch), text)
-
-    def _mean_of_all(self) -> Tensor:
-        """mu_c over all prompts, computed once as long as they do not change."""
-        if torch.is_grad_enabled():
-            return self.features(self.chosen()).mean(dim=1)[0]
-        state = (self.context.data_ptr(), self.context._version)
-        if self._mean is None or self._mean[0] != state:
-            self._mean = (state, self.features(self.chosen()).mean(dim=1)[0])
-        return self._mean[1]
+        apart = self._apart()
+        each = torch.cat(list(features[:-1] if apart else features))  # [P, C, d]
+        extra = {}
+        if self.training:
+            extra = {"prompts": each} | ({"contexts": features[-1][:, 0]} if apart else {})
+        return self.output(seen.features, each.mean(dim=0), **extra)
 
     def loss(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         if "prompts" not in output.extra:

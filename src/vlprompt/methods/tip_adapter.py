@@ -19,12 +19,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlprompt.errors import TrainingError
-from vlprompt.methods.base import Batch, Edit, Method, Recipe
-from vlprompt.methods.zeroshot import ZeroShot
+from vlprompt.methods.base import Facts, Method, Recipe, Seen
 from vlprompt.options import OptionSet, option
-from vlprompt.prompts.tokens import Output, Prompts
+from vlprompt.prompts.tokens import FrozenText, Output, Text
 from vlprompt.prompts.words import check_names
 
+FACTS = Facts(
+    title="Tip-Adapter",
+    paper="Zhang et al., ECCV 2022",
+    link="https://arxiv.org/abs/2207.09519",
+    order=30,
+    per_step="nothing: no steps",
+    recipe=Recipe(epochs=10),  # views of each training picture; no steps
+    trains=False,
+    prompts_hold_names=False,
+    learns_words=False,
+    zero_shot_start=True,
+    says_template=True,
+    plain_words="remembers the pictures, learns nothing",
+    colour="#8A6D3B",
+    marker="1",
+)
 ALPHA, BETA = 1.0, 5.5  # the published starting values
 STEPS, MOST_ALPHA, MOST_BETA = 20, 3.0, 7.0  # the published search: grid and its ends
 COSINES = 1 << 26  # of pictures with keys that are held at once
@@ -40,13 +55,7 @@ class TipAdapter(Method):
     """Classes that it has no training pictures of keep their zero-shot logits."""
 
     Options = Options
-    title = "Tip-Adapter"
-    paper = "Zhang et al., ECCV 2022"
-    recipe = Recipe(epochs=10)  # views of each training picture; no steps
-    trains = False
-    zero_shot_start = True
-    says_template = True
-    per_step = "nothing: no steps"
+    facts = FACTS
     learn_keys: ClassVar[bool] = False
     labels: Tensor
     keys: Tensor
@@ -62,8 +71,6 @@ class TipAdapter(Method):
         room = len(self.task.class_names) * max(1, self.task.shots)
         self.register_buffer("labels", torch.full((room,), -1, device=device))
         self._set_keys(torch.zeros(room, self.backbone.embed_dim, device=device))
-        self._zero_shot = ZeroShot(self.backbone, self.task)
-        self._zero_shot.interpreter = self.interpreter
 
     def _set_keys(self, keys: Tensor) -> None:
         if self.learn_keys:
@@ -71,12 +78,11 @@ class TipAdapter(Method):
         else:
             self.register_buffer("keys", keys.clone())
 
-    def prompts(self, image_features: Tensor | None = None) -> Prompts:
-        return self._zero_shot.prompts()
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        return [FrozenText(self.task.class_names, self.task.templates)]
 
-    def forward(self, batch: Batch, edit: Edit | None = None) -> Output:
-        image = self.frozen_features(batch)
-        text = self._zero_shot.text_features()
+    def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
+        image, text = seen.features, features[0][0]
         # an exported program takes any number of pictures at once
         at_once = max(1, COSINES // max(1, len(self.keys)))
         parts = [image] if torch.compiler.is_compiling() else image.split(at_once)
@@ -94,12 +100,12 @@ class TipAdapter(Method):
     def prepare(self, features: Tensor, labels: Tensor, val_features: Tensor, val_labels: Tensor) -> None:
         """Pictures of an earlier session stay in the cache."""
         if not len(labels):
-            raise TrainingError(f"{self.title} needs at least one training picture")
+            raise TrainingError(f"{self.facts.title} needs at least one training picture")
         keys = F.normalize(features.mean(dim=0), dim=-1)
         held = self.labels >= 0
         self.labels = torch.cat([self.labels[held], labels.to(keys.device)])
         self._set_keys(torch.cat([self.keys.detach()[held], keys]))
-        text = self._zero_shot.text_features()
+        text = self.frozen_text()
         if len(val_labels):
             queries, truth, alike = val_features, val_labels.to(keys.device), val_features @ self.keys.t()
         else:

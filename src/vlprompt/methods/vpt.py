@@ -8,15 +8,32 @@ Source: Jia et al., "Visual Prompt Tuning", ECCV 2022, section 3.2, as placed by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from vlprompt.methods.base import Method, Recipe
+from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
+from vlprompt.methods.published import VISUAL, VISUAL_DEEP, PublishedShapes
 from vlprompt.options import OptionSet, option
-from vlprompt.prompts.tokens import ImagePrompt, Prompts
+from vlprompt.prompts.tokens import ImagePrompt, Text
 from vlprompt.prompts.words import check_names, template_prompt
+
+FACTS = Facts(
+    title="VPT",
+    paper="Jia et al., ECCV 2022",
+    link="https://arxiv.org/abs/2203.12119",
+    order=80,
+    needs={"pixels"},
+    per_step="image tower over the batch",
+    recipe=Recipe(epochs=5, batch=4, lr=0.0025),
+    plain_words="hints inside the picture's model",
+    slow=True,
+    colour="#7A4FA3",
+    marker="<",
+    published_marks=("image_encoder.*VPT*",),
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,18 @@ class VisualTokens(nn.Module):
     def prompt(self) -> ImagePrompt:
         return ImagePrompt(self.tokens, list(self.deep))
 
+    def see(self, method: Method, batch: Batch) -> Seen:
+        """The pictures as the tower sees them with these prompts."""
+        assert batch.pixels is not None
+        return Seen(method.interpreter.image(batch.pixels, self.prompt()))
+
+    @staticmethod
+    def published_options(shapes: PublishedShapes) -> dict[str, Any]:
+        return {
+            "image_tokens": shapes.shape(VISUAL, (2,))[0],
+            "image_depth": 1 + shapes.count(VISUAL_DEEP, 1),
+        }
+
     def published_names(self, where: str) -> dict[str, str]:
         names = {"image_encoder.VPT": f"{where}.tokens"}
         for i in range(len(self.deep)):
@@ -47,11 +76,7 @@ class VisualTokens(nn.Module):
 
 class VPT(Method):
     Options = Options
-    title = "VPT"
-    paper = "Jia et al., ECCV 2022"
-    needs = "pixels"
-    recipe = Recipe(epochs=5, batch=4, lr=0.0025)
-    per_step = "image tower over the batch"
+    facts = FACTS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,8 +84,15 @@ class VPT(Method):
         self.visual = VisualTokens(self, self.options.image_tokens, self.options.image_depth)
         self._text = template_prompt(self.backbone, names, self.task.templates[0])
 
-    def prompts(self, image_features: Tensor | None = None) -> Prompts:
-        return Prompts(self._text, self.visual.prompt())
+    def see(self, batch: Batch) -> Seen:
+        return self.visual.see(self, batch)
+
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        return [self._text]
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        return VisualTokens.published_options(shapes)
 
     def published_names(self) -> dict[str, str]:
         return self.visual.published_names("visual")

@@ -70,4 +70,5 @@ class Placing:
             lengths=tuple(n - shared for n in frozen.lengths) * times,
             label_start=self.ahead - shared,
             label_counts=frozen.label_counts * times,
+            repeats=repeats,
         )

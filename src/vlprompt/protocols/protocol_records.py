@@ -55,7 +55,6 @@ def base_record(
 
 def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What differs from the method's own defaults: its options, train, and setup, which zero-shot depends on too."""
-    from vlprompt.fitting.plan import recipe_of
     from vlprompt.training.train_options import TrainOptions
 
     method = run.learned
@@ -64,15 +63,19 @@ def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[
     }
     options = {key: value for key, value in run.info.options.items() if value != usual.get(key)}
     given, default = (
-        train.resolved(recipe_of(method), method.needs) for train in (plan.train, TrainOptions())
+        train.resolved(method.facts.recipe, method.facts.needs) for train in (plan.train, TrainOptions())
     )
     train: dict[str, Any] = {}
-    if method.learns and method.trains:
+    if method.facts.takes_steps:
         known = default.decisive()
         train = {
-            key: value for key, value in given.decisive().items() if value != known[key] and key != "memory"
+            key: value
+            for key, value in given.decisive().items()
+            if value != known.get(key) and key != "memory"
         }
-    elif method.learns and given.view_count() != default.view_count():  # all that the loop's options do to it
+    elif (
+        method.facts.learns and given.view_count() != default.view_count()
+    ):  # all that the loop's options do to it
         train = {"views": given.view_count()}
     precision = run.info.backbone.precision
     setup = {

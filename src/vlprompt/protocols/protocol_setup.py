@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlprompt import methods
+from vlprompt.backbones.loading import opened
 from vlprompt.backbones.spec import LOOSE, BackboneSpec, with_loose
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
@@ -44,7 +45,7 @@ def obstacle(protocol: str, plan: Plan) -> str | None:
     """Why a method takes no part in a protocol, in one line, as far as it is known before anything is trained."""
     spec = methods.load(plan.method)
     kind = facts_of(protocol).new_classes
-    if not kind or spec.base.takes_new_names(spec.options(plan.options)[0]):
+    if not kind or spec.facts_with(plan.options).takes_new_names:
         return None
     return f"{plan.method}: not under {protocol}, because it knows only the classes it was trained on and takes no {kind} classes"
 
@@ -52,8 +53,8 @@ def obstacle(protocol: str, plan: Plan) -> str | None:
 def open_both(
     data: str | Path | Dataset, backbone: str | Path | BackboneSpec | Backbone, setup: dict[str, Any]
 ) -> tuple[Dataset, Backbone]:
+    """Data set and backbone, opened unless they are; setup: how, as `plan_and_rest` gives it."""
     dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup.get("classes"))
-    from vlprompt.backbones.loading import opened
 
     loose = {name: setup[name] for name in LOOSE if name in setup}
     return dataset, opened(with_loose(backbone, loose, "protocols"))

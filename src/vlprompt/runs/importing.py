@@ -28,21 +28,28 @@ from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_
 from vlprompt.data.naming import read_names
 from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import OptionError, RunError, nearest
-from vlprompt.methods.base import Method
+from vlprompt.methods.base import Method, Seen
+from vlprompt.methods.published import CONTEXT, LEARNER, PublishedShapes, marked
+from vlprompt.prompts.tokens import TextPrompt
 from vlprompt.runs.info import DataInfo, ImportedInfo, RunInfo
 from vlprompt.runs.records import FILES, check_place, remove_former
 from vlprompt.runs.run import Run, backbone_info
-from vlprompt.runs.titles import title
 
-METHODS = ("coop", "cocoop", "vpt", "ivlp", "maple", "lamm", "coop+lamm", "maple+lamm")
-LEARNER = "prompt_learner."
+# the methods whose facts say what tells their published checkpoints, alone and under wrappers that were published with them
+METHODS = tuple(
+    name
+    for name in methods.names()
+    if (facts := methods.facts_of(name)) is not None
+    and facts.published_marks
+    and (
+        (base := methods.without_wrappers(name)) == name
+        or name.removeprefix(f"{base}+") in methods.known_facts(base).published_under
+    )
+)
 # made from the class names, or copies; the names given say the same
 _BUFFERS = re.compile(r"token_(prefix|suffix|middle)\w*|fix_token\w*")
 _BARE = re.compile(r"(ctx|token_\w+|fix_token|meta_net\..*|proj\..*|compound_prompt\w*\..*)$")
 _TOWERS = ("image_encoder.", "text_encoder.", "clip_model.", "logit_scale", "token_embedding.")
-_VISUAL, _VISUAL_DEEP = "image_encoder.VPT", "image_encoder.transformer.resblocks.{}.VPT_shallow"
-_TEXT_DEEP = "text_encoder.transformer.resblocks.{}.VPT_shallow"
-_COMPOUND = LEARNER + "compound_prompts_text.{}"
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -110,14 +117,15 @@ def import_checkpoint(
         fill(learned, shapes, load, path, method, found)
         if method == "lamm" and LEARNER + "ctx" in stored:
             check_frozen_context(learned, load(LEARNER + "ctx"), template, path)
-        doubt = doubt_of_words(learned, stored, load)
+        at_end = given.get("name_position", "end") == "end"
+        doubt = doubt_of_words(learned, stored, load) if at_end else []
         content = held.content if isinstance(held.content, Mapping) else {}
         epoch = content.get("epoch")
     digest = sha256(path)
     info = RunInfo(
         method=method,
-        title=title(learned),
-        paper=learned.paper,
+        title=learned.facts.title,
+        paper=learned.facts.paper,
         options={k: v for s in spec.options(given | sized) for k, v in asdict(s).items()},
         shots=shots,
         task_shots=shots,
@@ -153,67 +161,22 @@ def is_learned(name: str) -> bool:
 
 
 def method_of(shapes: Shapes) -> str:
-    """The method whose tensors these are."""
-    base = "coop"
-    if any(".meta_net." in name for name in shapes):
-        base = "cocoop"
-    elif LEARNER + "proj.weight" in shapes:
-        base = "maple"
-    elif any(name.endswith(("VPT", "VPT_shallow")) for name in shapes):
-        base = "ivlp" if LEARNER + "ctx" in shapes else "vpt"
-    if LEARNER + "token_classes" not in shapes:
-        return base
-    return f"{base}+lamm" if LEARNER + "ctx" in shapes else "lamm"
-
-
-def count(shapes: Shapes, pattern: str, start: int) -> int:
-    """How many tensors of a numbered series there are without a gap."""
-    number = start
-    while pattern.format(number) in shapes:
-        number += 1
-    return number - start
+    """The method whose tensors these are: the one of which most is found."""
+    plain = [name for name in methods.plain_names() if name not in methods.wrapper_names()]
+    found = [name for name in plain if marked(list(shapes), methods.known_facts(name).published_marks)]
+    base = max(found, key=lambda name: len(methods.known_facts(name).published_marks), default="")
+    for wrapper in methods.wrapper_names():
+        if marked(list(shapes), methods.known_facts(wrapper).published_marks):
+            return f"{base}+{wrapper}" if CONTEXT in shapes else wrapper
+    return base or METHODS[0]
 
 
 def sizes(method: str, shapes: Shapes, path: Path) -> dict[str, Any]:
     """Options of the method that the shapes of the learned tensors tell."""
-    base, _, wrapper = method.partition("+")
-
-    def shape(name: str, dims: Sequence[int]) -> tuple[int, ...]:
-        if name not in shapes:
-            raise RunError(
-                f"{path}: no tensor {name} in it, as {method} has; it looks like {method_of(shapes)}"
-            )
-        if len(shapes[name]) not in dims:
-            raise RunError(
-                f"{path}: {name} has shape {list(shapes[name])}: expected {' or '.join(map(str, dims))} sizes"
-            )
-        return shapes[name]
-
-    found: dict[str, Any] = {}
-    if base == "coop":
-        context = shape(LEARNER + "ctx", (2, 3))
-        found = {"context_tokens": context[-2], "class_specific": len(context) == 3, "context_init": ""}
-    elif base == "cocoop":
-        found = {"context_tokens": shape(LEARNER + "ctx", (2,))[0], "context_init": ""}
-    elif base == "maple":
-        found = {
-            "context_tokens": shape(LEARNER + "ctx", (2,))[0],
-            "depth": 1 + count(shapes, _COMPOUND, 0),
-            "init_always": bool(wrapper),
-        }
-    elif base == "ivlp":
-        found = {
-            "context_tokens": shape(LEARNER + "ctx", (2,))[0],
-            "text_depth": 1 + count(shapes, _TEXT_DEEP, 1),
-        }
-    if base == "vpt" or (base == "ivlp" and _VISUAL in shapes):
-        found["image_tokens"] = shape(_VISUAL, (2,))[0]
-        found["image_depth"] = 1 + count(shapes, _VISUAL_DEEP, 1)
-    elif base == "ivlp":
-        found["image_depth"] = 0
-    if "lamm" in (base, wrapper):
-        found |= {"reference": "published_code", "label_tokens": shape(LEARNER + "token_classes", (3,))[1]}
-    return found
+    spec = methods.load(method)
+    held = PublishedShapes(shapes, str(path), method, method_of(shapes))
+    found = spec.base.published_options(held, wrapped=spec.wrapper is not None)
+    return found if spec.wrapper is None else found | spec.wrapper.published_options(held)
 
 
 def check_classes(stored: Mapping[str, Stored], shapes: Shapes, names: Sequence[str], path: Path) -> None:
@@ -264,7 +227,9 @@ def beyond(name: str, layers: int) -> bool:
 
 def check_frozen_context(learned: Method, context: Tensor, template: str, path: Path) -> None:
     """LAMM alone keeps its context at the words of the template; a trained one belongs to coop+lamm."""
-    words = learned.base.prompts().text.prefix[0, 1:].detach().cpu()  # type: ignore[operator, union-attr]
+    (text,) = learned.named_texts()
+    assert isinstance(text, TextPrompt)
+    words = text.prefix[0, 1:].detach().cpu()
     same = words.shape == context.shape and torch.allclose(words, context.float(), atol=2e-3, rtol=1e-2)
     if not same:
         raise RunError(
@@ -280,12 +245,13 @@ def doubt_of_words(learned: Method, stored: Mapping[str, Stored], load: Callable
     words of the context show in it. Names that stand before or amid the context are not compared.
     """
     name = LEARNER + "token_suffix"
-    base = getattr(learned, "base", learned)
     context = stored.get(LEARNER + "ctx")
-    if name not in stored or context is None or getattr(base.options, "name_position", "end") != "end":
+    if name not in stored or context is None:
         return []
     with torch.no_grad():
-        text = base.prompts(torch.zeros(1, base.backbone.embed_dim, device=base.backbone.device)).text
+        picture = torch.zeros(1, learned.backbone.embed_dim, device=learned.backbone.device)
+        (text,) = learned.named_texts(Seen(picture))
+    assert isinstance(text, TextPrompt)
     ours = torch.cat([text.prefix[:1].expand(text.classes, -1, -1), text.suffix], dim=1).float().cpu()
     first, theirs = 1 + context.shape[-2], load(name).float()
     if theirs.dim() != 3 or len(theirs) != len(ours) or theirs.shape[-1] != ours.shape[-1]:

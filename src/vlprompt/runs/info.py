@@ -56,7 +56,8 @@ class BackboneInfo(Record):
 @dataclass
 class DataInfo(Record):
     """The pictures. split: whose splits these are. classes: all, base or new. train, val, test: pictures that were
-    used. skipped: that could not be read. per_class: fewest and most training pictures of a class. origin: arguments with which `open_dataset` opens them again."""
+    used. skipped: that could not be read. per_class: fewest and most training pictures of a class. contents: hash of the
+    bytes of all of them. origin: arguments with which `open_dataset` opens them again."""
 
     name: str = "own pictures"
     fingerprint: str = ""
@@ -67,6 +68,7 @@ class DataInfo(Record):
     test: Count = 0
     skipped: Count = 0
     per_class: tuple[Count, Count] | None = field(default=None, metadata=OPTIONAL)
+    contents: str | None = field(default=None, metadata=OPTIONAL)
     origin: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
 
 

@@ -28,6 +28,7 @@ from safetensors.torch import save as save_tensors
 
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.loading import load_backbone
 from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.many_pictures import list_of_pictures
@@ -191,7 +192,7 @@ class Run:
         wrong: dict[int, PictureError] = {}
         late: list[torch.Tensor] = []  # features are gathered, so that text features are needed once
         numbers: list[int] = []
-        by_features = method.needs == "features"
+        by_features, texts = method.facts.cached, method.constant_texts()
         step = 64 if by_features else min(64, chunk_size(method))
         for start in range(0, len(pictures), step):
             crops, good = [], []
@@ -204,17 +205,17 @@ class Run:
             if not good:
                 continue
             pixels = to_pixels(np.stack(crops), backbone.preprocessing, backbone.device)
-            batch = live_batch(backbone, method.needs, pixels)
+            batch = live_batch(backbone, method.facts.needs, pixels)
             if by_features:
                 assert batch.features is not None
                 late.append(batch.features)
                 numbers += good
             else:
-                rows[good] = method(batch).logits.float().cpu().numpy()
+                rows[good] = method(batch, texts).logits.float().cpu().numpy()
         if late:
             features = torch.cat(late)
             for part in torch.arange(len(numbers)).split(chunk_size(method)):
-                logits = method(Batch(features=features[part.to(features.device)])).logits
+                logits = method(Batch(features=features[part.to(features.device)]), texts).logits
                 rows[[numbers[i] for i in part]] = logits.float().cpu().numpy()
         return rows, wrong
 
@@ -238,7 +239,9 @@ class Run:
                 method = self.learned.for_classes(dataset.class_names)
         more = {} if emit is None else {"emit": emit}
         encoder = Encoder(dataset, self.backbone, cache=cache, **more)
-        return evaluate(method, encoder.inputs(method.needs, items, what=split), probabilities=probabilities)
+        return evaluate(
+            method, encoder.inputs(method.facts.needs, items, what=split), probabilities=probabilities
+        )
 
     # -- keeping it ------------------------------------------------------------------------------
 
@@ -348,8 +351,6 @@ def _load_backbone(
             held.revision if given is None else None,
         )
     try:
-        from vlprompt.backbones.loading import load_backbone
-
         return load_backbone(given)
     except VlpromptError as error:
         raise RunError(f"{folder}: its backbone cannot be loaded: {error}") from error

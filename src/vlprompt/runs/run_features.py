@@ -43,7 +43,7 @@ def encode_text_embeddings(
     [n, D] for each of the blocks 2, 3, ..., which replaces positions 1..n of the prefix there.
     D is `backbone.text_width`, d is `backbone.embed_dim`; positions are added here.
 
-    `backbone.text.embed(ids)` gives the embeddings of token ids, and `run.method.prompts().text` learned ones,
+    `backbone.text.embed(ids)` gives the embeddings of token ids, and `run.method.texts()` the learned ones,
     with the same names. Raises OptionError for shapes that do not fit.
     """
     prefix = prefix[None] if prefix.dim() == 2 else prefix
@@ -97,7 +97,7 @@ def text_features(run: Run, pictures: Picture | Iterable[Picture] | None = None)
         size = run.backbone.preprocessing.size
         pixels = torch.zeros(1, 3, size, size, device=run.backbone.device)
         method = run.method.eval()
-        text = method(live_batch(run.backbone, method.needs, pixels)).text
+        text = method(live_batch(run.backbone, method.facts.needs, pixels)).text
         if text.dim() == 3:
             raise OptionError(
                 f'text features of method "{run.info.method}" depend on the picture: give pictures'
@@ -120,4 +120,4 @@ def _outputs(run: Run, pictures: Picture | Iterable[Picture]) -> Iterator[Output
     for start in range(0, len(many), step):
         crops = [np.asarray(backbone.preprocessing.crop(open_picture(p))) for p in many[start : start + step]]
         pixels = to_pixels(np.stack(crops), backbone.preprocessing, backbone.device)
-        yield method(live_batch(backbone, method.needs, pixels))
+        yield method(live_batch(backbone, method.facts.needs, pixels))

@@ -87,12 +87,12 @@ def scores_of(
 def chunk_size(method: Method, budget: int = 1 << 30) -> int:
     """Pictures that may be evaluated at once within a budget in bytes (no gradients are kept)."""
     backbone, classes = method.backbone, len(method.task.class_names)
-    if method.per_image_text:
+    if method.facts.per_image_text:
         sizes = backbone.text_sizes
         tokens = 12 * classes
         per_picture = 4 * tokens * (10 * sizes.width + 2 * sizes.mlp_width)
         return max(1, min(256, budget // per_picture))
-    if method.needs == "features":
+    if method.facts.cached:
         return max(1, min(65536, budget // (8 * (classes + backbone.embed_dim))))
     vit = backbone.image_sizes
     if vit is None:
@@ -112,8 +112,9 @@ def logits_of(
     parts = list(torch.arange(len(inputs)).split(chunk_size(method))) if len(inputs) else []
     found, done = [], 0
     with torch.no_grad():
+        texts = method.constant_texts() if parts else None
         for part, batch in zip(parts, inputs.stream(parts, view), strict=True):
-            found.append(method(batch).logits.float().cpu().numpy())
+            found.append(method(batch, texts).logits.float().cpu().numpy())
             done += len(part)
             if on_progress is not None:
                 on_progress(done)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlprompt.data.naming import prettify
 from vlprompt.data.pictures import open_picture
 from vlprompt.errors import DataError, PictureError
+
+if TYPE_CHECKING:
+    from vlprompt.feeding.decoders import Decoders
 
 MB = 2**20
 
@@ -22,7 +26,10 @@ class Limits:
 
     picture_bytes: int = 20 * MB
     pixels: int = 50_000_000
+    picture_seconds: float = 10.0
     upload_bytes: int = 300 * MB
+    waiting_bytes: int = 1_000 * MB
+    waiting_seconds: float = 600.0
     pictures: int = 3_000
     session_bytes: int = 1_000 * MB
     classes: int = 100
@@ -32,13 +39,19 @@ class Limits:
     waiting: int = 20
     name_length: int = 80
 
-    def check_picture(self, data: bytes, name: str) -> None:
-        """PictureError unless the bytes are a whole picture of a permitted size; it is decoded to see that."""
+    def check_picture(self, data: bytes, name: str, decoders: Decoders | None = None) -> None:
+        """PictureError unless the bytes are a whole picture of a permitted size; it is decoded to see that.
+
+        decoders: where, so that a picture that takes too long stops nobody else; None: in this process.
+        """
         if len(data) > self.picture_bytes:
             raise PictureError(
                 f"{name}: {len(data) / MB:.0f} MB, and at most {self.picture_bytes // MB} MB are taken"
             )
-        open_picture(data, name=name, most_pixels=self.pixels)
+        if decoders is None:
+            open_picture(data, name=name, most_pixels=self.pixels)
+        else:
+            decoders.check(data, name, self.pixels)
 
     def check_name(self, name: str) -> str:
         """The name of a class as it is kept; DataError if it cannot be one."""

@@ -227,7 +227,7 @@ def download_link(session: Session) -> Html:
     if held is None:
         return NOTHING_YET
     run, left_out = held
-    why = f"is left out: it was not learned, and {run.learned.title} cannot take it by its name alone"
+    why = f"is left out: it was not learned, and {run.learned.facts.title} cannot take it by its name alone"
     without = remarks([f'"{name}" {why}' for name in left_out])
     return Html(
         f'<p><a class=download download="vlprompt-run.zip" href="/studio/run/{session.token}.zip">'

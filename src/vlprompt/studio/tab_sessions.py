@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from vlprompt.studio.limits import MB, Limits
 from vlprompt.studio.trainings import Job, Trainings
 
 if TYPE_CHECKING:
+    from vlprompt.feeding.decoders import Decoders
     from vlprompt.runs.run import Run
 
 PICTURES = "pictures"
@@ -38,11 +40,12 @@ class Session:
 
     run: what was learned last. studied: the pictures that it was trained on; the others can test it.
     tried: the pictures last asked about. token: what its download link is known by.
-    leaf: which LEAF classes the page shows the cards of, from 0.
+    leaf: which LEAF classes the page shows the cards of, from 0. used: when it was last asked for.
     """
 
-    def __init__(self, key: str, folder: Path, limits: Limits) -> None:
-        self.key, self.folder, self.limits = key, folder, limits
+    def __init__(self, key: str, folder: Path, limits: Limits, decoders: Decoders | None = None) -> None:
+        self.key, self.folder, self.limits, self.decoders = key, folder, limits, decoders
+        self.used = time.monotonic()
         self.token = secrets.token_urlsafe(32)
         self.classes: list[Shown] = []
         self.studied: set[str] = set()
@@ -119,7 +122,7 @@ class Session:
         return refused
 
     def _add_picture(self, shown: Shown, name: str, data: bytes) -> None:
-        self.limits.check_picture(data, name)
+        self.limits.check_picture(data, name, self.decoders)
         with self.lock:
             self._open()
             if sum(len(known.pictures) for known in self.classes) >= self.limits.pictures:
@@ -140,7 +143,7 @@ class Session:
         refused, kept = [], []
         for number, (name, data) in enumerate(pictures[: self.limits.tried]):
             try:
-                self.limits.check_picture(data, name)
+                self.limits.check_picture(data, name, self.decoders)
             except PictureError as error:
                 refused.append(str(error))
                 continue
@@ -171,28 +174,45 @@ class Session:
 
 
 class Sessions:
-    """All open tabs. root: where their folders lie."""
+    """All open tabs. root: where their folders lie. decoders: of the pictures that arrive."""
 
-    def __init__(self, root: Path, limits: Limits, trainings: Trainings) -> None:
-        self.root, self.limits, self.trainings = root, limits, trainings
+    def __init__(
+        self, root: Path, limits: Limits, trainings: Trainings, decoders: Decoders | None = None
+    ) -> None:
+        self.root, self.limits, self.trainings, self.decoders = root, limits, trainings, decoders
         self._open: dict[str, Session] = {}
         self._ended: deque[str] = deque(maxlen=MOST_REMEMBERED)
         self._lock = threading.Lock()
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def get(self, key: str | None) -> Session:
-        """The session of a tab, made when it is first asked for. DataError once it has ended."""
+        """The session of a tab, made when it is first asked for. DataError once it has ended.
+
+        When there are too many, the one that holds nothing and was used longest ago makes room.
+        """
+        over = None
         with self._lock:
             if not key or key in self._ended:
                 raise gone()
             if key not in self._open:
                 if len(self._open) >= self.limits.sessions:
-                    raise DataError(
-                        f"the studio is open in {len(self._open)} tabs already: close some of them first"
-                    )
+                    over = self._idle()
+                    self._open.pop(over.key)
+                    self._ended.append(over.key)
                 # the folder's name cannot be guessed from the key, nor the other way round
-                self._open[key] = Session(key, self.root / secrets.token_hex(16), self.limits)
-            return self._open[key]
+                folder = self.root / secrets.token_hex(16)
+                self._open[key] = Session(key, folder, self.limits, self.decoders)
+            session = self._open[key]
+            session.used = time.monotonic()
+        if over is not None:
+            self._close(over)
+        return session
+
+    def _idle(self) -> Session:
+        held = [one for one in self._open.values() if not one.classes and one.run is None and one.job is None]
+        if not held:
+            raise DataError(f"the studio is open in {len(self._open)} tabs already: close some of them first")
+        return min(held, key=lambda one: one.used)
 
     def of_token(self, token: str) -> Session | None:
         """The session that a download link belongs to."""
@@ -209,6 +229,9 @@ class Sessions:
             if session is None:
                 return
             self._ended.append(session.key)
+        self._close(session)
+
+    def _close(self, session: Session) -> None:
         with session.lock:
             session.closed = True
         job = self.trainings.stop(session.key)

@@ -200,7 +200,7 @@ def _fitted(run: Run, names: tuple[str, ...]) -> Run:
 
 def _unfit(run: Run, new: Sequence[str]) -> str:
     """Why a run cannot answer for the list of classes, and what helps."""
-    title = run.learned.title
+    title = run.learned.facts.title
     if not new:
         return f"{title} knows only all the classes together that it learned: press Learn again"
     shown = ", ".join(f'"{name}"' for name in new[:3]) + (", …" if len(new) > 3 else "")

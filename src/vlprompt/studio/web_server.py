@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from vlprompt.studio.workshop import Studio
 
 HOST = "127.0.0.1"
-HOSTS = (HOST, "localhost")  # names that a browser may call it by: another is a page that plays this one
+BODY_SECONDS = 300.0  # that an upload may take; it comes from this machine
 FIRST_PORT, PORTS = 7860, 100
 # Nothing is loaded from, or sent to, anywhere else. Gradio's pages need inline scripts and evaluation.
 POLICY = (
@@ -46,15 +47,16 @@ def quieten(studio: Studio) -> None:
     os.environ["GRADIO_TEMP_DIR"] = os.environ["GRADIO_EXAMPLES_CACHE"] = str(studio.uploads)
 
 
-def application(studio: Studio) -> Any:
-    """The ASGI application of a studio."""
+def application(studio: Studio, token: str, port: int) -> Any:
+    """The ASGI application of a studio. token: what a browser has to know; port: where it will listen."""
     quieten(studio)
     import gradio as gr
     from fastapi import FastAPI, Response
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from vlprompt.studio.page import STYLE, build
+    from vlprompt.studio.uploads import Quota
     from vlprompt.studio.zipped_runs import bundle
+    from vlprompt.web_guards import Guard, Token
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -98,8 +100,11 @@ def application(studio: Studio) -> Any:
         blocked_paths=[str(studio.sessions.root)],
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
     )
+    # the last one added is asked first
+    app.add_middleware(Quota, uploads=studio.arriving)
+    app.add_middleware(Token, token=token, cookie=f"vlprompt-studio-{port}")
+    app.add_middleware(Guard)
     app.add_middleware(_Headers)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS))
     return app
 
 
@@ -137,16 +142,26 @@ def listen(port: int | None = None) -> socket.socket:
 
 @contextmanager
 def server(studio: Studio, port: int | None = None) -> Iterator[tuple[Any, socket.socket, str]]:
-    """A uvicorn server that has not started yet, its socket and its address; the studio is closed at the end."""
+    """A uvicorn server that has not started yet, its socket and its address; the studio is closed at the end.
+
+    The address holds a token, without which nothing is answered, so that it is for those alone who are told.
+    """
     import uvicorn
 
+    from vlprompt.web_guards import patient
+
     with listen(port) as bound:
-        address = f"http://{HOST}:{bound.getsockname()[1]}"
+        number, token = bound.getsockname()[1], secrets.token_urlsafe(24)
         config = uvicorn.Config(
-            application(studio), log_level="warning", timeout_graceful_shutdown=2, access_log=False, ws="none"
+            application(studio, token, number),
+            log_level="warning",
+            timeout_graceful_shutdown=2,
+            access_log=False,
+            ws="none",
+            http=patient(BODY_SECONDS),
         )
         try:
-            yield uvicorn.Server(config), bound, address
+            yield uvicorn.Server(config), bound, f"http://{HOST}:{number}/?token={token}"
         finally:
             studio.close()
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.errors import DataError
+from vlprompt.feeding.decoders import Decoders
 from vlprompt.locks import open_locked
 from vlprompt.studio.limits import Limits, confined
 from vlprompt.studio.offered_backbones import Backbones
 from vlprompt.studio.tab_sessions import Session, Sessions
 from vlprompt.studio.trainings import Trainings
+from vlprompt.studio.uploads import Uploads
 
 # Files as the page names them: one or many paths, or Gradio's records with "path".
 Sent = Any
@@ -43,8 +45,10 @@ class Studio:
         self._lock = open_locked(self.root / LOCK, wait=False)
         self.uploads = self.root / "uploads"
         self.uploads.mkdir()
+        self.arriving = Uploads(self.uploads, self.limits)
         self.trainings = Trainings(self.limits.waiting)
-        self.sessions = Sessions(self.root / "sessions", self.limits, self.trainings)
+        self.decoders = Decoders(self.limits.picture_seconds)
+        self.sessions = Sessions(self.root / "sessions", self.limits, self.trainings, self.decoders)
 
     def arrived(self, sent: Sent) -> Path:
         """The one file that the browser has sent; DataError for any other."""
@@ -93,6 +97,8 @@ class Studio:
         """Stops everything and removes what is temporary; may be called again."""
         self.sessions.close()
         self.trainings.close()
+        self.decoders.close()
+        self.arriving.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.loading import load_backbone
 from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
@@ -122,18 +123,15 @@ def feature_views(cell: Cell) -> int | None:
     """How many views of a training picture a run takes as features; None if it takes none."""
     from vlprompt import methods
 
-    spec = methods.load(cell.method)
-    learner = spec.base if spec.base.learns else spec.outermost
-    if spec.base.needs != "features" or not learner.learns:
-        return None
     plan = make_plan(cell.method, cell.options, cell.train, cell.recipe)
-    return plan.train.resolved(learner.recipe, "features").view_count()
+    facts = methods.load(cell.method).facts_with(plan.options)
+    if not facts.cached or not facts.learns:
+        return None
+    return plan.train.resolved(facts.recipe, facts.needs).view_count()
 
 
 @lru_cache(maxsize=1)
 def backbone_of(setup: Setup) -> Backbone:
-    from vlprompt.backbones.loading import load_backbone
-
     return load_backbone(
         BackboneSpec(setup.backbone, own_device(setup.device), setup.precision, setup.tokenizer)
     )

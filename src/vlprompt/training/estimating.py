@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from vlprompt.backbones.towers.transformer import TransformerSizes
-from vlprompt.methods.base import Method
+from vlprompt.methods.base import Method, Seen
 from vlprompt.prompts.interpreters.fast import bytes_per_token
 from vlprompt.prompts.tokens import TextPrompt
 from vlprompt.training.train_options import TrainOptions
@@ -35,17 +35,16 @@ def estimate(method: Method, pictures: int, options: TrainOptions, rate: float |
     backbone = method.backbone
     batch = min(options.batch, max(1, pictures))
     part = -(-batch // options.accumulate)
-    width = backbone.embed_dim
-    picture = torch.zeros(1, width, device=backbone.device) if method.per_image_text else None
-    text = method.prompts(picture).text  # tells whether gradients pass, so not under no_grad
-    tokens = _text_tokens(text) * (part if method.per_image_text else 1)
+    one = torch.zeros(1, backbone.embed_dim, device=backbone.device)
+    texts = method.texts(Seen(one, one[None]))  # tells whether gradients pass, so not under no_grad
+    learning = [text for text in texts if isinstance(text, TextPrompt) and text.learns]
+    tokens = sum(map(_text_tokens, learning)) * (part if method.facts.per_image_text else 1)
     image_tokens = 0
     image_sizes = backbone.image_sizes
-    if method.needs == "pixels" and image_sizes is not None:
+    if "pixels" in method.facts.needs and image_sizes is not None:
         image_tokens = part * (backbone.image_tokens + 16)
-    learns_text = any(t.requires_grad for t in text.tensors())
-    work = 3 * tokens * _per_token(backbone.text_sizes) if learns_text else 0
-    memory = tokens * bytes_per_token(backbone.text_sizes) if learns_text else 0
+    work = 3 * tokens * _per_token(backbone.text_sizes)
+    memory = tokens * bytes_per_token(backbone.text_sizes)
     if image_tokens and image_sizes is not None:
         work += 3 * image_tokens * _per_token(image_sizes)
         memory += image_tokens * bytes_per_token(image_sizes)
@@ -55,7 +54,7 @@ def estimate(method: Method, pictures: int, options: TrainOptions, rate: float |
 
 
 def _text_tokens(text: TextPrompt) -> int:
-    return text.prefix.shape[1] + sum(text.lengths)
+    return text.groups * (text.prefix.shape[1] + sum(text.lengths))
 
 
 def _per_token(sizes: TransformerSizes) -> int:

@@ -11,12 +11,18 @@ from vlprompt.prompts.tokens import ImagePrompt, TextPrompt
 
 
 class Interpreter(Protocol):
-    """Evaluates prompts on the towers of one backbone."""
+    """Evaluates prompts on the towers of one backbone.
+
+    budget: bytes that activations may take in one step. kept_as: the kind under which features of texts that do not
+    learn are remembered (`interpreters/fixed.py`); None: nothing is.
+    """
 
     backbone: Backbone
+    budget: int
+    kept_as: str | None
 
     def text(self, prompt: TextPrompt) -> Tensor:
-        """Unit-length text features of every class under every prefix, [G, C, d]."""
+        """Unit-length text features of every row under every prefix, [G, C, d]."""
         ...
 
     def image(self, pixels: Tensor, prompt: ImagePrompt | None = None) -> Tensor:

@@ -44,7 +44,7 @@ def in_torch(run: Run, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Logits (at the run's temperature) and probabilities of the run itself, [N, C] each."""
     method = run.method.eval()
     pixels = to_pixels(crops, run.backbone.preprocessing, run.backbone.device)
-    logits = method(live_batch(run.backbone, method.needs, pixels)).logits.float().cpu().numpy()
+    logits = method(live_batch(run.backbone, method.facts.needs, pixels)).logits.float().cpu().numpy()
     logits = logits / np.float32(run.temperature)
     return logits, softmax(logits)
 
