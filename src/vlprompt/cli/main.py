@@ -64,8 +64,8 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, str], ...] = (
     ("demo", demo, False, ""),
     ("cache", cache, False, ""),
 )
+PROTOCOL_METHOD = "coop+lamm"  # where none is given; fit chooses then
 NAMES = tuple(name for name, *_ in COMMANDS)
-DEFAULT_METHOD = "coop+lamm"  # as in vlprompt.fitting.plan, which is not imported for --help
 _GLOBAL = {"--debug": "debug", "--quiet": "quiet", "-q": "quiet"}
 
 
@@ -136,8 +136,12 @@ def options_of(words: Sequence[str]) -> tuple[list[str], list[Panel]]:
     chosen = chosen_methods(words)
     if not chosen and {"--help", "-h"} & set(words):  # their files need torch, which takes seconds
         return [], training
-    chosen = chosen or [DEFAULT_METHOD]
-    return chosen, [*method_panels(chosen), *training]
+    named = [
+        name for name in chosen or [PROTOCOL_METHOD] if name != "auto"
+    ]  # which has no options of its own
+    if not chosen and words[0] == "fit":
+        named = []
+    return chosen or ([PROTOCOL_METHOD] if words[0] != "fit" else []), [*method_panels(named), *training]
 
 
 def training_flags(words: Sequence[str]) -> list[Panel]:

@@ -18,7 +18,6 @@ from vlprompt.report.html_pages import Html
 from vlprompt.report.run_report import classes, confusion_of
 from vlprompt.report.thumbnails import data_url
 from vlprompt.runs.info import RunInfo
-from vlprompt.training.train_options import TrainOptions
 
 Done = Sequence[tuple[Job, dict[str, Any]]]
 MENDED, SPOILED = 12, 4  # pictures shown that learning put right, and that it put wrong
@@ -239,7 +238,7 @@ def _settings(infos: dict[str, RunInfo], titles: dict[str, str], order: Sequence
     rows = []
     for name in order:
         info = infos[name]
-        train = info.train_options or TrainOptions()
+        train = info.train or {}
         options = ", ".join(f"{k} = {v}" for k, v in info.options.items() if v != usual(name).get(k))
         learned = f"{info.parameters:,}".replace(",", " ")
         rows.append(
@@ -247,11 +246,11 @@ def _settings(infos: dict[str, RunInfo], titles: dict[str, str], order: Sequence
                 titles[name],
                 options or "as usual",
                 learned,
-                train.optimizer,
-                f"{train.lr:g}",
-                train.epochs,
-                train.batch,
-                train.views,
+                train.get("optimizer", ""),
+                f"{train.get('lr', 0):g}",
+                train.get("epochs", ""),
+                train.get("batch", ""),
+                train.get("views", ""),
             ]
         )
     return pages.table(

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from vlprompt.methods.base import Batch
 Emit = Callable[[dict[str, Any]], None]
 View = int | str
 Wanted = tuple[Item, str, list[View]]  # a picture, the hash of its file, and the views to make
+Own = TypeVar("Own", bound="Inputs")
 CHUNK = 256  # pictures between two writes to the cache
 
 
@@ -60,6 +61,20 @@ class Inputs:
         """What a method is fed for the pictures of these numbers."""
         raise NotImplementedError
 
+    def part(self: Own, index: Tensor) -> Own:
+        """The pictures of these numbers alone, in that order."""
+        return replace(
+            self,
+            labels=self.labels[index],
+            items=[self.items[i] for i in index.tolist()],
+            skipped=[],
+            **self._of(index),
+        )
+
+    def _of(self, index: Tensor) -> dict[str, Any]:
+        """What a kind of inputs holds beside, for these pictures."""
+        return {}
+
     def stream(self, indices: Iterable[Tensor], view: int = 0) -> Iterator[Batch]:
         """Batch after batch."""
         for index in indices:
@@ -72,6 +87,11 @@ class FeatureInputs(Inputs):
 
     features: Tensor
     patches: Tensor | None = None
+
+    def _of(self, index: Tensor) -> dict[str, Any]:
+        index = index.to(self.features.device)
+        patches = None if self.patches is None else self.patches[:, index]
+        return {"features": self.features[:, index], "patches": patches}
 
     def batch(self, index: Tensor, view: int = 0) -> Batch:
         index = index.to(self.features.device)
@@ -93,6 +113,11 @@ class PixelInputs(Inputs):
     digests: list[str]
     needs: Set[str] = frozenset({"pixels"})
     features: Tensor | None = None
+
+    def _of(self, index: Tensor) -> dict[str, Any]:
+        numbers = index.tolist()
+        crops = None if self.crops is None else self.crops[:, numbers]
+        return {"crops": crops, "digests": [self.digests[i] for i in numbers]}
 
     def batch(self, index: Tensor, view: int = 0) -> Batch:
         return self._feed(index, view, self._crops(index.tolist(), view))
