@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from importlib.resources import files
 from pathlib import Path
 
 from vlprompt.errors import BackboneError, OptionError, nearest
+from vlprompt.files import read_json
 from vlprompt.hub_access import HUB_ID, PREFIX, plain_errors
 
 # OpenAI's own names, and where the hub keeps these weights.
@@ -94,8 +94,8 @@ def layout_of(folder: Path, prefer_open_clip: bool = False) -> str:
         return "open_clip"
     if config.is_file():
         try:
-            kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-        except (ValueError, AttributeError) as error:
+            kind = read_json(config).get("model_type")
+        except (OSError, ValueError, AttributeError) as error:
             raise BackboneError(f"cannot read {config}: {error}") from error
         if kind == "clip" or not has_open_clip:
             return "huggingface"
