@@ -24,7 +24,7 @@ TEXT_FORMS = {
         post_norm=True,
         norm_first=True,
         norm_last=False,
-        head=("unit", "shift", "unit"),
+        head=("unit", "linear", "exp"),
         bias=True,
     ),
     "bert, first": TextForm(causal=False, read="first", post_norm=True, norm_first=True, norm_last=False),

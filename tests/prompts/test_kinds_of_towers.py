@@ -36,7 +36,7 @@ def text_forms(draw: Any) -> TextForm:
         post_norm=draw(st.booleans()),
         norm_first=draw(st.booleans()),
         norm_last=draw(st.booleans()),
-        head=draw(st.sampled_from([(), ("unit", "shift"), ("linear", "gelu")])),
+        head=draw(st.sampled_from([(), ("unit", "linear", "exp"), ("linear", "gelu")])),
         bias=draw(st.booleans()),
     )
 

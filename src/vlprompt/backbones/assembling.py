@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.preprocessing import Preprocessing
 from vlprompt.backbones.tokenizing import Tokenizer
+from vlprompt.backbones.towers.hybrid import HybridSizes, HybridTower
 from vlprompt.backbones.towers.resnet import ResNetSizes, ResNetTower
 from vlprompt.backbones.towers.text import TextForm, TextTower
 from vlprompt.backbones.towers.vit import ImageForm, ImageTower, Vision
 from vlprompt.backbones.weights.openai_clip import from_openai
 from vlprompt.backbones.weights.tower_weights import ClipWeights, TowerWeights
 from vlprompt.errors import BackboneError
-
-HIDDEN = "head.0.weight"  # of a text tower's head that begins with a hidden layer
 
 
 def build_backbone(
@@ -87,9 +86,14 @@ def build_towers(weights: ClipWeights) -> tuple[TextTower, Vision | ResNetTower]
 
 def _build(weights: ClipWeights) -> tuple[TextTower, Vision | ResNetTower]:
     text, image = weights.text, weights.image
+    for tower in (text, image):
+        stated = getattr(tower.sizes, "layers", 1)
+        if isinstance(stated, int) and stated > len(tower.tensors):  # one module after another would be made
+            raise BackboneError(f"{stated} layers are stated, but there are {len(tower.tensors)} tensors")
     with torch.device("meta"):  # no time for initial values that are overwritten at once
         form = text.form if isinstance(text.form, TextForm) else TextForm()
-        inner = text.tensors[HIDDEN].shape[0] if HIDDEN in text.tensors else 0
+        hidden = f"head.{form.head.index('linear')}.weight" if "linear" in form.head else ""
+        inner = text.tensors[hidden].shape[0] if hidden in text.tensors else 0
         text_tower = TextTower(text.sizes, weights.embed_dim, text.activation, text.eps, form, inner)
         image_tower = _image_tower(image, weights.embed_dim)
     _fill(text_tower, text, "text")
@@ -103,12 +107,17 @@ def _image_tower(weights: TowerWeights, embed_dim: int) -> Any:
     if isinstance(weights.sizes, ResNetSizes):
         return ResNetTower(weights.sizes, embed_dim)
     form = weights.form if isinstance(weights.form, ImageForm) else ImageForm()
-    return ImageTower(weights.sizes, embed_dim, weights.activation, weights.eps, form)
+    kind = HybridTower if isinstance(weights.sizes, HybridSizes) else ImageTower
+    return kind(weights.sizes, embed_dim, weights.activation, weights.eps, form)
 
 
 def _fill(tower: nn.Module, weights: TowerWeights, which: str) -> None:
     """Puts the tensors into a tower that was built on the meta device."""
     wanted = {name: t for name, t in tower.state_dict().items() if not name.endswith("num_batches_tracked")}
+    missing, surplus = sorted(wanted.keys() - weights.tensors), sorted(weights.tensors.keys() - wanted)
+    if missing or surplus:
+        what, names = ("lacks", missing) if missing else ("has no place for", surplus)
+        raise BackboneError(f"the {which} tower {what} {', '.join(names[:4])}{', ...' if names[4:] else ''}")
     for name, expected in wanted.items():
         given = tuple(weights.tensors[name].shape)
         if given != tuple(expected.shape):

@@ -120,7 +120,7 @@ class Backbone:
     @property
     def dtype(self) -> torch.dtype:
         """Of the matrix products."""
-        return self.text.blocks[0].qkv.weight.dtype
+        return self.text.dtype
 
     def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Backbone:
         """Moves the towers and casts their matrices (never layer norms, embeddings or positions)."""
@@ -145,6 +145,30 @@ class Backbone:
             pixels.to(self.device)
         )
 
+    @property
+    def has_stem(self) -> bool:
+        """Whether part of the image tower comes before all prompts and is worth keeping."""
+        return self.image.has_stem
+
+    @torch.no_grad()
+    def stem(self, pixels: Tensor) -> Tensor:
+        """What the image tower makes of pixels [B, 3, H, W] before anything can enter it: [B, cells, channels], float32.
+
+        Interpreters take it wherever they take pixels. Only where `has_stem`.
+        """
+        stem: nn.Module = self.image.get_submodule("stem")
+        return stem(pixels.to(self.device))
+
+    @torch.no_grad()
+    def patch_states(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Image features [B, embed_dim], unit length, and what stands at each patch, [B, patches, width]: its last state,
+        behind the last norm, where the last block's attention looks at nothing else.
+
+        Raises BackboneError for an image tower that has no patches.
+        """
+        tower = self._image_tower("gives no patch tokens", "gives_patches")
+        return tower.patch_states(pixels.to(self.device))
+
     def logits(self, image: Tensor, text: Tensor) -> Tensor:
         """scale * cosine + bias: image [B, d] with text [C, d] or [B, C, d] -> [B, C]."""
         if text.dim() == 2:
@@ -154,9 +178,10 @@ class Backbone:
         return found + self.logit_bias if self.logit_bias else found
 
     @torch.no_grad()
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], unit: bool = True) -> Tensor:
         """Unit-length features of texts as they stand, without a template: [N, embed_dim], float32.
 
+        unit: if not, features are as the tower's projection gives them.
         Raises OptionError for a text longer than the tower's context.
         """
         if isinstance(texts, str):
@@ -167,7 +192,7 @@ class Backbone:
             longest = max(map(len, rows))
             ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=self.device)
             ends = torch.tensor([self.tokenizer.end_position(row) for row in rows], device=self.device)
-            found.append(self.text(ids[:, : int(ends.max()) + 1], ends))
+            found.append(self.text(ids[:, : int(ends.max()) + 1], ends, unit))
         return torch.cat(found)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:
@@ -177,10 +202,11 @@ class Backbone:
 
 
 def cast_matrices(module: nn.Module, dtype: torch.dtype) -> None:
-    """Casts linear and convolution weights and projections in place."""
-    for part in module.modules():
-        if isinstance(part, (nn.Linear, nn.Conv2d)):
+    """Casts linear and convolution weights and projections in place, but for what a tower names as `exact`."""
+    exact = getattr(module, "exact", ())
+    for name, part in module.named_modules():
+        if isinstance(part, (nn.Linear, nn.Conv2d)) and name.partition(".")[0] not in exact:
             part.to(dtype)
-        projection = getattr(part, "projection", None)
-        if isinstance(projection, nn.Parameter):
-            projection.data = projection.data.to(dtype)
+    projection = getattr(module, "projection", None)
+    if isinstance(projection, nn.Parameter) and "projection" not in exact:
+        projection.data = projection.data.to(dtype)

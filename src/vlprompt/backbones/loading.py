@@ -6,6 +6,7 @@ OpenAI's `.pt` files or names ("ViT-B/16"). A bare .pt file says no sizes, so it
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from vlprompt.backbones.assembling import assemble
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.locating import layout_of, locate, weights_in
 from vlprompt.backbones.preprocessing import Preprocessing
-from vlprompt.backbones.spec import BackboneSpec
+from vlprompt.backbones.spec import BackboneSpec, spec_of
 from vlprompt.backbones.tokenizing import Tokenizer, clip_tokenizer, clip_vocabulary, tokenizer_from_json
 from vlprompt.backbones.weights.huggingface_clip import end_ids, from_huggingface
+from vlprompt.backbones.weights.hybrid_clip import from_hybrid
 from vlprompt.backbones.weights.openai_clip import from_open_clip, from_openai
 from vlprompt.backbones.weights.tensor_files import read_tensors
 from vlprompt.backbones.weights.tower_weights import ClipWeights
@@ -62,7 +64,14 @@ def load_backbone(
     tokenizers and layouts that cannot be used.
     """
     if isinstance(source, BackboneSpec):
-        return source.load()
+        spec = source
+        return load_backbone(
+            spec.source,
+            device=spec.device,
+            precision=spec.precision,
+            tokenizer=spec.tokenizer,
+            revision=spec.revision,
+        )
     where = choose_device(device)
     dtype = choose_precision(precision, where)
     path = locate(source, revision)
@@ -79,6 +88,13 @@ def load_backbone(
         None if tokenizer is None or isinstance(tokenizer, Tokenizer) else str(tokenizer)
     )
     return backbone.to(where, None if dtype == torch.float32 else dtype)
+
+
+def opened(backbone: str | os.PathLike[str] | BackboneSpec | Backbone) -> Backbone:
+    """A loaded backbone, whichever way it was named."""
+    if isinstance(backbone, Backbone):
+        return backbone
+    return load_backbone(spec_of(backbone))
 
 
 def choose_device(name: str) -> torch.device:
@@ -145,9 +161,8 @@ def read_folder(folder: Path, prefer_open_clip: bool = False) -> Parts:
     """A folder in Hugging Face or open_clip layout."""
     layout = layout_of(folder, prefer_open_clip)
     state = read_tensors(weights_in(folder, layout))
-    read = _read_open_clip if layout == "open_clip" else _read_huggingface
     try:
-        return read(folder, state)
+        return READERS[layout](folder, state)
     except VlpromptError:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -169,6 +184,14 @@ def _read_huggingface(folder: Path, state: Mapping[str, Tensor]) -> Parts:
     return Parts("huggingface", weights, _huggingface_preprocessing(folder, weights), start_id, end_id)
 
 
+def _read_hybrid(folder: Path, state: Mapping[str, Tensor]) -> Parts:
+    weights = from_hybrid(state, read_json(folder / "config.json"))
+    return Parts("hybrid", weights, _huggingface_preprocessing(folder, weights))
+
+
+READERS = {"huggingface": _read_huggingface, "open_clip": _read_open_clip, "hybrid": _read_hybrid}
+
+
 def _huggingface_preprocessing(folder: Path, weights: ClipWeights) -> Preprocessing:
     if (folder / "preprocessor_config.json").is_file():
         return Preprocessing.from_huggingface(read_json(folder / "preprocessor_config.json"))
@@ -188,11 +211,7 @@ def choose_tokenizer(given: Tokenizer | str | Path | None, source: Path, parts: 
     if given is not None and not file.is_file():
         raise BackboneError(f"no tokenizer.json at {path}")
     # open_clip models that have CLIP's vocabulary use CLIP's rules, whatever lies beside them.
-    if (
-        file.name.endswith(".json")
-        and file.is_file()
-        and (given is not None or parts.layout == "huggingface")
-    ):
+    if file.name.endswith(".json") and file.is_file() and (given is not None or parts.layout != "open_clip"):
         return tokenizer_from_json(
             file, start_id=parts.start_id, end_id=parts.end_id, context_length=sizes.context_length
         )

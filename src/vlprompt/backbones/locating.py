@@ -6,6 +6,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
+from vlprompt.backbones.weights.hybrid_clip import FORMAT
 from vlprompt.errors import BackboneError, OptionError, nearest
 from vlprompt.files import read_json
 from vlprompt.hub_access import HUB_ID, PREFIX, plain_errors
@@ -36,6 +37,7 @@ SMALL_FILES = [
 ]
 # Best first. Where both are there, safetensors are read.
 WEIGHTS = {
+    "hybrid": ["model.safetensors"],
     "huggingface": [
         "model.safetensors",
         "model.safetensors.index.json",
@@ -94,9 +96,12 @@ def layout_of(folder: Path, prefer_open_clip: bool = False) -> str:
         return "open_clip"
     if config.is_file():
         try:
-            kind = read_json(config).get("model_type")
+            stated = read_json(config)
+            kind, own = stated.get("model_type"), stated.get("format")
         except (OSError, ValueError, AttributeError) as error:
             raise BackboneError(f"cannot read {config}: {error}") from error
+        if own == FORMAT:
+            return "hybrid"
         if kind == "clip" or not has_open_clip:
             return "huggingface"
     if has_open_clip:

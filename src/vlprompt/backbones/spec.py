@@ -12,7 +12,7 @@ from vlprompt.errors import OptionError
 from vlprompt.options import OptionSet, option
 
 if TYPE_CHECKING:
-    from vlprompt.backbones.backbone import Backbone
+    pass
 
 LOOSE = ("device", "precision", "tokenizer", "revision")  # what used to travel beside the source
 
@@ -43,27 +43,6 @@ class BackboneSpec(OptionSet):
             elif not isinstance(value, str) and not (value is None and name != "source"):
                 raise OptionError(f"{name} is {value!r}: expected text")
         super().__post_init__()
-
-    def load(self) -> Backbone:
-        """The backbone; raises what `load_backbone` raises."""
-        from vlprompt.backbones.loading import load_backbone
-
-        return load_backbone(
-            self.source,
-            device=self.device,
-            precision=self.precision,
-            tokenizer=self.tokenizer,
-            revision=self.revision,
-        )
-
-
-def opened(backbone: str | PathLike[str] | BackboneSpec | Backbone) -> Backbone:
-    """A loaded backbone, whichever way it was named."""
-    from vlprompt.backbones.backbone import Backbone
-
-    if isinstance(backbone, Backbone):
-        return backbone
-    return spec_of(backbone).load()
 
 
 def spec_of(backbone: str | PathLike[str] | BackboneSpec) -> BackboneSpec:

@@ -90,9 +90,12 @@ class Tokenizer:
         """
         names = self._core.get_vocab(with_added_tokens=False)
         marked = any(name.endswith("</w>") for name in names)
+        continued = any(name.startswith("##") for name in names)  # WordPiece marks what continues a word
         found = {}
         for name, number in names.items():
-            if marked:
+            if continued:
+                word = "" if name.startswith("##") else name
+            elif marked:
                 word = name.removesuffix("</w>") if name.endswith("</w>") else ""
             else:  # SentencePiece and byte-level vocabularies mark the beginning
                 word = name[1:] if name[:1] in "\u2581\u0120" else ""

@@ -59,7 +59,7 @@ def show(table: Table) -> None:
 
 def show_sheets(sheets: Iterable[Sheet]) -> None:
     """Result tables on stdout, each with its notes below."""
-    from vlprompt.report.text_tables import rich_table
+    from vlprompt.report.sheet_formats import rich_table
 
     for sheet in sheets:
         show(rich_table(sheet))
@@ -68,9 +68,14 @@ def show_sheets(sheets: Iterable[Sheet]) -> None:
 
 
 def progress() -> AbstractContextManager[Any]:
-    """`with progress() as receive`: bars on stderr, or None with --quiet; give it to `on_record`."""
+    """`with progress() as receive`: bars on stderr, lines where that is a file or a pipe, None with --quiet; give it to
+    `on_record`."""
     if switches.quiet:
         return nullcontext(None)
+    if not sys.stderr.isatty():
+        from vlprompt.training.progress_lines import ProgressLines
+
+        return ProgressLines()
     from vlprompt.training.progress_bar import ProgressBar
 
     return ProgressBar()

@@ -24,16 +24,15 @@ class Stop(Exception):
 
 
 @contextmanager
-def guarded(*, resumable: bool = False) -> Iterator[None]:
+def guarded(*, kept: str = "") -> Iterator[None]:
     """Turns whatever goes wrong inside into one line and a Stop.
 
-    resumable: the command goes on where it was interrupted when it is given again.
+    kept: what there is of an interrupted command, and what the same command does with it.
     """
     try:
         yield
-    except KeyboardInterrupt:
-        hint = ": the same command goes on from the last checkpoint" if resumable else ""
-        fail(f"interrupted{hint}")
+    except KeyboardInterrupt as stop:
+        fail(interrupted(stop, kept))
         raise Stop(INTERRUPTED) from None
     except Stop:
         raise
@@ -46,6 +45,17 @@ def guarded(*, resumable: bool = False) -> Iterator[None]:
         if text:
             fail(text)
         raise Stop(code) from None
+
+
+def interrupted(stop: KeyboardInterrupt, kept: str = "") -> str:
+    """The line for Ctrl-C: what was done already and what the same command will do."""
+    where = getattr(stop, "checkpoint", None)  # of a training that can go on
+    if where is None:
+        return f"interrupted: {kept}" if kept else "interrupted"
+    again = "the same command goes on from it"
+    if "--no-resume" in sys.argv:
+        again = "the same command without --no-resume goes on from it"
+    return f"interrupted: {where} holds where the training stood; {again}"
 
 
 def told(error: Exception) -> tuple[int, str]:

@@ -9,6 +9,7 @@ import typer
 
 from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.console import note, progress, say, show, switches
+from vlprompt.cli.suggestions import Blank, aligned, pasted
 
 
 def fit(
@@ -79,6 +80,7 @@ def fit(
         data, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root
     )
     note("loading torch and the backbone")
+    from vlprompt.backbones.loading import load_backbone
     from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.data.sampling import draw
     from vlprompt.fitting.learning import learn
@@ -91,7 +93,7 @@ def fit(
         run = learn(
             dataset,
             draw(dataset, shots=shots, seed=seed),
-            BackboneSpec(backbone, device, precision, tokenizer).load(),
+            load_backbone(BackboneSpec(backbone, device, precision, tokenizer)),
             plan,
             out=folder,
             cache=not no_cache,
@@ -106,6 +108,11 @@ def fit(
     say(f"run: {folder}")
     if not switches.quiet:
         say("next:")
-        say(f"  vlprompt eval {folder}                 every class, beside zero-shot")
-        say(f"  vlprompt predict {folder} PICTURE...   what is on new pictures")
-        say(f"  vlprompt report {folder}               one page to look at and to pass on")
+        for line in aligned(
+            [
+                (pasted("eval", folder), "every class, beside zero-shot"),
+                (pasted("predict", folder, Blank("PICTURE...")), "what is on new pictures"),
+                (pasted("report", folder), "one page to look at and to pass on"),
+            ]
+        ):
+            say(line)

@@ -38,27 +38,32 @@ from vlprompt.cli.sweep_command import sweep
 from vlprompt.errors import OptionError, nearest
 from vlprompt.plain_text import printable
 
-# name, function, whether it takes training and method options, whether it can go on after an interruption
-COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
-    ("fit", fit, True, True),
-    ("eval", evaluate, False, False),
-    ("predict", predict, False, False),
-    ("report", report, False, False),
-    ("studio", studio, False, False),
-    ("methods", methods, False, False),
-    ("data", data, False, False),
-    ("import", import_, False, False),
-    ("protocol", protocol, True, True),
-    ("sweep", sweep, False, True),
-    ("embed", embed, False, True),
-    ("export", export, False, False),
-    ("serve", serve, False, False),
-    ("push", push, False, False),
-    ("pull", pull, False, False),
-    ("table", table, False, False),
-    ("plot", plot, False, False),
-    ("demo", demo, False, False),
-    ("cache", cache, False, False),
+ANEW = "the same command goes on from the last checkpoint if there is one, and begins anew if not"
+SEEDS = "finished seeds are in the results; the same command begins anew, but for those that have a folder in --runs"
+RUNS = "finished runs are in the results, and the same command goes on with the others"
+FILES = "finished files stay, and the same command goes on with the others"
+
+# name, function, whether it takes training and method options, what there is of it when it was interrupted
+COMMANDS: tuple[tuple[str, Callable[..., Any], bool, str], ...] = (
+    ("fit", fit, True, ANEW),
+    ("eval", evaluate, False, ""),
+    ("predict", predict, False, ""),
+    ("report", report, False, ""),
+    ("studio", studio, False, ""),
+    ("methods", methods, False, ""),
+    ("data", data, False, ""),
+    ("import", import_, False, ""),
+    ("protocol", protocol, True, SEEDS),
+    ("sweep", sweep, False, RUNS),
+    ("embed", embed, False, FILES),
+    ("export", export, False, ""),
+    ("serve", serve, False, ""),
+    ("push", push, False, ""),
+    ("pull", pull, False, ""),
+    ("table", table, False, ""),
+    ("plot", plot, False, ""),
+    ("demo", demo, False, ""),
+    ("cache", cache, False, ""),
 )
 NAMES = tuple(name for name, *_ in COMMANDS)
 DEFAULT_METHOD = "coop+lamm"  # as in vlprompt.fitting.plan, which is not imported for --help
@@ -161,8 +166,8 @@ def build(panels: Sequence[Panel]) -> typer.Typer:
         epilog="First steps: vlprompt demo, then vlprompt fit YOUR_FOLDER.",
     )
     app.callback()(_globals)
-    for name, function, learns, resumable in COMMANDS:
-        app.command(name)(command(function, panels if learns else own_panels(name), resumable=resumable))
+    for name, function, learns, kept in COMMANDS:
+        app.command(name)(command(function, panels if learns else own_panels(name), kept=kept))
     return app
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.backbones.spec import BackboneSpec, opened
+from vlprompt.backbones.loading import opened
+from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import Split, draw

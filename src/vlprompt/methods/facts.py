@@ -32,6 +32,8 @@ class Recipe:
     weight_decay: float = 5e-4
     warmup_epochs: int = 1
     warmup_lr: float = 1e-5
+    schedule: str = "epoch"  # the rate falls from epoch to epoch, or from step to step
+    final_lr: float = 0.0  # where the cosine ends
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class Facts:
     slow: bool = False  # without a GPU
     colour: str = ""  # of its lines in figures, #rrggbb
     marker: str = "X"  # of its points, as matplotlib names them
+    learns_words: bool = True  # learns vectors that can be read as words, or prompts that look at places
+    no_map: str = ""  # why there is no map of where it looks, if one might expect one
+    # names, or patterns of names, of tensors that tell the published code's checkpoints; none: they are not read
+    published_marks: tuple[str, ...] = ()
+    published_under: tuple[str, ...] = ()  # wrappers that its published code has, with checkpoints of both
     # where the published LAMM code writes label tokens and how many, if not at the name and the smallest name's count
     published_label_position: int | None = None
     published_label_tokens: int | None = None
@@ -106,6 +113,9 @@ class Facts:
             zero_shot_start=wrapper.zero_shot_start,
             says_template=wrapper.says_template,
             wraps=False,
+            learns_words=True,
+            published_marks=wrapper.published_marks,
+            published_under=(),
             published_label_position=None,
             published_label_tokens=None,
         )

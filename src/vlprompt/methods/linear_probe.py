@@ -36,6 +36,7 @@ FACTS = Facts(
     trains=False,
     takes_new_names=False,
     prompts_hold_names=False,
+    learns_words=False,
     plain_words="no words at all: pictures only",
     colour="#1b1f24",
     marker="x",

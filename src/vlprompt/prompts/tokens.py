@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from vlprompt.backbones.towers.changes import MatrixChange
+
 
 @dataclass(frozen=True, eq=False)
 class BlockTokens:
@@ -54,6 +56,7 @@ class TextPrompt:
         picture after another); features then count as so many times more groups.
     start: tokens before the place of learned ones: 1, or 0 for a tower that begins with the text itself.
     inner: further vectors that enter before blocks, after `deep` where both name a block.
+    changes: of the attention matrices that read it, small and learned; what they do not see is said for each row.
     """
 
     prefix: Tensor
@@ -64,6 +67,7 @@ class TextPrompt:
     label_counts: tuple[int, ...] = ()
     start: int = 1
     inner: Sequence[BlockTokens] = ()
+    changes: Sequence[MatrixChange] = ()
     repeats: int = 1
 
     @property
@@ -85,7 +89,8 @@ class TextPrompt:
         return self.suffix.shape[0]
 
     def tensors(self) -> list[Tensor]:
-        return [self.prefix, self.suffix, *self.deep, *(one.values for one in self.inner)]
+        changed = (t for change in self.changes for t in change.tensors())
+        return [self.prefix, self.suffix, *self.deep, *(one.values for one in self.inner), *changed]
 
     def entering(self) -> list[BlockTokens]:
         """All vectors that enter before blocks, in the order in which they do."""
@@ -97,7 +102,7 @@ class TextPrompt:
         instead: how many tokens of the prefix they replace; all behind the start token if not given.
         """
         groups = context if context.dim() == 3 else context[None]
-        prefix = self.prefix.expand(len(groups), -1, -1)
+        prefix = self.prefix.expand(groups.shape[0], -1, -1)
         rest = prefix[:, prefix.shape[1] if instead is None else self.start + instead :]
         return replace(self, prefix=torch.cat([prefix[:, : self.start], groups, rest], dim=1))
 
@@ -132,6 +137,7 @@ class TextPrompt:
             self,
             suffix=self.suffix[chosen],
             inner=inner,
+            changes=[change.rows(chosen) for change in self.changes],
             lengths=tuple(self.lengths[i] for i in index),
             label_counts=tuple(self.label_counts[i] for i in index) if self.label_counts else (),
         )
@@ -175,22 +181,34 @@ class ImagePrompt:
 
     tokens: [n, W], through the tower's first norm; None: nothing is appended. deep: one [n, W] per block 1, 2, ...
     inner: vectors that enter behind the class token (before the patches, if there is none).
+    changes: of the attention matrices, small and learned; what they do not see is said for each picture.
     """
 
     tokens: Tensor | None = None
     deep: Sequence[Tensor] = ()
     inner: Sequence[BlockTokens] = ()
+    changes: Sequence[MatrixChange] = ()
 
     def tensors(self) -> list[Tensor]:
         first = [] if self.tokens is None else [self.tokens]
-        return [*first, *self.deep, *(one.values for one in self.inner)]
+        changed = (t for change in self.changes for t in change.tensors())
+        return [*first, *self.deep, *(one.values for one in self.inner), *changed]
+
+    def pictures(self, index: Tensor) -> ImagePrompt:
+        """The same for some pictures of the batch."""
+        return replace(self, changes=[change.rows(index) for change in self.changes])
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> ImagePrompt:
         """The same with other values, in the order of `tensors`."""
         left = list(tensors)
         tokens = None if self.tokens is None else left.pop(0)
         deep = [left.pop(0) for _ in self.deep]
-        return ImagePrompt(tokens, deep, [replace(one, values=left.pop(0)) for one in self.inner])
+        inner = [replace(one, values=left.pop(0)) for one in self.inner]
+        changes = [
+            replace(one, down=left.pop(0), up=left.pop(0), kept=None if one.kept is None else left.pop(0))
+            for one in self.changes
+        ]
+        return ImagePrompt(tokens, deep, inner, changes)
 
     def inserted(self, blocks: int) -> int:
         """How many tokens stand behind the class token at the end of a tower of so many blocks."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlprompt import methods
-from vlprompt.backbones.spec import LOOSE, BackboneSpec, opened, with_loose
+from vlprompt.backbones.loading import opened
+from vlprompt.backbones.spec import LOOSE, BackboneSpec, with_loose
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, OptionError, nearest

@@ -28,6 +28,7 @@ from safetensors.torch import save as save_tensors
 
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.loading import load_backbone
 from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.many_pictures import list_of_pictures
@@ -349,7 +350,7 @@ def _load_backbone(
             held.revision if given is None else None,
         )
     try:
-        return given.load()
+        return load_backbone(given)
     except VlpromptError as error:
         raise RunError(f"{folder}: its backbone cannot be loaded: {error}") from error
 

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from vlprompt.errors import OptionError, RunError
 from vlprompt.record_schema import Count, Record, Share, WrongField
-
-if TYPE_CHECKING:
-    from vlprompt.runs.info import RunInfo
 
 UNKNOWN = "unknown"
 COVERAGE = 0.95  # where nothing is said
@@ -61,7 +58,19 @@ def rejection_record(plain: np.ndarray, calibrated: np.ndarray) -> RejectionInfo
     return RejectionInfo(thresholds(plain), thresholds(calibrated), count=len(plain))
 
 
-def threshold_of(info: RunInfo, coverage: bool | float = True) -> float:
+class Thresholded(Protocol):
+    """What a run's record says of rejection. calibrated: whether its probabilities are."""
+
+    @property
+    def rejection(self) -> RejectionInfo | None:
+        """The thresholds; None without validation pictures."""
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether probabilities are calibrated."""
+
+
+def threshold_of(info: Thresholded, coverage: bool | float = True) -> float:
     """The threshold of a run for a coverage (True: 0.95; between per cents: the next larger one).
 
     OptionError for a coverage that is none; RunError where fit had no validation pictures.

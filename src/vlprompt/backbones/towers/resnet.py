@@ -91,6 +91,7 @@ class ResNetTower(nn.Module):
     takes_prompts: ClassVar[bool] = False
     gives_patches: ClassVar[bool] = False
     kind: ClassVar[str] = "ResNet"
+    has_stem: ClassVar[bool] = False
 
     def __init__(self, sizes: ResNetSizes, embed_dim: int) -> None:
         super().__init__()

@@ -40,8 +40,8 @@ class TextForm:
     class_sees: what the class token sees beside the text: "next", the place behind the text, as CoCa's published weights
         were trained, or "itself".
     post_norm: norms stand behind the sums (BERT). norm_first: embeddings are normed. norm_last: so is what is read.
-    head: steps before the projection: "unit" (to unit length), "shift" (a vector is taken away), "linear", "gelu".
-    bias: the projection adds one.
+    head: steps before the projection: "unit" (to unit length), "linear" (with bias), "gelu", "exp"; always in float32.
+    bias: the projection adds one. exact: it stays in float32, as it does behind a head.
     """
 
     causal: bool = True
@@ -55,6 +55,7 @@ class TextForm:
     norm_last: bool = True
     head: tuple[str, ...] = ()
     bias: bool = False
+    exact: bool = False
 
     @property
     def shares_prefix(self) -> bool:
@@ -74,22 +75,11 @@ class Unit(nn.Module):
         return F.normalize(x.float(), dim=-1)
 
 
-class Shift(nn.Module):
-    """A vector, [width], is taken away."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.vector = nn.Parameter(torch.zeros(width))
+class Exp(nn.Module):
+    """The exponential of each number."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x - self.vector
-
-
-class Matrix(nn.Linear):
-    """A linear layer without bias that takes any precision."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.to(self.weight.dtype)).float()
+        return x.exp()
 
 
 def head_of(steps: Sequence[str], width: int, inner: int) -> tuple[nn.Sequential, int]:
@@ -97,17 +87,21 @@ def head_of(steps: Sequence[str], width: int, inner: int) -> tuple[nn.Sequential
     layers: list[nn.Module] = []
     for step in steps:
         if step == "linear":
-            layers.append(Matrix(width, inner, bias=False))
+            layers.append(nn.Linear(width, inner))
             width = inner
         else:
-            layers.append({"unit": Unit, "gelu": nn.GELU}[step]() if step != "shift" else Shift(width))
+            layers.append({"unit": Unit, "gelu": nn.GELU, "exp": Exp}[step]())
     return nn.Sequential(*layers), width
 
 
 class TextTower(nn.Module):
-    """Token embeddings, blocks, read-out. head_width: of a "linear" step of its head."""
+    """Token embeddings, blocks, read-out. head_width: of a "linear" step of its head.
+
+    whole: the last block is computed at all positions, not only where the feature is read.
+    """
 
     blocks: Sequence[Block]
+    whole: bool = False
 
     def __init__(
         self,
@@ -132,9 +126,15 @@ class TextTower(nn.Module):
             self.class_embedding = nn.Parameter(torch.zeros(sizes.width))
         self.blocks = block_list(sizes, activation, eps, form.post_norm)
         self.ln_final = LayerNorm(sizes.width, eps=eps) if form.norm_last else nn.Identity()
+        self.exact = ("head", "projection") if form.head or form.exact else ()
         self.head, width = head_of(form.head, sizes.width, head_width)
         self.projection = nn.Parameter(torch.zeros(width, embed_dim))
         self.projection_bias = nn.Parameter(torch.zeros(embed_dim)) if form.bias else None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the matrix products of its blocks."""
+        return self.blocks[0].qkv.weight.dtype
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings without positions, float32: [..., L] -> [..., L, width]."""
@@ -157,12 +157,15 @@ class TextTower(nn.Module):
         light._padding = self.padding().detach()
         return light
 
-    def forward(self, ids: Tensor, ends: Tensor) -> Tensor:
-        """Unit-length text features: token ids [N, L], and where the last token of each stands, [N] -> [N, embed_dim]."""
-        return self.encode(self.embed(ids), ends + 1)
+    def forward(self, ids: Tensor, ends: Tensor, unit: bool = True) -> Tensor:
+        """Text features: token ids [N, L], and where the last token of each stands, [N] -> [N, embed_dim].
 
-    def encode(self, x: Tensor, counts: Tensor, enter: Enter | None = None) -> Tensor:
-        """Unit-length features, [N, embed_dim], of rows of tokens [N, L, width] without positions.
+        unit: of unit length, or as the projection gives them.
+        """
+        return self.encode(self.embed(ids), ends + 1, unit=unit)
+
+    def encode(self, x: Tensor, counts: Tensor, enter: Enter | None = None, unit: bool = True) -> Tensor:
+        """Unit-length features (if so wanted), [N, embed_dim], of rows of tokens [N, L, width] without positions.
 
         counts: tokens of each row, [N]; what lies behind has no influence. enter: changes the tokens before a block; if
         it adds some, it does so near the beginning of the rows. L may be symbolic in an exported program, N too.
@@ -178,15 +181,18 @@ class TextTower(nn.Module):
         for i, block in enumerate(self.blocks):
             x = x if enter is None else enter(i, x)
             grown = x.shape[1] - before
-            if i < last or form.read == "mean":
+            if i < last or form.read == "mean" or self.whole:
                 mask = self._mask(x, counts + grown, None)
                 x = block(x, causal=form.causal and mask is None, mask=mask)
         if form.read == "mean":
             real = self._real(x, counts + grown)[..., None]
-            return self.read_out((x * real).sum(dim=1) / real.sum(dim=1))
+            return self.read_out((x * real).sum(dim=1) / real.sum(dim=1), unit)
         at = self.reads_at(counts + grown, x.shape[1])
         rows = torch.arange(x.shape[0], device=x.device)
-        return self.read_out(block.read(x, x[rows, at][:, None], self._mask(x, counts + grown, at))[:, 0])
+        if self.whole:
+            return self.read_out(x[rows, at], unit)
+        read = block.read(x, x[rows, at][:, None], self._mask(x, counts + grown, at))
+        return self.read_out(read[:, 0], unit)
 
     def reads_at(self, counts: Tensor, length: int) -> Tensor:
         """The position in each row where the feature is read, [N]; not for a mean."""
@@ -231,8 +237,9 @@ class TextTower(nn.Module):
             return hide((seen[:, None] & (place <= place[:, None]))[:, None])
         return None if form.padded or form.causal else hide(seen[:, None, None])
 
-    def read_out(self, x: Tensor) -> Tensor:
-        """Unit-length text features from the states that are read: [..., width] -> [..., embed_dim]."""
+    def read_out(self, x: Tensor, unit: bool = True) -> Tensor:
+        """Text features, of unit length if so wanted, from the states that are read: [..., width] -> [..., embed_dim]."""
         x = self.head(self.ln_final(x))
         x = (x.to(self.projection.dtype) @ self.projection).float()
-        return F.normalize(x if self.projection_bias is None else x + self.projection_bias, dim=-1)
+        x = x if self.projection_bias is None else x + self.projection_bias
+        return F.normalize(x, dim=-1) if unit else x

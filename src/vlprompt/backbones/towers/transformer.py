@@ -106,6 +106,10 @@ class Block(nn.Module):
         """[..., L, width] -> [..., heads, L, width / heads]."""
         return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
 
+    def alone(self, x: Tensor) -> Tensor:
+        """The block's output if every position attended to itself alone: [..., width] -> [..., width]."""
+        return self.finish(x, self.qkv.rows(self._attended(x), 2 * x.shape[-1], 3 * x.shape[-1]))
+
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """The block's output from its input and what attention gave, [..., width] each."""
         x = x + self.out(attended)

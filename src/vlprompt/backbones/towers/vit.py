@@ -61,7 +61,7 @@ class ImageForm:
     before the first block. post_norm: norms stand behind the sums of a block.
     read: where the feature is read: at the class token ("first"), as the mean of the patches, or by attention pooling
         over class token and patches. Visual prompts are never read.
-    norm_post: whether the last norm comes before or after that. projection: whether a matrix follows; bias: with one.
+    norm_post: whether the last norm comes before or after that, if there is one. projection: whether a matrix follows; bias: with one.
     """
 
     class_token: bool = True
@@ -69,7 +69,7 @@ class ImageForm:
     norm_pre: bool = True
     post_norm: bool = False
     read: Literal["first", "mean", "attention"] = "first"
-    norm_post: Literal["before", "after"] = "before"
+    norm_post: Literal["before", "after", "none"] = "before"
     projection: bool = True
     bias: bool = False
     pool: PoolForm | None = None
@@ -106,12 +106,14 @@ class AttentionPooling(nn.Module):
 class Vision(nn.Module):
     """Blocks over tokens of pictures, and their read-out. A subclass gives `embed`, and `sizes.patches`.
 
-    takes_prompts, gives_patches: whether visual prompts can enter, and patch tokens be had.
+    takes_prompts, gives_patches: whether visual prompts can enter, and patch tokens be had. has_stem: whether it has a
+    module `stem` for what is computed of pixels before anything can enter: pixels -> what `embed` takes in their stead.
     """
 
     takes_prompts: ClassVar[bool] = True
     gives_patches: ClassVar[bool] = True
     kind: ClassVar[str] = "ViT"
+    has_stem: ClassVar[bool] = False
     blocks: Sequence[Block]
 
     def __init__(
@@ -132,7 +134,9 @@ class Vision(nn.Module):
         if form.pool is not None:
             self.pool = AttentionPooling(width, form.pool, activation, eps)
             width = form.pool.width
-        self.ln_post = LayerNorm(width if form.norm_post == "after" else sizes.width, eps=eps)
+        self.ln_post: nn.Module = nn.Identity()
+        if form.norm_post != "none":
+            self.ln_post = LayerNorm(width if form.norm_post == "after" else sizes.width, eps=eps)
         self.projection = nn.Parameter(torch.zeros(width, embed_dim)) if form.projection else None
         self.projection_bias = nn.Parameter(torch.zeros(embed_dim)) if form.bias else None
         self.embed_dim = embed_dim
@@ -211,6 +215,15 @@ class Vision(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.pooled(x), self.read_out(x[:, self.start :])
+
+    def patch_states(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Image features [B, embed_dim], and normed last states of the patches [B, patches, width] whose last attention is
+        to themselves alone, so that they say what stands at their place."""
+        x = self.tokens(pixels)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        last, read = self.blocks[-1], self.start + (0 if self.form.read == "first" else self.patches)
+        return self.pooled(last.read(x, x[:, :read])), self.normed(last.alone(x[:, self.start :]))
 
 
 class ImageTower(Vision):
