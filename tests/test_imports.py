@@ -29,6 +29,8 @@ GROUND = {
     "errors": "",
     "error_messages": "errors",
     "files": "",
+    "plain_text": "",
+    "web_guards": "",
     "seeds": "",
     "options": "errors",
     "locks": "errors files",

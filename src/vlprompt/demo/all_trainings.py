@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from vlprompt.demo import demo_settings as settings
 from vlprompt.demo.one_training import Job, Place, backbone_and_data, cores, set_up, work
 from vlprompt.errors import TrainingError
 from vlprompt.feeding.feature_cache import default_directory
+from vlprompt.plain_text import rich_console
 from vlprompt.runs.records import append
 
 MOST_WORKERS = 8
@@ -94,7 +94,7 @@ def jobs_of(place: Place, methods: Sequence[str], workers: int) -> list[list[Job
 
 def _progress(rounds: list[list[Job]], workers: int, quiet: bool) -> Iterator[tuple[Job, dict[str, Any]]]:
     """Runs the jobs and yields the trainings as they end, with a bar on stderr."""
-    console = Console(stderr=True, quiet=quiet)
+    console = rich_console(stderr=True, quiet=quiet)
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
