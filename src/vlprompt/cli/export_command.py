@@ -10,7 +10,7 @@ import typer
 
 from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.console import note, say
-from vlprompt.runs.exporting.export_options import ExportOptions
+from vlprompt.runs.exporting.export_options import ExportOptions, kind_of
 
 _HELP = {f.name: f.metadata["help"].replace("[", r"\[") for f in fields(ExportOptions)}  # no markup of rich
 
@@ -24,6 +24,7 @@ def export(
         str, typer.Option("--format", metavar="auto|onnx|torch", help=_HELP["format"])
     ] = "auto",
     pixels: Annotated[str, typer.Option("--pixels", metavar="uint8|float", help=_HELP["pixels"])] = "uint8",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a file that is there")] = False,
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -42,16 +43,17 @@ def export(
 
     \b
     vlprompt export runs/x model.onnx
-    vlprompt export runs/x model.pt2 --format torch
+    vlprompt export runs/x model.pt2          a program of torch.export
     """
     options = ExportOptions(format_, pixels)
+    kind_of(file, options.format, overwrite)  # a wrong name is said before torch is loaded
     note("loading torch and the backbone")
     from vlprompt.runs.exporting.export import export as write
     from vlprompt.runs.run import Run
 
     loaded = Run.load(run, backbone, device="cpu", precision="float32")
     note("tracing the method and comparing the file with the run; this can take a minute")
-    found = write(loaded, file, options)
+    found = write(loaded, file, options, overwrite=overwrite)
     taken = found.about["input"]
     shape = ", ".join(map(str, taken["shape"]))
     say(
