@@ -87,6 +87,7 @@ def jobs_of(place: Place, methods: Sequence[str], workers: int) -> list[list[Job
         Job(kind, method, seed, place)
         for kind in ("few_shot", "base_to_new")
         for method in methods
+        if settings.takes_part(method, kind)
         for seed in settings.SEEDS[method]
     ]
     return [encoding, sorted(training, key=lambda job: -job.cost)]

@@ -100,7 +100,7 @@ def _encode(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCache)
 
 
 def _few_shot(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCache) -> dict[str, Any]:
-    plan = make_plan(job.method, train=settings.BUDGET[job.method], recipe=settings.recipe(job.method))
+    plan = make_plan(job.method, train=settings.BUDGET.get(job.method), recipe=settings.recipe(job.method))
     split = draw(dataset, shots=job.place.shots, seed=job.seed)
     folder = job.place.out / "runs" / f"{job.method}-seed{job.seed}"
     run = learn(
@@ -131,7 +131,7 @@ def _few_shot(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCach
 def _base_to_new(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCache) -> dict[str, Any]:
     """As `protocols.base_to_new`, with one pass over the test pictures: the logits of all classes together
     hold those of base and new classes (no method of the demo lets classes see each other)."""
-    plan = make_plan(job.method, train=settings.BUDGET[job.method], recipe=settings.recipe(job.method))
+    plan = make_plan(job.method, train=settings.BUDGET.get(job.method), recipe=settings.recipe(job.method))
     split = draw(dataset, shots=job.place.shots, seed=job.seed, which="base")
     order = kept_labels(dataset.items("train"), "base") + kept_labels(dataset.items("train"), "new")
     base = len(split.class_names)
