@@ -30,7 +30,7 @@ def test_one_pass_gives_the_scores_of_the_protocol(method, small, pictures, back
         shots=2,
         seeds=(1,),
         cache=False,
-        train=settings.BUDGET[method],
+        train=settings.BUDGET.get(method),
         recipe=settings.recipe(method),
     )
     for key in ("base", "new", "harmonic_mean", "all", "zero_shot"):
@@ -41,14 +41,29 @@ def test_every_method_has_a_recipe_of_its_own():
     from vlprompt.fitting.recipes import load_recipe
 
     for method in settings.METHODS:
-        assert load_recipe(settings.recipe(method)).method == method
-        assert method in settings.BUDGET
         assert method in settings.SEEDS
+        if method in ("linear_probe", "auto"):  # nothing is to be set: solved, and chosen
+            assert settings.recipe(method) is None
+        else:
+            assert load_recipe(settings.recipe(method)).method == method
 
 
 def test_methods_of_a_kind_have_the_same_budget():
-    for kind in (settings.QUICK, ("maple", "maple+lamm")):
-        assert len({str(sorted(settings.BUDGET[method].items())) for method in kind}) == 1
+    """Everything but the rate, which is chosen for each among as many."""
+    from vlprompt.fitting.recipes import load_recipe
+
+    def budget(method):
+        train = load_recipe(settings.recipe(method)).train | settings.BUDGET.get(method, {})
+        return str(sorted((k, v) for k, v in train.items() if k != "lr"))
+
+    for kind in (("coop", "lamm", "coop+lamm"), ("maple", "maple+lamm")):
+        assert len({budget(method) for method in kind}) == 1
+
+
+def test_what_knows_no_new_names_is_left_out_of_base_to_new():
+    assert settings.takes_part("coop", "base_to_new")
+    assert settings.takes_part("linear_probe", "few_shot")
+    assert not settings.takes_part("linear_probe", "base_to_new")
 
 
 def test_curves_are_means_over_equal_parts():
