@@ -82,7 +82,9 @@ def test_demo(vlprompt, pictures, backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "SEEDS", {method: (1,) for method in settings.METHODS})
     monkeypatch.setattr(
         "vlprompt.demo.run_demo",
-        lambda *args, **more: original(*args, **more, methods=("coop", "coop+lamm"), data=str(data), shots=2),
+        lambda *args, **more: original(
+            *args, **more, methods=("linear_probe", "coop", "coop+lamm"), data=str(data), shots=2
+        ),
         raising=False,
     )
     said = vlprompt("demo", "--backbone", backbone, "--out", tmp_path / "out", "--workers", 1)
@@ -91,7 +93,7 @@ def test_demo(vlprompt, pictures, backbone, tmp_path, monkeypatch):
         assert word in said.out
     out = tmp_path / "out"
     records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    assert len(records) == 4
+    assert len(records) == 5
     page = (out / "report.html").read_text()
     assert not re.search(r'(?:src|href)="(?!#|data:)', page)
     assert "CoOp, LAMM and" not in page

@@ -46,7 +46,8 @@ def run_demo(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with _cache(folder) as cache:
-        place = Place(backbone, folder, cache, data, shots)
+        shown = settings.SHOWN if settings.SHOWN in methods else methods[-1]
+        place = Place(backbone, folder, cache, data, shots, shown)
         backbone_and_data(place)  # a missing backbone or damaged data end the demo here
         number = workers or min(cores(), MOST_WORKERS)
         done = list(_progress(jobs_of(place, methods, number), number, quiet))

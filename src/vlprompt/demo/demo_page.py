@@ -18,7 +18,6 @@ from vlprompt.report.html_pages import Html
 from vlprompt.report.run_report import classes, confusion_of
 from vlprompt.report.thumbnails import data_url
 from vlprompt.runs.info import RunInfo
-from vlprompt.training.train_options import TrainOptions
 
 Done = Sequence[tuple[Job, dict[str, Any]]]
 MENDED, SPOILED = 12, 4  # pictures shown that learning put right, and that it put wrong
@@ -97,7 +96,7 @@ def _page(
     accuracies = [line.values["accuracy"].mean for line in lines]
     best = max(range(1, len(lines)), key=accuracies.__getitem__)
     count = len(dataset.class_names)
-    title = titles.get(settings.SHOWN, settings.SHOWN)
+    title = titles.get(place.shown, place.shown)
     info = infos[order[0]]
     heading = f"{count} kinds of groceries from {place.shots} photographs of each"
     body_html = pages.fill(
@@ -238,21 +237,15 @@ def _settings(infos: dict[str, RunInfo], titles: dict[str, str], order: Sequence
     rows = []
     for name in order:
         info = infos[name]
-        train = info.train_options or TrainOptions()
+        train = info.train_options
+        steps = (
+            ["no steps", "", "", "", ""]
+            if train is None
+            else [train.optimizer, f"{train.lr:g}", train.epochs, train.batch, train.views]
+        )
         options = ", ".join(f"{k} = {v}" for k, v in info.options.items() if v != usual(name).get(k))
         learned = f"{info.parameters:,}".replace(",", " ")
-        rows.append(
-            [
-                titles[name],
-                options or "as usual",
-                learned,
-                train.optimizer,
-                f"{train.lr:g}",
-                train.epochs,
-                train.batch,
-                train.views,
-            ]
-        )
+        rows.append([titles[name], options or "as usual", learned, *steps])
     return pages.table(
         [
             "method",

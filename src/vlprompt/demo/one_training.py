@@ -28,13 +28,14 @@ from vlprompt.scoring.evaluation import logits_of
 
 @dataclass(frozen=True)
 class Place:
-    """Where a demo happens: the same for all its jobs."""
+    """Where a demo happens: the same for all its jobs. shown: the method whose predictions the page shows."""
 
     backbone: str
     out: Path
     cache: Path
     data: str = "demo"
     shots: int = settings.SHOTS
+    shown: str = settings.SHOWN
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _few_shot(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCach
         "zero_shot": run.scores["zero_shot"]["accuracy"],
     }
     extra: dict[str, Any] = {"curve": curve(run.log), "info": run.info.to_json()}
-    if job.method == settings.SHOWN and job.seed == settings.SEEDS[job.method][0]:
+    if job.method == job.place.shown and job.seed == settings.SEEDS[job.method][0]:
         task = replace(run.method.task, templates=tuple(run.info.zero_shot_templates))
         test = Encoder(dataset, backbone, cache=cache).features(split.test)
         extra["predictions"] = [
