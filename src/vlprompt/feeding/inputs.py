@@ -2,6 +2,7 @@
 
 features: image features of the frozen tower, one per picture and view, from the disk cache if they are there
 patches: features and patch tokens, kept in memory, or made per batch when they do not fit
+patch_states: the same with what stands at each patch in place of its token
 pixels: uint8 crops kept in memory, or decoded per batch when they do not fit
 pixels and features: both, of the very same view
 """
@@ -68,15 +69,19 @@ class Inputs:
 
 @dataclass
 class FeatureInputs(Inputs):
-    """features: [V, N, d] on the device; patches: [V, N, P, d] or None."""
+    """features: [V, N, d] on the device; patches: [V, N, P, d], or their states [V, N, P, width], or None.
+
+    kind: what the patches are called in a batch.
+    """
 
     features: Tensor
     patches: Tensor | None = None
+    kind: str = "patches"
 
     def batch(self, index: Tensor, view: int = 0) -> Batch:
         index = index.to(self.features.device)
-        patches = None if self.patches is None else self.patches[view, index]
-        return Batch(features=self.features[view, index], patches=patches)
+        patches = {} if self.patches is None else {self.kind: self.patches[view, index]}
+        return Batch(features=self.features[view, index], **patches)
 
 
 @dataclass
@@ -133,12 +138,14 @@ class PixelInputs(Inputs):
 @torch.no_grad()
 def live_batch(backbone: Backbone, needs: Set[str], pixels: Tensor) -> Batch:
     """A batch made from preprocessed pixels on the spot."""
-    features = patches = None
+    features = patches = states = None
     if "patches" in needs:
         features, patches = backbone.patch_features(pixels)
+    elif "patch_states" in needs:
+        features, states = backbone.patch_states(pixels)
     elif "features" in needs:
         features = backbone.image_features(pixels)
-    return Batch(features, patches, pixels if "pixels" in needs else None)
+    return Batch(features, patches, pixels if "pixels" in needs else None, states)
 
 
 def to_pixels(crops: np.ndarray, preprocessing: Preprocessing, device: torch.device) -> Tensor:
@@ -189,18 +196,20 @@ class Encoder:
             found = self.pixels(known.items, views, what=f"{what} (crops)", needs=needs, known_good=True)
             return replace(found, features=known.features, skipped=known.skipped + found.skipped)
         if "pixels" not in needs:
-            size = 4 * len(names) * len(items) * (1 + self.backbone.patches) * self.backbone.embed_dim
+            kind = "patch_states" if "patch_states" in needs else "patches"
+            width = self.backbone.image_width if kind == "patch_states" else self.backbone.embed_dim
+            size = 4 * len(names) * len(items) * (self.backbone.embed_dim + self.backbone.patches * width)
             if size <= self.budget:
                 self.budget -= size
-                return self.features(items, views, what=what, patches=True)
+                return self.features(items, views, what=what, patches=kind)
         return self.pixels(items, views, what=what, needs=needs, known_good=known_good)
 
     # -- frozen features -------------------------------------------------------------------------
 
     def features(
-        self, items: Sequence[Item], views: Views = Views(), *, what: str = "pictures", patches: bool = False
+        self, items: Sequence[Item], views: Views = Views(), *, what: str = "pictures", patches: str = ""
     ) -> FeatureInputs:
-        """Image features of every view of every picture that can be read."""
+        """Image features of every view of every picture that can be read; patches: what of them is wanted beside."""
         names = views.names()
         kept: list[Item] = []
         skipped: list[tuple[str, str]] = []
@@ -237,6 +246,7 @@ class Encoder:
             skipped,
             torch.from_numpy(stacked).to(device),
             torch.from_numpy(np.stack(tokens, axis=1)).to(device) if tokens else None,
+            patches or "patches",
         )
 
     def _key(self, digest: str, view: View, seed: int) -> str:
@@ -260,7 +270,7 @@ class Encoder:
         return {pair: (value,) for pair, value in zip(wanted, found, strict=True) if value is not None}
 
     def _encode(
-        self, todo: Sequence[Wanted], held: dict[Any, Any], seed: int, patches: bool, progress: Progress
+        self, todo: Sequence[Wanted], held: dict[Any, Any], seed: int, patches: str, progress: Progress
     ) -> dict[Item, PictureError]:
         """Fills `held`; gives the pictures that cannot be decoded, with the reason."""
         wrong: dict[Item, PictureError] = {}
@@ -296,7 +306,9 @@ class Encoder:
         return wrong
 
     @torch.no_grad()
-    def _run_tower(self, pixels: Tensor, patches: bool) -> list[np.ndarray]:
+    def _run_tower(self, pixels: Tensor, patches: str) -> list[np.ndarray]:
+        if patches == "patch_states":
+            return [part.float().cpu().numpy() for part in self.backbone.patch_states(pixels)]
         if patches:
             return [part.float().cpu().numpy() for part in self.backbone.patch_features(pixels)]
         return [self.backbone.image_features(pixels).float().cpu().numpy()]
