@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import tiny_resnet
+from support import run_info, tiny_resnet
 from test_export_contract import NAMES, backbone, run_of
 
 from vlprompt import methods
@@ -145,7 +145,10 @@ def test_other_options(name: str, options: dict[str, Any], tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["coop+lamm", "cocoop+lamm"])
 def test_classes_that_came_later(name: str, tmp_path: Path) -> None:
     method = run_of(name).learned.extend(["bus", "tree"]).eval()
-    found = export(Run(method, backbone(), {"method": name}), tmp_path / "model.pt2")
+    found = export(
+        Run(method, backbone(), run_info(method=name, class_names=list(method.task.class_names))),
+        tmp_path / "model.pt2",
+    )
     assert found.about["class_names"] == [*NAMES, "bus", "tree"] and found.difference.logits <= 1e-4
 
 
@@ -153,7 +156,10 @@ def test_a_resnet(tmp_path: Path) -> None:
     held = tiny_resnet()
     method = methods.load("coop+lamm").build(held, Task(NAMES, shots=2)).eval()
     assert (
-        export(Run(method, held, {"method": "coop+lamm"}), tmp_path / "model.onnx").difference.logits <= 1e-4
+        export(
+            Run(method, held, run_info(method="coop+lamm", class_names=list(NAMES))), tmp_path / "model.onnx"
+        ).difference.logits
+        <= 1e-4
     )
 
 
