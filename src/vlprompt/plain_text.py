@@ -34,7 +34,7 @@ class Printable:
 
 def rich_console(**more: Any) -> Console:
     """rich's Console, whose own colours reach the terminal and those of names do not. more: as it takes them."""
-    from rich.console import Console
+    from rich.console import Console, RenderHook
     from rich.segment import Segment
 
     class Plain:
@@ -48,10 +48,10 @@ def rich_console(**more: Any) -> Console:
         def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Any:
             return console.measure(self.inner, options=options)
 
-    class Hook:
+    class Hook(RenderHook):
         def process_renderables(self, renderables: Iterable[Any]) -> list[Any]:
             return [Plain(one) for one in renderables]
 
     made = Console(**more)
-    made.push_render_hook(Hook())  # type: ignore[arg-type] - it has the one method that is asked for
+    made.push_render_hook(Hook())
     return made
