@@ -21,29 +21,25 @@ from run_case import METHOD_NAMES, backbone_of, templates  # noqa: E402
 
 from vlprompt.errors import DataError, OptionError, RunError  # noqa: E402
 from vlprompt.methods.base import Batch  # noqa: E402
-from vlprompt.runs.importing import import_checkpoint  # noqa: E402
+from vlprompt.runs.importing import METHODS, import_checkpoint  # noqa: E402
 from vlprompt.runs.run import Run  # noqa: E402
 
+
+def method_name(case: dict[str, Any]) -> str:
+    return METHOD_NAMES.get(case["method"], case["method"])
+
+
 CASES = sorted(p for p in PARITY.glob("*.json") if '"trainable"' in p.read_text(encoding="utf-8"))
-CASES = [p for p in CASES if json.loads(p.read_text(encoding="utf-8")).get("trainable")]
-WHOLE = (
-    "maple",
-    "ivlp",
-    "vpt",
-    "maple+lamm",
-    "promptsrc",
-    "mmrl",
-    "mmrlpp",
-)  # these save the whole CLIP beside their prompts
+HELD = {p: json.loads(p.read_text(encoding="utf-8")) for p in CASES}
+# those of methods whose published checkpoints are read (their facts say what tells them)
+CASES = [p for p, case in HELD.items() if case.get("trainable") and method_name(case) in METHODS]
+# these save the whole CLIP beside their prompts
+WHOLE = ("maple", "ivlp", "vpt", "maple+lamm", "promptsrc", "mmrl", "mmrlpp")
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     with np.load(path.with_suffix(".npz")) as held:
         return json.loads(path.read_text(encoding="utf-8")), {key: held[key] for key in held.files}
-
-
-def method_name(case: dict[str, Any]) -> str:
-    return METHOD_NAMES.get(case["method"], case["method"])
 
 
 def state_of(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -424,3 +420,7 @@ def test_files_say_whose_they_are_and_what_nothing_uses_is_left_out(name: str, t
     assert run.method.trainable_parameters() == sum(
         int(np.prod(entry["shape"])) for entry in about["trainable"]
     )
+
+
+def test_every_method_that_says_how_its_checkpoints_are_told_has_cases() -> None:
+    assert {method_name(HELD[p]) for p in CASES} == set(METHODS) and len(CASES) >= 40

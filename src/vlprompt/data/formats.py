@@ -84,6 +84,8 @@ class Place:
         if not self.files.pictures:
             other = f", only {len(self.source.files)} other files" if self.source.files else ""
             told = f" that can be read: {self.files.unread}" if self.files.unread else other
+            if any(file in self.source.files for file in ("xl/workbook.xml", "content.xml")):
+                told = ": it is a workbook; save the sheet with the list as CSV (UTF-8)"
             return DataError(f"{self.path}: there are no pictures in it{told}")
         try:
             return read_layout(self.files.pictures)
@@ -155,7 +157,7 @@ def _open_given_list(place: Place) -> Reading:
     listing = _with_pictures(table, source, place)
     notices: list[str] = []
     rows = present(listing.rows(), source, table.name, notices)
-    return Reading(source, rows, listing.understood, notices)
+    return Reading(source, rows, f"{table.name}: {listing.understood}", notices)
 
 
 def _with_pictures(table: Table, source: ListFolder, place: Place) -> Listing:
@@ -247,9 +249,11 @@ def _of_listings(place: Place, used: Iterable[tuple[Listing, list[Row]]], more: 
     rows = present(
         [row for _, rows in used for row in rows], place.source, name, notices, place.files.pictures
     )
-    return Reading(
-        place.source, rows, "; ".join(dict.fromkeys(listing.understood for listing, _ in used)), notices
-    )
+    how: dict[str, list[str]] = {}
+    for listing, _ in used:
+        how.setdefault(listing.understood, []).append(listing.table.name)
+    understood = "; ".join(f"{', '.join(names)}: {text}" for text, names in how.items())
+    return Reading(place.source, rows, understood, notices)
 
 
 def _open_folders(place: Place) -> Reading:

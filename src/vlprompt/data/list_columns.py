@@ -69,7 +69,7 @@ class Listing:
         said = [f"pictures by {self.path}{how}", f"labels by {label}"]
         if self.split or self.flags:
             said.append(f"splits by {self.split or ', '.join(self.flags)}")
-        return f"{self.table.name}: {', '.join(said)}"
+        return ", ".join(said)
 
     def rows(self) -> list[Row]:
         """DataError for splits that are none, a picture with several labels, and cells that may mean two pictures."""
@@ -166,6 +166,13 @@ def read_columns(table: Table, pictures: Pictures, label_column: str | None = No
     if isinstance(label, str) and label not in table.names and (words := _names_of(table, label, listing)):
         listing = replace(listing, table=replace(table, names=table.names | {label: words}))
     return replace(listing, label=label, doubts=doubts)
+
+
+def may_be_labels(column: str) -> bool:
+    """Whether a column may hold labels by its name: no measures and texts, and no ids but those of classes."""
+    words = plain(column).split("_")
+    of_class = any(word in LABEL_COLUMNS for word in words)
+    return "_".join(words) not in NO_LABELS and (words[-1] not in ("id", "ids", "uid", "uuid") or of_class)
 
 
 def _cells(table: Table, column: str) -> list[str]:
@@ -277,10 +284,10 @@ def _label_columns(listing: Listing) -> tuple[str | tuple[str, ...] | None, str]
     if hot or several:
         return hot or None, several
     kinds = {column: _kind([row.get(column, "") for row in table.rows]) for column in left}
-    fitting = [c for c in left if kinds[c] == "labels" and plain(c) not in NO_LABELS]
+    fitting = [c for c in left if kinds[c] == "labels" and may_be_labels(c)]
     if len(fitting) == 1:
         return fitting[0], ""
-    if len(left) == 1 and kinds[left[0]] == "short" and plain(left[0]) not in NO_LABELS:
+    if len(left) == 1 and kinds[left[0]] == "short" and may_be_labels(left[0]):
         return left[0], ""
     if len(fitting) > 1:
         return None, _which(fitting)
@@ -345,7 +352,7 @@ def _one_hot(table: Table, columns: Sequence[str]) -> tuple[tuple[str, ...], str
     hot = []
     for column in columns:
         values = {row.get(column, "").lower() for row in table.rows}
-        if plain(column) not in NO_LABELS and values - {""} and values <= _YES | _NO:
+        if may_be_labels(column) and values - {""} and values <= _YES | _NO:
             hot.append(column)
     held = [[c for c in hot if row.get(c, "").lower() in _YES] for row in table.rows]
     used = {column for one in held for column in one}

@@ -140,7 +140,10 @@ def read_facts(file: Path, name: str) -> dict[str, Facts]:
         targets = node.targets if isinstance(node, ast.Assign) else ()
         if any(isinstance(target, ast.Name) and target.id == "FACTS" for target in targets):
             assert isinstance(node, ast.Assign)
-            found = _record(node.value)
+            try:
+                found = _record(node.value)
+            except ValueError as error:
+                raise ValueError(f"{file.name}: FACTS has to be made of plain values: {error}") from error
             return found if isinstance(found, dict) else {name: found}
     return {}
 

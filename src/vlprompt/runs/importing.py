@@ -25,7 +25,6 @@ from torch import Tensor
 import vlprompt
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.backbones.loading import opened
 from vlprompt.backbones.spec import LOOSE, BackboneSpec, with_loose
 from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_name
 from vlprompt.data.naming import read_names
@@ -108,6 +107,8 @@ def import_checkpoint(
                     f"{name} is {given[name]!r}, but {path.name} was trained with {sized[name]!r}"
                 )
         check_classes(stored, shapes, names, path)
+        from vlprompt.backbones.loading import opened
+
         backbone = opened(backbone)
         spec = methods.load(method)
         task = Task(names, (template,), shots)

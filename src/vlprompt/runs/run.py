@@ -228,10 +228,11 @@ class Run:
         probabilities: bool = False,
         emit: Any = None,
     ) -> Scores:
-        """Scores on a split of a data set. Its classes may be others, or in another order, than the run's."""
+        """Scores on a split of a data set. Its classes may be some of the run's, in any order, which are then told from
+        all that the run knows; or others, which are told from each other."""
         method, items = self.method, dataset.items(split)
         if dataset.class_names != self.class_names:
-            if set(dataset.class_names) == set(self.class_names):
+            if set(dataset.class_names) <= set(self.class_names):  # some of its classes, among all of them
                 place = [self.class_names.index(name) for name in dataset.class_names]
                 items = [Item(i.path, place[i.label], i.domain) for i in items]
             else:

@@ -36,6 +36,16 @@ class RejectionInfo(Record):
                 raise WrongField(f"{at}{name}", f"holds {len(getattr(self, name))} values: expected 100")
 
 
+class Rejecting(Protocol):
+    """What rejection needs to know of a run's record."""
+
+    @property
+    def rejection(self) -> RejectionInfo | None: ...
+
+    @property
+    def calibrated(self) -> bool: ...
+
+
 def threshold_at(confidence: np.ndarray, coverage: float) -> float:
     """The largest threshold that at least `coverage` of the pictures reach. confidence: [N], 0 to 1."""
     ordered = np.sort(confidence)[::-1]
@@ -58,19 +68,7 @@ def rejection_record(plain: np.ndarray, calibrated: np.ndarray) -> RejectionInfo
     return RejectionInfo(thresholds(plain), thresholds(calibrated), count=len(plain))
 
 
-class Thresholded(Protocol):
-    """What a run's record says of rejection. calibrated: whether its probabilities are."""
-
-    @property
-    def rejection(self) -> RejectionInfo | None:
-        """The thresholds; None without validation pictures."""
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether probabilities are calibrated."""
-
-
-def threshold_of(info: Thresholded, coverage: bool | float = True) -> float:
+def threshold_of(info: Rejecting, coverage: bool | float = True) -> float:
     """The threshold of a run for a coverage (True: 0.95; between per cents: the next larger one).
 
     OptionError for a coverage that is none; RunError where fit had no validation pictures.

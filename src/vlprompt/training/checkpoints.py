@@ -65,7 +65,8 @@ class Checkpoints:
     def due(self) -> bool:
         return time.monotonic() - self._last >= self.every
 
-    def save(self, state: State) -> None:
+    def save(self, state: State) -> bool:
+        """Writes the file; whether it could be."""
         about = {
             "epoch": state.epoch,
             "step": state.step,
@@ -73,10 +74,12 @@ class Checkpoints:
             "settings": self.settings,
         }
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
+        written = False
         try:
             text = json.dumps(about)
             held = {"state": text, "check": check_sum(text, tensors)}
             write_atomically(self.path, save(tensors, metadata=held))
+            written = True
         except OSError as error:
             if self.on_trouble is not None:
                 self.on_trouble(
@@ -84,6 +87,7 @@ class Checkpoints:
                 )
                 self.on_trouble = None
         self._last = time.monotonic()
+        return written
 
     def load(self) -> State | None:
         """The state to go on from; None without a usable checkpoint of the same settings."""
