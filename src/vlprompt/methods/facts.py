@@ -72,6 +72,7 @@ class Facts:
     no_map: str = ""  # why there is no map of where it looks, if one might expect one
     # names, or patterns of names, of tensors that tell the published code's checkpoints; none: they are not read
     published_marks: tuple[str, ...] = ()
+    published_unused: tuple[str, ...] = ()  # patterns of names of tensors that stand in them and do nothing
     published_under: tuple[str, ...] = ()  # wrappers that its published code has, with checkpoints of both
     # where the published LAMM code writes label tokens and how many, if not at the name and the smallest name's count
     published_label_position: int | None = None
@@ -116,6 +117,7 @@ class Facts:
             learns_words=True,
             published_marks=wrapper.published_marks,
             published_under=(),
+            published_unused=self.published_unused,
             published_label_position=None,
             published_label_tokens=None,
         )
