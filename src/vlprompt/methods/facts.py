@@ -55,6 +55,9 @@ class Facts:
     learns: bool = True
     trains: bool = True  # takes steps in the training loop; if not, `prepare` learns all there is
     takes_new_names: bool = True  # `for_classes` takes names that it was not trained on
+    grows: bool | None = (
+        None  # takes further classes that it then learns (`extend`); None: if it takes new names
+    )
     prompts_hold_names: bool = True  # a wrapper that learns names has something to wrap
     per_image_text: bool = False  # text features differ by picture: [B, C, d]
     independent_classes: bool = True  # a logit does not depend on which other classes there are
@@ -91,6 +94,10 @@ class Facts:
         return self.learns and self.trains
 
     @property
+    def takes_further_classes(self) -> bool:
+        return self.takes_new_names if self.grows is None else self.grows
+
+    @property
     def cached(self) -> bool:
         """Whether frozen features of the pictures are all that it is fed."""
         return self.needs == {"features"}
@@ -108,6 +115,7 @@ class Facts:
             learns=True,
             trains=True,
             takes_new_names=self.takes_new_names,
+            grows=None,
             prompts_hold_names=False,  # the wrapper has put its own in their place
             per_image_text=self.per_image_text,
             independent_classes=self.independent_classes,
