@@ -23,7 +23,7 @@ from vlprompt.feeding.inputs import Encoder
 from vlprompt.fitting.choosing import AUTO
 from vlprompt.fitting.lesson import Lesson
 from vlprompt.fitting.machine import Clock, machine, peak_memory, versions
-from vlprompt.fitting.measuring import GIVEN_ONLY, Measure, can_be_crossed, divided
+from vlprompt.fitting.measuring import CROSSED, GIVEN_ONLY, Measure, can_be_crossed, divided
 from vlprompt.fitting.notices import OnRecord, notices, skipped_notice
 from vlprompt.fitting.older_arguments import modern
 from vlprompt.fitting.plan import Plan, make_plan, prepare, settled
@@ -33,6 +33,7 @@ from vlprompt.methods.base import Method
 from vlprompt.runs.info import ScoreInfo, TrainedInfo
 from vlprompt.runs.run import Run
 from vlprompt.scoring.calibration import calibration_line
+from vlprompt.scoring.rejection import RejectionInfo, thresholds
 from vlprompt.training.checkpoints import FILE as CHECKPOINT
 from vlprompt.training.checkpoints import Checkpoints
 from vlprompt.training.loop import message
@@ -164,6 +165,7 @@ def learn(
                 skipped_notice(lesson.skipped, lesson.lost, logged=folder is not None)
             )  # the last one
             emit(message(info.notices[-1]))
+        info.measure = asdict(measure) if measure != GIVEN_ONLY else None
         info.reported = outcome.reported
         info.scores = {name: ScoreInfo.of(found) for name, found in outcome.scores.items()}
         info.training = TrainedInfo.from_json(asdict(trained)) if trained else None
@@ -176,6 +178,10 @@ def learn(
         info.memory = peak_memory(backbone.device)
         info.calibration, info.rejection = outcome.records()
         run = Run(method.eval(), backbone, info, log.records, predictions=outcome.predictions())
+        if (known := lesson.known()) is not None:
+            run.known, found = known
+            info.rejection = info.rejection or RejectionInfo([], [], CROSSED, len(found))
+            info.rejection.likeness = thresholds(found)
         if measure.calibrate:
             run.calibrate()
             assert info.calibration is not None
