@@ -130,7 +130,6 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         from vlprompt.data.opening import open_dataset
         from vlprompt.fitting.learning import fit
         from vlprompt.fitting.measuring import Measure
-        from vlprompt.fitting.plan import make_plan
 
         refuse_sparse(X)
         if y is None:
@@ -147,7 +146,7 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
             data = open_dataset(data, classes=self.classes, val_fraction=0.0, test_fraction=0.0)
         run = fit(
             data,
-            make_plan(self.method, self.options, self.train, templates=self.templates),
+            self._plan(),
             self._backbone(),
             shots=self.shots,
             seed=self.seed,
@@ -162,6 +161,20 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     def _measures(self, y: Any) -> bool:
         """Whether pictures without others to test on are judged in turn; searches fit often, and ask for it themselves."""
         return y is None or bool(self.calibrate) or self.method == "auto"
+
+    def _plan(self) -> Any:
+        """What to learn, with the settings that were measured for the backbone's size before the published ones."""
+        from vlprompt.fitting.plan import make_plan
+        from vlprompt.fitting.recipes import measured_for
+        from vlprompt.methods import name_of
+
+        source = (
+            getattr(self.backbone, "source", None)
+            or getattr(self.backbone, "name", None)
+            or str(self.backbone)
+        )
+        recipe = measured_for(name_of(self.method), source)
+        return make_plan(self.method, self.options, self.train, recipe, self.templates)
 
     def _backbone(self) -> Any:
         """The backbone; device and precision are said by a BackboneSpec or a Backbone itself, or beside a source."""

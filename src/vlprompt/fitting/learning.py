@@ -11,9 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.loading import opened
-from vlprompt.backbones.spec import BackboneSpec
+from vlprompt.backbones.spec import BackboneSpec, spec_of
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import Split, draw
@@ -27,6 +28,7 @@ from vlprompt.fitting.measuring import CROSSED, GIVEN_ONLY, Measure, can_be_cros
 from vlprompt.fitting.notices import OnRecord, notices, skipped_notice
 from vlprompt.fitting.older_arguments import modern
 from vlprompt.fitting.plan import Plan, make_plan, prepare, settled
+from vlprompt.fitting.recipes import measured_for
 from vlprompt.fitting.run_folders import checkpoint_key, contents_of, finished, open_log
 from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method
@@ -79,7 +81,7 @@ def fit(
         given = modern(older, data, method, backbone, measure, {"options": options, "train": train})
         data, method, backbone, measure = given.data, given.method, given.backbone, given.measure
         told = both(told, given.on_record)
-    plan = method if isinstance(method, Plan) else make_plan(method, options, train)
+    plan = method if isinstance(method, Plan) else named_plan(method, options, train, backbone)
     dataset = data if isinstance(data, Dataset) else open_dataset(data, test_fraction=0.0, val_fraction=0.0)
     dataset = divided(dataset, measure)
     split = draw(dataset, shots=shots, seed=seed)
@@ -97,6 +99,17 @@ def fit(
             on_record=both(bar, told),
             command=command,
         )
+
+
+def named_plan(
+    method: str | type[Method] | None,
+    options: Any,
+    train: Any,
+    backbone: str | Path | BackboneSpec | Backbone,
+) -> Plan:
+    """The plan with the settings that were measured for the backbone's size, and what is given before them."""
+    source = backbone.name if isinstance(backbone, Backbone) else spec_of(backbone).source
+    return make_plan(method, options, train, measured_for(methods.name_of(method or AUTO), source))
 
 
 @alone_in_its_folder
