@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vlprompt.cli import shared_arguments as shared
-from vlprompt.cli.console import note, progress, show
+from vlprompt.cli.console import note, progress, say, show
 
 
 def evaluate(
@@ -94,7 +94,7 @@ def evaluate(
             )
         title = f"{dataset.name}, {split}" if len(dataset.splits) > 1 else f"{dataset.name}, all pictures"
     if json_:
-        print(
+        say(
             json.dumps(
                 {
                     "run": str(run),

@@ -39,6 +39,7 @@ from vlprompt.cli.studio_command import studio
 from vlprompt.cli.sweep_command import sweep
 from vlprompt.cli.teach_command import teach
 from vlprompt.errors import OptionError, nearest
+from vlprompt.plain_text import printable
 
 ANEW = "the same command goes on from the last checkpoint if there is one, and begins anew if not"
 SEEDS = "finished seeds are in the results; the same command begins anew, but for those that have a folder in --runs"
@@ -202,7 +203,7 @@ def _version(on: bool) -> None:
 def _plain_warning(message: Warning | str, *args: Any, **more: Any) -> None:
     """Warnings as one line, without file and line number."""
     if not switches.quiet:
-        print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"note: {printable(' '.join(str(message).split()))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from collections.abc import Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from vlprompt.errors import OptionError
 
-Need = Literal["features", "patches", "pixels"]
+Need = Literal["features", "patches", "patch_states", "pixels"]
 ALL_CLASSES = "text tower over all classes"
 
 
@@ -41,7 +41,7 @@ class Facts:
     """Title and paper, what a method is fed and learns, what it promises, and how figures show it.
 
     needs: what a batch holds. "features": unit-length features of the frozen image tower, encoded once; "patches":
-        its patch tokens too; "pixels": preprocessed pictures. "pixels" and "features" together: the frozen tower's
+        its patch tokens too; "patch_states": what stands at each patch (`Backbone.patch_states`); "pixels": preprocessed pictures. "pixels" and "features" together: the frozen tower's
         features of the very same view beside the pixels.
     """
 
@@ -79,10 +79,10 @@ class Facts:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "needs", frozenset(self.needs))
-        wrong = self.needs - {"features", "patches", "pixels"}
+        wrong = self.needs - set(get_args(Need))
         if wrong or not self.needs:
             raise OptionError(
-                f"{self.title}: needs is {sorted(self.needs)}: expected some of features, patches, pixels"
+                f"{self.title}: needs is {sorted(self.needs)}: expected some of {', '.join(get_args(Need))}"
             )
 
     @property
@@ -138,7 +138,10 @@ def read_facts(file: Path, name: str) -> dict[str, Facts]:
         targets = node.targets if isinstance(node, ast.Assign) else ()
         if any(isinstance(target, ast.Name) and target.id == "FACTS" for target in targets):
             assert isinstance(node, ast.Assign)
-            found = _record(node.value)
+            try:
+                found = _record(node.value)
+            except ValueError as error:
+                raise ValueError(f"{file.name}: FACTS has to be made of plain values: {error}") from error
             return found if isinstance(found, dict) else {name: found}
     return {}
 
