@@ -161,7 +161,7 @@ def learn(
         lesson = Lesson(split, backbone, measure, encoder, emit)
         if plan.method == AUTO:
             chosen = lesson.choose(method.task, info.zero_shot_templates)
-            method, options, info = settled(dataset, split, backbone, plan, chosen, info)
+            plan, method, options, info = settled(dataset, split, backbone, plan, chosen, info)
         lesson.read(method, options)
         clock.lap("encode_s")
         lesson.reference(method, info.zero_shot_templates)
