@@ -189,7 +189,7 @@ class RunInfo(Record):
     templates: the method's; zero_shot_templates: the reference's. shots: as asked for, 0 for all; task_shots: pictures
     per class that the method was told. reported: the scores that stand for the run, a key of `scores`.
     timings: seconds; memory: MiB. settings: a hash that tells runs of different settings apart; after: that of the
-    run it went on from. more: fields that this version does not know.
+    run it went on from. choice: of auto. measure: how it was measured, where it was asked for. more: fields that this version does not know.
     """
 
     method: Name
@@ -222,6 +222,7 @@ class RunInfo(Record):
     rejection: RejectionInfo | None = None
     imported: ImportedInfo | None = field(default=None, metadata=OPTIONAL)
     choice: ChoiceInfo | None = field(default=None, metadata=OPTIONAL)
+    measure: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
     labels: list[Name | bool | int | float] | None = field(default=None, metadata=OPTIONAL)
     format: Count = FORMAT
     shown_classes: list[Name] | None = None

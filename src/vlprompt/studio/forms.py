@@ -9,12 +9,13 @@ from typing import Any
 
 from vlprompt import methods
 from vlprompt.errors import OptionError
-from vlprompt.fitting.recipes import load_recipe, recipe_names
+from vlprompt.fitting.recipes import load_recipe, measured_for
 from vlprompt.options import field_table
 from vlprompt.studio.limits import Limits
 from vlprompt.training.train_options import TrainOptions
 
-DEFAULT_METHOD = "coop+lamm"
+DEFAULT_METHOD = "auto"  # compares some and takes the best; it has no options
+SECOND = "coop+lamm"
 FIRST = ("epochs",)  # shown at once; everything else lies in the drawer
 NOT_HERE = (
     "memory",
@@ -101,14 +102,15 @@ def method_choices() -> list[tuple[str, str]]:
     names = [name for name, facts in held.items() if facts.learns]
     names.sort(
         key=lambda name: (
-            name != DEFAULT_METHOD,
+            name != SECOND,
             name not in methods.wrapper_names(),
             methods.without_wrappers(name) != name,
             not held[name].learns_words,
             held[name].order,
         )
     )
-    return [(f"{name} · {said}" if (said := in_plain_words(name)) else name, name) for name in names]
+    shown = [(f"{name} · {said}" if (said := in_plain_words(name)) else name, name) for name in names]
+    return [(f"{DEFAULT_METHOD} · tries some and takes the best", DEFAULT_METHOD), *shown]
 
 
 def in_plain_words(name: str) -> str:
@@ -124,11 +126,13 @@ def rows(method: str, limits: Limits, small: bool = True) -> list[Row]:
 
     small: the backbone is a small one, for which some methods have recipes of their own.
     """
+    if method == DEFAULT_METHOD:
+        return []
     spec = methods.load(method)
-    recipe = f"small_{method.replace('+', '_')}"
-    held = load_recipe(recipe) if small and recipe in recipe_names() else None
+    recipe = measured_for(method, "embedded") if small else None
+    held = load_recipe(recipe) if recipe is not None else None
     start: dict[str, Any] = {"batch": SMALL_BATCH, "warmup_epochs": 0, "views": "center"} if small else {}
-    train = (held.train if held else {}) | start
+    train = dict(held.train) if held else start  # as the command line and Python start
     found = [
         _row(entry, held.options if held else {}, "options")
         for kind in spec.kinds

@@ -14,6 +14,7 @@ from vlprompt.data.pictures import open_picture
 from vlprompt.report.html_pages import Html, html
 from vlprompt.report.thumbnails import data_url
 from vlprompt.runs.info import RunInfo
+from vlprompt.scoring.uncertainty import interval_text
 from vlprompt.studio.tab_sessions import Session, Shown
 from vlprompt.studio.teaching import FEWEST_ASIDE, Answer, Check, Wrong, keepable
 from vlprompt.studio.trainings import Job
@@ -150,9 +151,12 @@ def outcome(info: RunInfo) -> Html:
         return Html("<p>Learned. No pictures were kept aside, so its accuracy is not known: try it.</p>")
     count = found.count
     numbers = _number(alone.accuracy, "names alone") + _number(found.accuracy, "after learning", "main")
+    if info.probe is not None:
+        numbers += _number(info.probe.accuracy, "pictures alone")
+    spread = interval_text(found.correct, count)
     return Html(
         f"<div class=numbers>{numbers}</div><p class=soft>right, of {count} pictures that it had not seen"
-        f"{'' if count >= 20 else '. So few pictures say little: trust the trend, not the figure'}</p>"
+        f"{f'. So few pictures say: {spread} % right on others of the kind' if spread else ''}</p>"
         f"{_untested([(row.name, row.count) for row in found.classes])}"
     )
 
