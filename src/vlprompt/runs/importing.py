@@ -30,11 +30,12 @@ from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_
 from vlprompt.data.naming import read_names
 from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import OptionError, RunError, nearest
+from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method, Seen
 from vlprompt.methods.published import CONTEXT, LEARNER, PublishedShapes, marked
 from vlprompt.prompts.tokens import TextPrompt
 from vlprompt.runs.info import DataInfo, ImportedInfo, RunInfo
-from vlprompt.runs.records import FILES, check_place, remove_former
+from vlprompt.runs.records import check_place
 from vlprompt.runs.run import Run, backbone_info
 
 # the methods whose facts say what tells their published checkpoints, alone and under wrappers that were published with them
@@ -56,6 +57,7 @@ _TOWERS = ("image_encoder.", "text_encoder.", "clip_model.", "logit_scale", "tok
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+@alone_in_its_folder
 def import_checkpoint(
     path: str | Path,
     method: str | None,
@@ -146,7 +148,6 @@ def import_checkpoint(
     )
     run = Run(learned.eval(), backbone, info)
     if out is not None:
-        remove_former(Path(out), FILES)
         run.save(out)
     return run
 
