@@ -196,8 +196,7 @@ def test_a_resnet(tmp_path: Path) -> None:
     method = methods.load("coop+lamm").build(held, Task(NAMES, shots=2)).eval()
     assert (
         export(
-            Run(method, held, run_info(method="coop+lamm", class_names=list(method.task.class_names))),
-            tmp_path / "model.onnx",
+            Run(method, held, run_info(method="coop+lamm", class_names=list(NAMES))), tmp_path / "model.onnx"
         ).difference.logits
         <= 1e-4
     )

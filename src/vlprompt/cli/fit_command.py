@@ -116,8 +116,11 @@ def fit(
     from vlprompt.data.sampling import draw
     from vlprompt.fitting.learning import learn
     from vlprompt.fitting.plan import make_plan
+    from vlprompt.fitting.recipes import measured_for
     from vlprompt.report.run_tables import cost_line, run_table
 
+    if recipe is None and method is not None:
+        recipe = measured_for(method, backbone)
     plan = make_plan(method, options, train, recipe, template)
     folder = out or default_folder(dataset, f"{plan.method}-{shots or 'all'}shot-seed{seed}")
     with progress() as receive:

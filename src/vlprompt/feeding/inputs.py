@@ -2,6 +2,7 @@
 
 features: image features of the frozen tower, one per picture and view, from the disk cache if they are there
 patches: features and patch tokens, kept in memory, or made per batch when they do not fit
+patch_states: the same with what stands at each patch in place of its token
 pixels: what a stem makes of them, kept in memory in half precision, where the image tower has one; or uint8 crops kept
 in memory; or decoded per batch when they do not fit
 pixels and features: both, of the very same view
@@ -34,7 +35,12 @@ View = int | str
 Wanted = tuple[Item, str, list[View]]  # a picture, the hash of its file, and the views to make
 Own = TypeVar("Own", bound="Inputs")
 CHUNK = 256  # pictures between two writes to the cache
-FEATURES, PATCHES, STEM = "features", "patches", "stem"  # what the frozen tower is asked for
+FEATURES, PATCHES, PATCH_STATES, STEM = (
+    "features",
+    "patches",
+    "patch_states",
+    "stem",
+)  # what the frozen tower is asked for
 
 
 @dataclass(frozen=True)
@@ -85,10 +91,14 @@ class Inputs:
 
 @dataclass
 class FeatureInputs(Inputs):
-    """features: [V, N, d] on the device; patches: [V, N, P, d] or None."""
+    """features: [V, N, d] on the device; patches: [V, N, P, d], or their states [V, N, P, width], or None.
+
+    kind: what the patches are called in a batch.
+    """
 
     features: Tensor
     patches: Tensor | None = None
+    kind: str = "patches"
 
     def _of(self, index: Tensor) -> dict[str, Any]:
         index = index.to(self.features.device)
@@ -97,8 +107,8 @@ class FeatureInputs(Inputs):
 
     def batch(self, index: Tensor, view: int = 0) -> Batch:
         index = index.to(self.features.device)
-        patches = None if self.patches is None else self.patches[view, index]
-        return Batch(features=self.features[view, index], patches=patches)
+        patches = {} if self.patches is None else {self.kind: self.patches[view, index]}
+        return Batch(features=self.features[view, index], **patches)
 
 
 @dataclass
@@ -176,12 +186,14 @@ class PixelInputs(Inputs):
 @torch.no_grad()
 def live_batch(backbone: Backbone, needs: Set[str], pixels: Tensor) -> Batch:
     """A batch made from preprocessed pixels on the spot."""
-    features = patches = None
+    features = patches = states = None
     if "patches" in needs:
         features, patches = backbone.patch_features(pixels)
+    elif "patch_states" in needs:
+        features, states = backbone.patch_states(pixels)
     elif "features" in needs:
         features = backbone.image_features(pixels)
-    return Batch(features, patches, pixels if "pixels" in needs else None)
+    return Batch(features, patches, pixels if "pixels" in needs else None, states)
 
 
 def to_pixels(crops: np.ndarray, preprocessing: Preprocessing, device: torch.device) -> Tensor:
@@ -237,22 +249,24 @@ class Encoder:
             found = self.pixels(known.items, views, what=f"{what} (crops)", needs=needs, known_good=True)
             return replace(found, features=known.features, skipped=known.skipped + found.skipped)
         if "pixels" not in needs:
-            size = 4 * len(names) * len(items) * (1 + self.backbone.patches) * self.backbone.embed_dim
+            kind = "patch_states" if "patch_states" in needs else "patches"
+            width = self.backbone.image_width if kind == "patch_states" else self.backbone.embed_dim
+            size = 4 * len(names) * len(items) * (self.backbone.embed_dim + self.backbone.patches * width)
             if size <= self.budget:
                 self.budget -= size
-                return self.features(items, views, what=what, patches=True)
+                return self.features(items, views, what=what, patches=kind)
         return self.pixels(items, views, what=what, needs=needs, known_good=known_good)
 
     # -- frozen features -------------------------------------------------------------------------
 
     def features(
-        self, items: Sequence[Item], views: Views = Views(), *, what: str = "pictures", patches: bool = False
+        self, items: Sequence[Item], views: Views = Views(), *, what: str = "pictures", patches: str = ""
     ) -> FeatureInputs:
-        """Image features of every view of every picture that can be read."""
-        kept, skipped, (features, *tokens) = self._frozen(
-            items, views, what, PATCHES if patches else FEATURES
+        """Image features of every view of every picture that can be read; patches: what of them is wanted beside."""
+        kept, skipped, (features, *tokens) = self._frozen(items, views, what, patches or FEATURES)
+        return FeatureInputs(
+            labels_of(kept), kept, skipped, features, tokens[0] if tokens else None, patches or PATCHES
         )
-        return FeatureInputs(labels_of(kept), kept, skipped, features, tokens[0] if tokens else None)
 
     def stems(
         self,
@@ -367,6 +381,8 @@ class Encoder:
         if kind == STEM:
             grids = self.backbone.stem(pixels)
             return [self.backbone.image_features(grids).cpu().numpy(), grids.half().cpu().numpy()]
+        if kind == PATCH_STATES:
+            return [part.float().cpu().numpy() for part in self.backbone.patch_states(pixels)]
         if kind == PATCHES:
             return [part.float().cpu().numpy() for part in self.backbone.patch_features(pixels)]
         return [self.backbone.image_features(pixels).float().cpu().numpy()]

@@ -163,14 +163,14 @@ def shots_of(split: Split) -> int:
 
 def settled(
     dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, chosen: Chosen, info: RunInfo
-) -> tuple[Method, TrainOptions, RunInfo]:
-    """`prepare` for what auto chose; the run stays known as one whose method was left to be chosen."""
+) -> tuple[Plan, Method, TrainOptions, RunInfo]:
+    """The plan that auto chose, and `prepare` for it; the run stays known as one whose method was left to be chosen."""
     train = chosen.train if plan.train == TrainOptions() else plan.train
     named = Plan(chosen.method, chosen.options, train, tuple(info.zero_shot_templates))
     method, options, found = prepare(dataset, split, backbone, named)
     found.settings, found.notices, found.choice = info.settings, info.notices, chosen.record
     found.data.contents = info.data.contents
-    return method, options, found
+    return named, method, options, found
 
 
 def settings_hash(info: RunInfo, method: str, options: TrainOptions, split: Split, device: str) -> str:
