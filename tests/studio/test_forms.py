@@ -11,7 +11,7 @@ from vlprompt.studio import forms
 from vlprompt.studio.limits import Limits
 
 
-@pytest.mark.parametrize("method", [name for _, name in forms.method_choices()])
+@pytest.mark.parametrize("method", [name for _, name in forms.method_choices() if name != "auto"])
 @pytest.mark.parametrize("small", [True, False])
 def test_start_values_are_a_plan(method, small):
     rows = forms.rows(method, Limits(), small)
@@ -25,7 +25,8 @@ def test_start_values_are_a_plan(method, small):
 def test_every_method_that_learns_is_offered_and_the_default_comes_first():
     names = [name for _, name in forms.method_choices()]
     assert names[0] == forms.DEFAULT_METHOD
-    assert set(names) == set(methods.names()) - {"zeroshot"}
+    assert set(names) == {"auto", *methods.names()} - {"zeroshot"}
+    assert forms.rows("auto", Limits()) == []  # it chooses by itself
 
 
 def test_values_that_are_none_or_too_many():

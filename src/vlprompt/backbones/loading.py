@@ -6,7 +6,6 @@ OpenAI's `.pt` files or names ("ViT-B/16"). A bare .pt file says no sizes, so it
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlprompt import files
 from vlprompt.backbones.assembling import assemble
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.locating import layout_of, locate, weights_in
@@ -232,7 +232,7 @@ def choose_tokenizer(given: Tokenizer | str | Path | None, source: Path, parts: 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises BackboneError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = files.read_json(path)
     except (OSError, ValueError) as error:
         raise BackboneError(f"cannot read {path}: {error}") from error
     if not isinstance(content, dict):

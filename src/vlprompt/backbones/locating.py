@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from importlib.resources import files
 from pathlib import Path
 
 from vlprompt.backbones.weights.hybrid_clip import FORMAT
 from vlprompt.errors import BackboneError, OptionError, nearest
+from vlprompt.files import read_json
 from vlprompt.hub_access import HUB_ID, PREFIX, plain_errors
 
 # OpenAI's own names, and where the hub keeps these weights.
@@ -96,9 +96,9 @@ def layout_of(folder: Path, prefer_open_clip: bool = False) -> str:
         return "open_clip"
     if config.is_file():
         try:
-            stated = json.loads(config.read_text(encoding="utf-8"))
+            stated = read_json(config)
             kind, own = stated.get("model_type"), stated.get("format")
-        except (ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError) as error:
             raise BackboneError(f"cannot read {config}: {error}") from error
         if own == FORMAT:
             return "hybrid"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from vlprompt.backbones.text_cleaning import clean
 from vlprompt.errors import BackboneError, OptionError
+from vlprompt.files import parse_json, read_file
 
 if TYPE_CHECKING:
     import tokenizers
@@ -26,6 +27,9 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 # The published pattern. It tries the special tokens first at each position only, so that "!<|endoftext|>"
 # is punctuation and a word, not a special token.
 WORDS = r"(?i)<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+MOST = 256 << 20  # bytes of a tokenizer.json; those of large vocabularies have some 30 MB
 
 
 class Tokenizer:
@@ -177,7 +181,8 @@ def tokenizer_from_json(
     from tokenizers import Tokenizer as Core
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path, MOST).decode()
+        canonical = json.dumps(parse_json(text), sort_keys=True)  # refuses what is nested without end
         core = Core.from_str(text)
     except Exception as error:  # the library raises bare Exception
         raise BackboneError(f"cannot read tokenizer {path}: {error}") from error
@@ -192,7 +197,6 @@ def tokenizer_from_json(
     )
     if start is None or end is None or not {start, end} <= set(vocabulary.values()):
         raise BackboneError(f'tokenizer {path} has no tokens "{START}" and "{END}", and nothing names others')
-    canonical = json.dumps(json.loads(text), sort_keys=True)
     return Tokenizer(
         core,
         start_id=start,

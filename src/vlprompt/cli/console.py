@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vlprompt.plain_text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -28,21 +30,21 @@ switches = Switches()
 
 def out() -> Console:
     """Results: stdout."""
-    from rich.console import Console
+    from vlprompt.plain_text import rich_console
 
     wide = None if sys.stdout.isatty() else 120  # a file or a pipe gets whole lines
-    return Console(highlight=False, width=wide)
+    return rich_console(highlight=False, width=wide)
 
 
 def note(text: str) -> None:
     """A line about what is going on: stderr, unless --quiet."""
     if not switches.quiet:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def say(text: str = "") -> None:
     """A line of the result, as it stands: stdout."""
-    print(text)
+    print(printable(text), flush=True)
 
 
 def show(table: Table) -> None:

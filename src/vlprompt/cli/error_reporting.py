@@ -10,6 +10,7 @@ from typing import Any
 
 from vlprompt.cli.console import switches
 from vlprompt.error_messages import explain, one_line
+from vlprompt.plain_text import printable
 
 INTERRUPTED = 130  # what shells report for a process that was stopped with Ctrl-C
 
@@ -68,7 +69,7 @@ def told(error: Exception) -> tuple[int, str]:
 
 
 def fail(text: str) -> None:
-    print(f"vlprompt: {text}", file=sys.stderr, flush=True)
+    print(f"vlprompt: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def usage_line(error: Any, command: str = "") -> str:

@@ -149,6 +149,8 @@ class Source:
         path = "/".join(PurePosixPath(name.replace("\\", "/").removeprefix("./")).parts)
         if path and not hidden(path):
             self.folders.add(path)
+        if len(self.folders) > MOST_FOLDERS:
+            raise DataError(f"{self.path}: refused, because it holds more than {MOST_FOLDERS} folders")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handle": None, "_lock": None}

@@ -56,9 +56,13 @@ class Options(OptionSet):
     parameter_loss: bool = option(True, "keep label tokens near the names' embeddings")
     feature_loss: bool = option(True, "keep text features near those of the names")
     logits_loss: bool = option(True, "keep logits near those of the names")
-    parameter_weight: float = option(0.0, "lambda_1; 0: 1 / shots (published code: 1)", low=0)
-    feature_weight: float = option(1.0, "lambda_2", low=0)
-    logits_weight: float = option(0.05, "lambda_3", low=0)
+    parameter_weight: float = option(
+        0.0,
+        "weight of the loss on label tokens, the paper's lambda_1; 0: 1 / shots (published code: 1)",
+        low=0,
+    )
+    feature_weight: float = option(1.0, "weight of the loss on text features, the paper's lambda_2", low=0)
+    logits_weight: float = option(0.05, "weight of the loss on logits, the paper's lambda_3", low=0)
     temperature: float = option(2.0, "T of the distillation", low=0.01)
     distillation: str = option(
         "auto",

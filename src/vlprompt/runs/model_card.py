@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vlprompt.runs.info import RunInfo
+from vlprompt.scoring.uncertainty import accuracy_text
 
 
 def card(info: RunInfo, where: str = "path/to/this/folder") -> str:
@@ -22,18 +23,20 @@ def card(info: RunInfo, where: str = "path/to/this/folder") -> str:
     ]
     for key, title in (
         ("zero_shot", "zero-shot"),
+        ("linear_probe", "linear probe"),
+        ("cross-validation", f"{info.method}, cross-validation"),
         ("test", f"{info.method}, test"),
         ("val", f"{info.method}, validation"),
     ):
         score = info.scores.get(key)
         if score:
-            row = f"| {title} | {score.accuracy:.2f} % | {score.macro_f1:.2f} % | {score.count} |"
+            row = f"| {title} | {accuracy_text(score.correct, score.count)} | {score.macro_f1:.2f} % | {score.count} |"
             lines.append(row)
     train, timings = info.train_options, info.timings
     lines += [
         "",
         f"- classes: {len(names)} ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})",
-        (f"- training pictures: {data.train} ({info.shots or 'all'} per class), seed {info.seed}"),
+        (f"- training pictures: {data.train} ({info.pictures_text}), seed {info.seed}"),
     ]
     if train:
         lines.append(

@@ -52,6 +52,8 @@ def from_huggingface(state: Mapping[str, Any], config: Mapping[str, Any]) -> Cli
     image_sizes = ImageSizes(
         **_common(vision), resolution=_side(vision["image_size"]), patch=_side(vision["patch_size"])
     )
+    for sizes in (text_sizes, image_sizes):
+        layout.check_layers(sizes.layers)
     embed_dim = layout.shape("text_projection.weight", 2)[0]
     weights = ClipWeights(
         text=TowerWeights(
