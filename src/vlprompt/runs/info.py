@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from vlprompt.errors import OptionError, RunError
-from vlprompt.files import read_file
+from vlprompt.files import finish_writing, read_file
 from vlprompt.options import build
 from vlprompt.record_schema import (
     OPTIONAL,
@@ -331,6 +332,9 @@ def read_info(folder: str | Path) -> RunInfo:
     path = folder / INFO
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such run folder")
+    if not path.exists():
+        with suppress(OSError):  # of a process that was killed while it replaced the run
+            finish_writing(folder)
     if not path.exists():
         hint = "; its training was interrupted: run the same fit again to finish it"
         interrupted = (folder / CHECKPOINT).exists()

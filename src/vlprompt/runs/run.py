@@ -37,6 +37,7 @@ from vlprompt.data.task import Task
 from vlprompt.errors import PictureError, RunError, VlpromptError
 from vlprompt.feeding.inputs import Encoder, live_batch, to_pixels
 from vlprompt.files import write_together
+from vlprompt.locks import alone_in
 from vlprompt.methods.base import Batch, Method
 from vlprompt.runs import run_features as features
 from vlprompt.runs.hub import locate_run
@@ -45,9 +46,9 @@ from vlprompt.runs.model_card import card
 from vlprompt.runs.predictions_file import FILE as PREDICTIONS
 from vlprompt.runs.predictions_file import Said, read_predictions, to_csv
 from vlprompt.runs.records import CARD as CARD
+from vlprompt.runs.records import FILES, REST, read_log, read_tensors
 from vlprompt.runs.records import LOG as LOG
 from vlprompt.runs.records import TENSORS as TENSORS
-from vlprompt.runs.records import read_log, read_tensors
 from vlprompt.scoring.evaluation import Scores, chunk_size, evaluate, softmax
 from vlprompt.scoring.rejection import UNKNOWN, likeness, threshold_of
 from vlprompt.training.run_log import ESCAPED
@@ -290,7 +291,8 @@ class Run:
         """Writes the run; when the folder cannot be written, to a temporary one that the RunError names."""
         folder = Path(folder)
         try:
-            self._write(folder)
+            with alone_in(folder):
+                self._write(folder)
         except OSError as error:
             reason = error.strerror or str(error)
             try:
@@ -322,7 +324,8 @@ class Run:
         if self.predictions is not None:
             files[PREDICTIONS] = to_csv(self.predictions)
         text = json.dumps(self.info.to_json(), indent=1, ensure_ascii=False)
-        write_together(folder, files | {INFO: (text + "\n").encode(errors=ESCAPED)})
+        former = (*FILES, *REST) if self.folder != folder else ()  # of another run that was there
+        write_together(folder, files | {INFO: (text + "\n").encode(errors=ESCAPED)}, gone=former)
 
     @classmethod
     def load(
