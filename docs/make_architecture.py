@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
-from import_graph import arrows, modules, room_of  # noqa: E402
+from import_graph import arrows, circles, modules, room_of  # noqa: E402
 from parts import rewrite  # noqa: E402
 
 PACKAGE = ROOT / "src" / "vlprompt"
@@ -51,6 +51,8 @@ def rooms() -> dict[str, set[str]]:
         one, other = room_of(arrow.importer), room_of(arrow.imported)
         if one != other and one in held and other in held:
             held[one].add(other)
+    if found := circles(held):
+        raise SystemExit(f"rooms import each other: {found}; see tests/test_imports.py")
     return held
 
 

@@ -8,6 +8,7 @@ from quick_tests import (  # noqa: F401  hooks
     pytest_addoption,
     pytest_collection_modifyitems,
     pytest_runtest_protocol,
+    pytest_runtest_setup,
     pytest_sessionfinish,
 )
 

@@ -1,28 +1,41 @@
-"""`pytest --quick`: the tests that take two minutes together; `pytest --record-costs`: which those are, measured anew.
+"""`pytest --quick`: what can be tested in two minutes on two cores; `pytest --record-costs`: what is left out, measured anew.
 
-`costs.txt` lists what costs more than BOUND seconds of computing, summed over the cases of a test. A test that is not in it
-is quick: so new tests are run until somebody measures. Computing time of the process and of what it started is
-measured rather than time on the clock, so that a busy machine gives the same list.
+Left out are tests marked slow and those that `costs.txt` lists: more than BOUND seconds of computing, summed over the
+cases of a test. Of the rest every file gives its first test, then every file its second, and so on, until the time is used
+up; what is skipped for that is counted in the summary. So the bound holds whatever is added.
+
+Seconds are those of computing, of the process and of what it started, rather than on the clock: so a busy machine
+runs the same tests, and gives the same list.
 """
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
 COSTS = Path(__file__).with_name("costs.txt")
 BOUND = 1.0
+BUDGET = 90.0  # seconds of computing that a process may use, collecting the tests included
+
+
+class Named(Protocol):
+    """What turns are taken of."""
+
+    nodeid: str
+
+
+Item = TypeVar("Item", bound=Named)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The two switches."""
     group = parser.getgroup("vlprompt")
-    group.addoption("--quick", action="store_true", help="only tests that cost little: two minutes in all")
+    group.addoption("--quick", action="store_true", help="only what can be tested in two minutes")
     group.addoption(
         "--record-costs", action="store_true", help="write into tests/costs.txt what the tests that run cost"
     )
@@ -50,14 +63,37 @@ def write_costs(costs: dict[str, float], path: Path = COSTS) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what costs much, and what is marked slow."""
+    """Leaves out what costs much, and takes turns between files."""
     if not config.getoption("--quick"):
         return
     dear = read_costs()
     out = [item for item in items if item.get_closest_marker("slow") or name_of(item.nodeid) in dear]
     left = set(map(id, out))
-    items[:] = [item for item in items if id(item) not in left]
+    items[:] = in_turns([item for item in items if id(item) not in left])
     config.hook.pytest_deselected(items=out)
+
+
+def in_turns(items: Sequence[Item]) -> list[Item]:
+    """The first of every file, then the second of every file, ...; in a file, different tests before further cases."""
+    rank: dict[str, int] = defaultdict(
+        int
+    )  # how many of its file are before a test, and of its name before a case
+    places = []
+    for item in items:
+        file, name = item.nodeid.partition("::")[0], name_of(item.nodeid)
+        if name not in rank:
+            rank[file] += 1
+            rank[f"{name} first"] = rank[file]
+        places.append((rank[name], rank[f"{name} first"]))
+        rank[name] += 1
+    order = sorted(range(len(items)), key=lambda i: (sum(places[i]), i))
+    return [items[i] for i in order]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what comes after the two minutes."""
+    if item.config.getoption("--quick") and _computed() > BUDGET:
+        pytest.skip("the two minutes are used up")
 
 
 _spent: dict[str, float] = defaultdict(float)

@@ -136,7 +136,7 @@ def test_commands_and_flags_exist(page: Path) -> None:
             assert words[0] in EVERYWHERE, line
             continue
         assert words[0] in FUNCTIONS, line
-        if "nudge" in line:  # the method of add-a-method.md, whose commands are run below
+        if "my_kgcoop" in line:  # the method of add-a-method.md, whose commands are run below
             continue
         for word in words:
             if word.startswith("--"):
@@ -192,10 +192,10 @@ def test_add_a_method(
 ) -> None:
     page = DOCS / "add-a-method.md"
     file, *uses = blocks(page, "python")
-    (place / "nudge.py").write_text(file, encoding="utf-8")
+    (place / "my_kgcoop.py").write_text(file, encoding="utf-8")
     monkeypatch.syspath_prepend(str(place))
-    monkeypatch.setitem(sys.modules, "nudge", None)  # gone again behind the test
-    del sys.modules["nudge"]
+    monkeypatch.setitem(sys.modules, "my_kgcoop", None)  # gone again behind the test
+    del sys.modules["my_kgcoop"]
     assert len(uses) == 2
     for code in uses:
         run_python(code, page.name)
@@ -207,5 +207,7 @@ def test_add_a_method(
         code = main(shlex.split(line)[1:])
         shown = capsys.readouterr()
         assert code == 0, f"{line}\n{shown.out}\n{shown.err}"
-    assert "--keep" in shown.out
-    assert '"nudge.Nudge+lamm"' in (place / "runs" / "nudged-names" / "run.json").read_text(encoding="utf-8")
+    assert "--distance-weight" in shown.out
+    assert '"my_kgcoop.KgCoOp+lamm"' in (place / "runs" / "near-names" / "run.json").read_text(
+        encoding="utf-8"
+    )

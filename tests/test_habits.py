@@ -73,3 +73,9 @@ def test_the_wheel_check_says_what_is_wrong(tmp_path):
     wrong = check_content(tmp_path / "x.whl")
     assert "x.whl: tests/test_x.py does not belong there" in wrong
     assert "x.whl: the licence is missing" in wrong and not any("py.typed" in line for line in wrong)
+
+
+def test_every_file_at_the_top_has_a_test_file():
+    tests = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    files = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert sorted(name for name in files if f"test_{name}" not in tests) == []

@@ -20,21 +20,24 @@ from run_case import METHOD_NAMES, backbone_of, templates  # noqa: E402
 
 from vlprompt.errors import DataError, OptionError, RunError  # noqa: E402
 from vlprompt.methods.base import Batch  # noqa: E402
-from vlprompt.runs.importing import import_checkpoint  # noqa: E402
+from vlprompt.runs.importing import METHODS, import_checkpoint  # noqa: E402
 from vlprompt.runs.run import Run  # noqa: E402
 
+
+def method_name(case: dict[str, Any]) -> str:
+    return METHOD_NAMES.get(case["method"], case["method"])
+
+
 CASES = sorted(p for p in PARITY.glob("*.json") if '"trainable"' in p.read_text(encoding="utf-8"))
-CASES = [p for p in CASES if json.loads(p.read_text(encoding="utf-8")).get("trainable")]
+HELD = {p: json.loads(p.read_text(encoding="utf-8")) for p in CASES}
+# those of methods whose published checkpoints are read (their facts say what tells them)
+CASES = [p for p, case in HELD.items() if case.get("trainable") and method_name(case) in METHODS]
 WHOLE = ("maple", "ivlp", "vpt", "maple+lamm")  # these save the whole CLIP beside their prompts
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     with np.load(path.with_suffix(".npz")) as held:
         return json.loads(path.read_text(encoding="utf-8")), {key: held[key] for key in held.files}
-
-
-def method_name(case: dict[str, Any]) -> str:
-    return METHOD_NAMES.get(case["method"], case["method"])
 
 
 def state_of(case: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -374,3 +377,7 @@ def test_unseen_settings_come_back_as_they_were(title: str, tmp_path: Path) -> N
     with pytest.raises(RunError, match="trained with 3 classes, but 4 names") as caught:
         import_checkpoint(file, name, (*names, "dog"), backbone, options=told)
     assert "\n" not in str(caught.value)
+
+
+def test_every_method_that_says_how_its_checkpoints_are_told_has_cases() -> None:
+    assert {method_name(HELD[p]) for p in CASES} == set(METHODS) and len(CASES) >= 40

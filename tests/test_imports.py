@@ -29,12 +29,15 @@ GROUND = {
     "errors": "",
     "error_messages": "errors",
     "files": "",
+    "plain_text": "",
+    "web_guards": "",
     "seeds": "",
     "options": "errors",
     "locks": "errors files",
     "sqlite_store": "errors",
     "hub_access": "errors",
     "ray_cluster": "errors",
+    "record_schema": "errors",
 }
 # everything else, lowest first: what a room may import beside the ground floor
 ALLOWED = {
@@ -47,7 +50,7 @@ ALLOWED = {
     "scoring": "data methods feeding",
     "runs": "data backbones prompts methods feeding training scoring",
     "fitting": "data backbones methods feeding training scoring runs",
-    "contract": "data backbones prompts methods training",
+    "contract": "data backbones prompts methods feeding training",
     "estimator": "data backbones methods feeding scoring runs fitting",
     "protocols": "data backbones methods feeding training scoring runs fitting",
     "collections": "data backbones feeding runs",
@@ -55,7 +58,7 @@ ALLOWED = {
     "report": "data backbones prompts methods feeding scoring runs protocols",
     "serving": "data backbones methods feeding runs",
     "studio": "data backbones methods feeding training scoring runs fitting report",
-    "demo": "data backbones methods feeding scoring runs fitting protocols report",
+    "demo": "data backbones methods feeding training scoring runs fitting protocols report",
     "cli": "data backbones methods feeding training scoring runs fitting protocols collections sweeps report "
     "serving studio demo",
     "__main__": "cli",

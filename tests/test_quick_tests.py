@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from quick_tests import COSTS, name_of, read_costs, write_costs
+from types import SimpleNamespace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from quick_tests import COSTS, in_turns, name_of, read_costs, write_costs
 
 
 def test_costs_are_written_and_read(tmp_path):
@@ -22,3 +26,19 @@ def test_the_list_names_tests_that_are_there():
         file, _, test = name.partition("::")
         assert (root / file).is_file(), name
         assert f"def {test.rpartition('::')[2]}(" in (root / file).read_text(encoding="utf-8"), name
+
+
+def named(*words: str) -> list[SimpleNamespace]:
+    return [SimpleNamespace(nodeid=word) for word in words]
+
+
+def test_files_take_turns_and_tests_come_before_further_cases():
+    order = in_turns(named("a::t[1]", "a::t[2]", "a::t[3]", "a::u", "b::v", "b::w"))
+    assert [item.nodeid for item in order[:2]] == ["a::t[1]", "b::v"]
+    assert {item.nodeid for item in order[2:5]} == {"a::t[2]", "a::u", "b::w"}
+    assert order[5].nodeid == "a::t[3]"
+
+
+@given(st.lists(st.sampled_from(["a::t[1]", "a::t[2]", "b::t", "c::u", "c::v"]), unique=True))
+def test_nothing_is_lost_by_taking_turns(words):
+    assert sorted(item.nodeid for item in in_turns(named(*words))) == sorted(words)

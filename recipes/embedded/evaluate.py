@@ -92,7 +92,7 @@ def lamm(
         for block in text.blocks:
             x = block(x, mask[:, None, None, :])
         weight = mask[..., None].float()
-        return F.normalize(text.projection((x * weight).sum(1) / weight.sum(1)), dim=1)
+        return text.joint((x * weight).sum(1) / weight.sum(1))
 
     optimiser = torch.optim.AdamW([learnt], lr=rate, weight_decay=0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)

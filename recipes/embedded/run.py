@@ -8,7 +8,9 @@ Every stage keeps what it makes in --work and goes on from there when started ag
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from export import export, logit_scale
 from tokenizers import Tokenizer
 from torch import Tensor
 from towers import Config, ImageTower, TextTower
+from train import Recipe, Source, train
 
 STAGES = ("vocabulary", "closed-form", "grids", "train", "export")
 HELD_OUT = 500  # last Flickr8k pictures: retrieval, never trained on
@@ -44,8 +47,9 @@ class Settings:
     out: Path
     device: torch.device
     pictures: int = 3000
-    trained: int = 15_000
+    trained: int = 3_000
     minutes: float = 60
+    end: float = math.inf  # seconds since 1970: training stops then at the latest
 
     # Chosen on held-out names and pictures (judging.py).
     kernel: float = 0.5
@@ -208,6 +212,62 @@ def judged(s: Settings, image: ImageTower, text: TextTower) -> str:
     )
 
 
+def sources_of(s: Settings, image: ImageTower, text: TextTower) -> list[Source]:
+    """What the blocks learn from: cached grids, and the features of their texts."""
+    concepts, speak = texts.wordnet(s.wordnet), speaker(s, text)
+    paths, captions = pictures.flickr(s.pretrain)
+    shown = grid_cache(s, "flickr", image.stem)[: len(paths) - HELD_OUT]
+    lines, rows = [], []
+    for p in paths[: len(shown)]:
+        rows.append(list(range(len(lines), len(lines) + len(captions[p.path]))))
+        lines += captions[p.path]
+    result = [Source("captions", shown, speak(lines), rows)]
+    for key, kind in (("named", "names"), ("tiny", "labels")):
+        cached = grid_cache(s, key, image.stem, s.trained if key == "tiny" else None)
+        labels = [p.name for p in listed(s, key)[: len(cached)]]
+        if not labels:
+            continue
+        known = sorted(set(labels))
+        spoken = [concepts[key_].names[0] for key_ in known] if key == "tiny" else known
+        result.append(
+            Source(kind, cached, judging.names_of(speak, spoken), [[known.index(x)] for x in labels])
+        )
+    return result
+
+
+def train_blocks(s: Settings) -> None:
+    config, image, text = load(s, "closed-form")
+    state = torch.load(s.work / "closed-form.pt", map_location=s.device)
+    file = s.work / "sources.pt"
+    if not file.exists():  # texts take minutes; the grids are on the disk already
+        torch.save([(x.kind, x.texts, x.rows, len(x.grids)) for x in sources_of(s, image, text)], file)
+    keys = {"captions": "flickr", "names": "named", "labels": "tiny"}
+    sources = [
+        Source(
+            kind,
+            np.load(s.work / f"{keys[kind]}-{SIZE}.npy", mmap_mode="r")[:count],
+            features.to(s.device),
+            rows,
+        )
+        for kind, features, rows, count in torch.load(file, map_location=s.device)
+    ]
+    average = train(
+        image, sources, state["directions"].to(s.device), s.work, s.minutes, Recipe(), s.device, s.end
+    )
+    torch.save(
+        {"config": config, "image": average.state_dict(), "text": text.state_dict()}, s.work / "trained.pt"
+    )
+    print("trained:", judged(s, average, text))
+
+
+def clock(at: str) -> float:
+    """Seconds since 1970 of "HH:MM" today; no end without it."""
+    if not at:
+        return math.inf
+    hour, minute = map(int, at.split(":"))
+    return time.mktime((*time.localtime()[:3], hour, minute, 0, 0, 0, -1))
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -225,6 +285,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--train-minutes", type=float, default=60, help="wall clock; 0 leaves the closed form"
     )
+    parser.add_argument("--end", default="", help="HH:MM of today: training stops then at the latest")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
     options = parser.parse_args(arguments)
     stages = options.stages.split(",")
@@ -240,6 +301,7 @@ def main(arguments: list[str]) -> None:
         options.out,
         torch.device(options.device),
         minutes=options.train_minutes,
+        end=clock(options.end),
     )
     s.work.mkdir(parents=True, exist_ok=True)
     if "vocabulary" in stages:
@@ -251,9 +313,7 @@ def main(arguments: list[str]) -> None:
         for key, upto in (("named", None), ("flickr", None), ("tiny-val", None), ("tiny", s.trained)):
             grid_cache(s, key, image.stem, upto)
     if "train" in stages and s.minutes:
-        from train import train
-
-        train(s)
+        train_blocks(s)
     if "export" in stages:
         name = "trained" if (s.work / "trained.pt").exists() else "closed-form"
         config, image, text = load(s, name)

@@ -38,7 +38,7 @@ class Recipe:
     captions: float = 0.5
     names: float = 0.3
     labels: float = 0.3
-    noise: float = 0.1  # share of grid cells left out of a picture: another view, at no cost
+    noise: float = 0.33  # share of grid cells left out of a picture: another view, at no cost
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def train(image: ImageTower, sources: list[Source], directions: Tensor, folder, 
                 if p.requires_grad:
                     a.lerp_(p, 1 - decay)
         for name, value in parts.items():
-            sums.setdefault(name, []).append(float(value))
+            sums.setdefault(name, []).append(float(value.detach()))
         if step % 50 == 0:
             print(
                 f"step {step}, {(time.time() - began) / 60:.1f} min: "

@@ -16,11 +16,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 1500  # characters of a message
+
 
 class VlpromptError(Exception):
     """Base of all errors raised on purpose; the command line prints its text alone."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """As a person may read it: what comes from files is quoted in part, where it is long."""
+        text = super().__str__()
+        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 class OptionError(VlpromptError, ValueError):

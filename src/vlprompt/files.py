@@ -7,13 +7,17 @@ these would never return. `read_file` takes regular files (and links to them) up
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 PART = ".part"  # ending of files that are being written
 MB = 1 << 20
+MOST_NESTED = 100  # JSON values inside each other; what people write stays below ten
 
 # the most that files of a run folder may hold; what writes them stays far below
 LIMITS = {
@@ -41,6 +45,40 @@ def read_file(path: Path, most: int | None = None) -> bytes:
     if len(data) > limit:
         raise _too_large(path, limit)
     return data
+
+
+def read_json(path: Path, most: int = 64 * MB) -> Any:
+    """The JSON value in a regular file: finite numbers, at most MOST_NESTED values inside each other.
+
+    OSError where it cannot be read, ValueError for what is no such JSON.
+    """
+    return parse_json(read_file(path, most))
+
+
+def parse_json(data: bytes | str) -> Any:
+    """The JSON value of a text in UTF-8, within the same limits; ValueError."""
+    try:
+        found = json.loads(data, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("values are nested without end") from None
+    level, deep = [found], 0
+    while level := [
+        inner for value in level for inner in _inside(value)
+    ]:  # not by recursion, which has an end itself
+        deep += 1
+        if deep > MOST_NESTED:
+            raise ValueError(f"values are nested more than {MOST_NESTED} deep")
+    return found
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number in JSON")
 
 
 def check_regular(path: Path, most: int | None = None) -> None:

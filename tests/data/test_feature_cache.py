@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import sqlite3
+import time
 
 import numpy as np
 import pytest
@@ -161,6 +162,7 @@ def test_content_hashes_are_remembered_until_the_file_changes(make, tmp_path, mo
     root = make(grid("ab"))
     dataset = open_dataset(root)
     items = dataset.all_items
+    time.sleep(0.1)  # what was written a moment ago may be written again within the same tick of the clock
     first = FeatureCache(tmp_path / "cache").content_hashes(dataset, items)
     assert first == [dataset.content_hash(item) for item in items]
     reads = []

@@ -15,7 +15,8 @@ from vlprompt.data.pictures import open_picture
 from vlprompt.errors import PictureError
 
 SECONDS = 3.0  # of the processor; before they were refused, most took 5 to 20
-REFUSED = set(hostile_pictures.KINDS) - {"PNG with such EXIF"}  # the EXIF alone is passed over
+# what is wrong in EXIF alone is passed over
+REFUSED = set(hostile_pictures.KINDS) - {"PNG with such EXIF", "EXIF whose tags share bytes"}
 
 
 @pytest.mark.parametrize("name", hostile_pictures.KINDS)

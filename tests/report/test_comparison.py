@@ -9,7 +9,7 @@ from seed_records import base_new, record
 from vlprompt.errors import OptionError
 from vlprompt.report.comparison import compare, same_backbone
 from vlprompt.report.published_figures import ELEVEN
-from vlprompt.report.text_tables import formatted, rich_table, table_of
+from vlprompt.report.sheet_formats import formatted, rich_table, table_of
 
 
 def lines_of(records, paper=None):

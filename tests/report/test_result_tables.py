@@ -5,7 +5,7 @@ from seed_records import record
 
 from vlprompt.report.comparison import compare
 from vlprompt.report.run_tables import rows_of
-from vlprompt.report.text_tables import formatted, rich_table
+from vlprompt.report.sheet_formats import formatted, rich_table
 
 RECORDS = [
     record(method=name, seed=seed, accuracy=accuracy, zero_shot=30.0)

@@ -31,7 +31,7 @@ def random_inputs(backbone, count: int = 12) -> FeatureInputs:
 
 def options(**values) -> TrainOptions:
     defaults = {"epochs": 2, "batch": 4, "views": "center"}
-    return TrainOptions(**(defaults | values)).resolved(Recipe(), "features")
+    return TrainOptions(**(defaults | values)).resolved(Recipe(), {"features"})
 
 
 def make(backbone, name: str = "coop", **more):

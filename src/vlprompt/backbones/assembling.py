@@ -69,7 +69,27 @@ def assemble(
 
 def build_towers(weights: ClipWeights) -> tuple[TextTower, Vision | ResNetTower]:
     """The two towers, filled. Raises BackboneError if a tensor has another shape than the sizes say."""
+    try:
+        return _build(weights)
+    except BackboneError:
+        raise
+    except (
+        RuntimeError,
+        OverflowError,
+        MemoryError,
+        TypeError,
+        ValueError,
+    ) as error:  # of sizes that no tensor can have
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BackboneError(f"no tower has the sizes that are stated: {reason}") from error
+
+
+def _build(weights: ClipWeights) -> tuple[TextTower, Vision | ResNetTower]:
     text, image = weights.text, weights.image
+    for tower in (text, image):
+        stated = getattr(tower.sizes, "layers", 1)
+        if isinstance(stated, int) and stated > len(tower.tensors):  # one module after another would be made
+            raise BackboneError(f"{stated} layers are stated, but there are {len(tower.tensors)} tensors")
     with torch.device("meta"):  # no time for initial values that are overwritten at once
         form = text.form if isinstance(text.form, TextForm) else TextForm()
         hidden = f"head.{form.head.index('linear')}.weight" if "linear" in form.head else ""

@@ -167,6 +167,16 @@ class Backbone:
         stem: nn.Module = self.image.get_submodule("stem")
         return stem(pixels.to(self.device))
 
+    @torch.no_grad()
+    def patch_states(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Image features [B, embed_dim], unit length, and what stands at each patch, [B, patches, width]: its last state,
+        behind the last norm, where the last block's attention looks at nothing else.
+
+        Raises BackboneError for an image tower that has no patches.
+        """
+        tower = self._image_tower("gives no patch tokens", "gives_patches")
+        return tower.patch_states(pixels.to(self.device))
+
     def logits(self, image: Tensor, text: Tensor) -> Tensor:
         """Image [B, d] against text [C, d] or [B, C, d] -> [B, C]."""
         if text.dim() == 2:
@@ -180,9 +190,10 @@ class Backbone:
         return found + self.logit_bias if self.logit_bias else found
 
     @torch.no_grad()
-    def text_features(self, texts: Sequence[str]) -> Tensor:
+    def text_features(self, texts: Sequence[str], unit: bool = True) -> Tensor:
         """Unit-length features of texts as they stand, without a template: [N, embed_dim], float32.
 
+        unit: if not, features are as the tower's projection gives them.
         Raises OptionError for a text longer than the tower's context.
         """
         if isinstance(texts, str):
@@ -193,7 +204,7 @@ class Backbone:
             longest = max(map(len, rows))
             ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=self.device)
             ends = torch.tensor([self.tokenizer.end_position(row) for row in rows], device=self.device)
-            found.append(self.text(ids[:, : int(ends.max()) + 1], ends))
+            found.append(self.text(ids[:, : int(ends.max()) + 1], ends, unit))
         return torch.cat(found)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:

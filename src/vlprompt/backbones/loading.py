@@ -6,6 +6,7 @@ Sources: "embedded"; a folder or hub id in Hugging Face's or open_clip's layout;
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from platform import machine
@@ -16,7 +17,7 @@ from vlprompt.backbones.assembling import assemble
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.locating import locate
 from vlprompt.backbones.parts import read_file, read_folder
-from vlprompt.backbones.spec import BackboneSpec
+from vlprompt.backbones.spec import BackboneSpec, spec_of
 from vlprompt.backbones.tokenizer_choice import choose_tokenizer
 from vlprompt.backbones.tokenizing import Tokenizer
 from vlprompt.errors import OptionError, nearest
@@ -43,7 +44,14 @@ def load_backbone(
     tokenizers and layouts that cannot be used.
     """
     if isinstance(source, BackboneSpec):
-        return source.load()
+        spec = source
+        return load_backbone(
+            spec.source,
+            device=spec.device,
+            precision=spec.precision,
+            tokenizer=spec.tokenizer,
+            revision=spec.revision,
+        )
     where = choose_device(device)
     dtype = choose_precision(precision, where)
     path = locate(source, revision)
@@ -61,6 +69,13 @@ def load_backbone(
         None if tokenizer is None or isinstance(tokenizer, Tokenizer) else str(tokenizer)
     )
     return backbone.to(where, None if dtype == torch.float32 else dtype)
+
+
+def opened(backbone: str | os.PathLike[str] | BackboneSpec | Backbone) -> Backbone:
+    """A loaded backbone, whichever way it was named."""
+    if isinstance(backbone, Backbone):
+        return backbone
+    return load_backbone(spec_of(backbone))
 
 
 def choose_device(name: str) -> torch.device:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from vlprompt.backbones.weights.hybrid_clip import FORMAT
 from vlprompt.errors import BackboneError, OptionError, nearest
+from vlprompt.files import read_json
 from vlprompt.hub_access import HUB_ID, PREFIX, plain_errors
 
 # OpenAI's own names, and where the hub keeps these weights.
@@ -99,9 +99,9 @@ def layout_of(folder: Path, prefer_open_clip: bool = False) -> str:
         return "open_clip"
     if config.is_file():
         try:
-            stated = json.loads(config.read_text(encoding="utf-8"))
+            stated = read_json(config)
             kind, own = stated.get("model_type"), stated.get("format")
-        except (ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError) as error:
             raise BackboneError(f"cannot read {config}: {error}") from error
         if own == FORMAT:
             return "hybrid"
@@ -114,10 +114,10 @@ def layout_of(folder: Path, prefer_open_clip: bool = False) -> str:
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises BackboneError."""
+def json_object(path: Path) -> dict[str, Any]:
+    """A file that holds a JSON object. Raises BackboneError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise BackboneError(f"cannot read {path}: {error}") from error
     if not isinstance(content, dict):

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vlprompt.backbones.locating import layout_of, read_json, weights_in
+from vlprompt.backbones.locating import json_object, layout_of, weights_in
 from vlprompt.backbones.preprocessing import Preprocessing
 from vlprompt.backbones.tokenizer_choice import TokenRules, siglip_rules
 from vlprompt.backbones.weights.huggingface_chinese_clip import from_chinese_clip
@@ -69,7 +69,7 @@ def read_folder(folder: Path, prefer_open_clip: bool = False) -> Parts:
 
 
 def _read_open_clip(folder: Path, state: Mapping[str, Tensor]) -> Parts:
-    config = read_json(folder / "open_clip_config.json")
+    config = json_object(folder / "open_clip_config.json")
     model = config.get("model_cfg", config)
     weights = from_open_clip(state, model)
     size = weights.image_sizes.resolution
@@ -78,7 +78,7 @@ def _read_open_clip(folder: Path, state: Mapping[str, Tensor]) -> Parts:
 
 
 def _read_huggingface(folder: Path, state: Mapping[str, Tensor]) -> Parts:
-    config = read_json(folder / "config.json")
+    config = json_object(folder / "config.json")
     kind = config.get("model_type") or ", ".join(config.get("architectures") or ["a model of unknown type"])
     kind = "clip" if kind == "CLIPModel" else kind
     if kind not in FAMILIES:
@@ -92,7 +92,7 @@ def _read_huggingface(folder: Path, state: Mapping[str, Tensor]) -> Parts:
 
 
 def _read_hybrid(folder: Path, state: Mapping[str, Tensor]) -> Parts:
-    weights = from_hybrid(state, read_json(folder / "config.json"))
+    weights = from_hybrid(state, json_object(folder / "config.json"))
     return Parts("hybrid", weights, _huggingface_preprocessing(folder, weights), TokenRules("own"))
 
 
@@ -101,8 +101,8 @@ READERS = {"huggingface": _read_huggingface, "open_clip": _read_open_clip, "hybr
 
 def _huggingface_preprocessing(folder: Path, weights: ClipWeights) -> Preprocessing:
     if (folder / "preprocessor_config.json").is_file():
-        return Preprocessing.from_huggingface(read_json(folder / "preprocessor_config.json"))
+        return Preprocessing.from_huggingface(json_object(folder / "preprocessor_config.json"))
     if (folder / "processor_config.json").is_file():
-        config = read_json(folder / "processor_config.json")
+        config = json_object(folder / "processor_config.json")
         return Preprocessing.from_huggingface(config.get("image_processor", {}))
     return Preprocessing(weights.image_sizes.resolution)

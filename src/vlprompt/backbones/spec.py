@@ -6,13 +6,10 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlprompt.errors import OptionError
 from vlprompt.options import OptionSet, option
-
-if TYPE_CHECKING:
-    from vlprompt.backbones.backbone import Backbone
 
 LOOSE = ("device", "precision", "tokenizer", "revision")  # what used to travel beside the source
 
@@ -44,27 +41,6 @@ class BackboneSpec(OptionSet):
                 raise OptionError(f"{name} is {value!r}: expected text")
         super().__post_init__()
 
-    def load(self) -> Backbone:
-        """The backbone; raises what `load_backbone` raises."""
-        from vlprompt.backbones.loading import load_backbone
-
-        return load_backbone(
-            self.source,
-            device=self.device,
-            precision=self.precision,
-            tokenizer=self.tokenizer,
-            revision=self.revision,
-        )
-
-
-def opened(backbone: str | PathLike[str] | BackboneSpec | Backbone) -> Backbone:
-    """A loaded backbone, whichever way it was named."""
-    from vlprompt.backbones.backbone import Backbone
-
-    if isinstance(backbone, Backbone):
-        return backbone
-    return spec_of(backbone).load()
-
 
 def spec_of(backbone: str | PathLike[str] | BackboneSpec) -> BackboneSpec:
     return backbone if isinstance(backbone, BackboneSpec) else BackboneSpec(fspath(backbone))
@@ -78,6 +54,6 @@ def with_loose(backbone: Any, loose: Mapping[str, Any], who: str) -> Any:
     warnings.warn(
         f"{who}({names}) is deprecated: give backbone=BackboneSpec({names})", DeprecationWarning, stacklevel=4
     )
-    from vlprompt.backbones.backbone import Backbone
-
-    return backbone if isinstance(backbone, Backbone) else replace(spec_of(backbone), **loose)
+    if isinstance(backbone, (str, PathLike, BackboneSpec)):
+        return replace(spec_of(backbone), **loose)
+    return backbone  # a loaded one is where it is

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlprompt.backbones.locating import read_json
+from vlprompt.backbones.locating import json_object
 from vlprompt.backbones.text_cleaning import CLEANING
 from vlprompt.backbones.tokenizing import (
     Tokenizer,
@@ -55,7 +55,7 @@ class TokenRules:
 def siglip_rules(folder: Path) -> TokenRules:
     """SigLIP cleans texts of punctuation, SigLIP 2 (whose tokenizer is Gemma's) of capitals alone."""
     file = folder / "tokenizer_config.json"
-    kind = str(read_json(file).get("tokenizer_class", "")) if file.is_file() else ""
+    kind = str(json_object(file).get("tokenizer_class", "")) if file.is_file() else ""
     return TokenRules("own", clean="unpunctuated" if kind.startswith("SiglipTok") else "lower_alone")
 
 
@@ -94,7 +94,7 @@ def choose_tokenizer(
 def _clips(source: Path, sizes: TextSizes) -> Tokenizer:
     """CLIP's own, if nothing speaks against it."""
     vocabulary = source / "vocab.json" if source.is_dir() else None
-    if vocabulary is not None and vocabulary.is_file() and read_json(vocabulary) != clip_vocabulary():
+    if vocabulary is not None and vocabulary.is_file() and json_object(vocabulary) != clip_vocabulary():
         raise BackboneError(
             f"{source} has a vocabulary of its own but no tokenizer.json: "
             "save its fast tokenizer with transformers, or give --tokenizer"

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vlprompt.backbones.text_cleaning import CLEANING
 from vlprompt.backbones.text_cleaning import clean as clips_cleaning
 from vlprompt.errors import BackboneError, OptionError
+from vlprompt.files import parse_json, read_file, read_json
 
 if TYPE_CHECKING:
     import tokenizers
@@ -27,6 +28,9 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 # The published pattern. It tries the special tokens first at each position only, so that "!<|endoftext|>"
 # is punctuation and a word, not a special token.
 WORDS = r"(?i)<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+MOST = 256 << 20  # bytes of a tokenizer.json; those of large vocabularies have some 30 MB
 
 
 class Tokenizer:
@@ -187,7 +191,8 @@ def tokenizer_from_json(
     from tokenizers import Tokenizer as Core
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path, MOST).decode()
+        canonical = json.dumps(parse_json(text), sort_keys=True)  # refuses what is nested without end
         core = Core.from_str(text)
     except Exception as error:  # the library raises bare Exception
         raise BackboneError(f"cannot read tokenizer {path}: {error}") from error
@@ -208,7 +213,6 @@ def tokenizer_from_json(
             raise BackboneError(
                 f'tokenizer {path} has no tokens "{START}" and "{END}", and nothing names others'
             )
-    canonical = json.dumps(json.loads(text), sort_keys=True)
     return Tokenizer(
         core,
         start_id=start,
@@ -224,11 +228,22 @@ def pad_id(core: tokenizers.Tokenizer, folder: Path) -> int:
     """The token that rows are filled with: as the file says, or the configuration beside it, or by its usual names."""
     if core.padding is not None:
         return int(core.padding["pad_id"])
-    file = folder / "tokenizer_config.json"
-    stated = json.loads(file.read_text(encoding="utf-8")).get("pad_token") if file.is_file() else None
+    stated = _stated(folder).get("pad_token")
     name = stated.get("content") if isinstance(stated, dict) else stated
     found = (core.token_to_id(str(one)) for one in (name, "<pad>", "[PAD]") if one)
     return next((number for number in found if number is not None), 0)
+
+
+def _stated(folder: Path) -> dict[str, Any]:
+    """What tokenizer_config.json says, if it is there. Raises BackboneError if it cannot be read."""
+    file = folder / "tokenizer_config.json"
+    if not file.is_file():
+        return {}
+    try:
+        found = read_json(file)
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"cannot read {file}: {error}") from error
+    return found if isinstance(found, dict) else {}
 
 
 def tokenizer_from_words(path: Path, *, context_length: int = 77) -> Tokenizer:
@@ -237,7 +252,7 @@ def tokenizer_from_words(path: Path, *, context_length: int = 77) -> Tokenizer:
     from tokenizers import models, normalizers, pre_tokenizers
 
     try:
-        words = path.read_text(encoding="utf-8").splitlines()
+        words = read_file(path, MOST).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BackboneError(f"cannot read {path}: {error}") from error
     vocabulary = {word.strip(): i for i, word in enumerate(words)}
@@ -245,8 +260,7 @@ def tokenizer_from_words(path: Path, *, context_length: int = 77) -> Tokenizer:
     if lacking:
         raise BackboneError(f"{path} is no vocabulary of BERT's: {', '.join(lacking)} is not in it")
     core = Core(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    file = path.with_name("tokenizer_config.json")
-    stated = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    stated = _stated(path.parent)
     core.normalizer = normalizers.BertNormalizer(lowercase=bool(stated.get("do_lower_case", True)))
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return Tokenizer(

@@ -26,7 +26,7 @@ def show_list(as_json: bool) -> None:
             }
             for e in ENTRIES
         ]
-        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        say(json.dumps(rows, ensure_ascii=False, indent=1))
         return
     from rich.markup import escape
     from rich.table import Table
@@ -52,7 +52,7 @@ def show_check(name: str, root: str, as_json: bool) -> bool:
 
     report = check(name, root)
     if as_json:
-        print(
+        say(
             json.dumps(
                 {
                     "name": report.entry.name,

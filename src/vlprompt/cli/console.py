@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vlprompt.plain_text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -28,21 +30,21 @@ switches = Switches()
 
 def out() -> Console:
     """Results: stdout."""
-    from rich.console import Console
+    from vlprompt.plain_text import rich_console
 
     wide = None if sys.stdout.isatty() else 120  # a file or a pipe gets whole lines
-    return Console(highlight=False, width=wide)
+    return rich_console(highlight=False, width=wide)
 
 
 def note(text: str) -> None:
     """A line about what is going on: stderr, unless --quiet."""
     if not switches.quiet:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def say(text: str = "") -> None:
     """A line of the result, as it stands: stdout."""
-    print(text)
+    print(printable(text), flush=True)
 
 
 def show(table: Table) -> None:
@@ -57,7 +59,7 @@ def show(table: Table) -> None:
 
 def show_sheets(sheets: Iterable[Sheet]) -> None:
     """Result tables on stdout, each with its notes below."""
-    from vlprompt.report.text_tables import rich_table
+    from vlprompt.report.sheet_formats import rich_table
 
     for sheet in sheets:
         show(rich_table(sheet))
@@ -66,9 +68,14 @@ def show_sheets(sheets: Iterable[Sheet]) -> None:
 
 
 def progress() -> AbstractContextManager[Any]:
-    """`with progress() as receive`: bars on stderr, or None with --quiet; give it to `on_record`."""
+    """`with progress() as receive`: bars on stderr, lines where that is a file or a pipe, None with --quiet; give it to
+    `on_record`."""
     if switches.quiet:
         return nullcontext(None)
+    if not sys.stderr.isatty():
+        from vlprompt.training.progress_lines import ProgressLines
+
+        return ProgressLines()
     from vlprompt.training.progress_bar import ProgressBar
 
     return ProgressBar()

@@ -67,7 +67,7 @@ def data(
             "split": dataset.split_origin,
             "domains": list(dataset.domains),
         }
-        print(json.dumps(about | {"classes": rows, "notices": notices}, ensure_ascii=False, indent=1))
+        say(json.dumps(about | {"classes": rows, "notices": notices}, ensure_ascii=False, indent=1))
         return
     from rich.markup import escape
     from rich.table import Table

@@ -9,6 +9,7 @@ import typer
 
 from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.console import note, say, show, switches
+from vlprompt.cli.suggestions import Blank, pasted
 
 
 def demo(
@@ -45,4 +46,4 @@ def demo(
     for text in verdicts(lines_of(records, titles, order)):
         say(text)
     say(f"report: {found['page']}")
-    say(f"next: vlprompt predict {out}/runs/coop+lamm-seed1 PICTURE...")
+    say(f"next: {pasted('predict', out / 'runs' / 'coop+lamm-seed1', Blank('PICTURE...'))}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from vlprompt.cli.console import switches
 from vlprompt.error_messages import explain, one_line
+from vlprompt.plain_text import printable
 
 INTERRUPTED = 130  # what shells report for a process that was stopped with Ctrl-C
 
@@ -23,16 +24,15 @@ class Stop(Exception):
 
 
 @contextmanager
-def guarded(*, resumable: bool = False) -> Iterator[None]:
+def guarded(*, kept: str = "") -> Iterator[None]:
     """Turns whatever goes wrong inside into one line and a Stop.
 
-    resumable: the command goes on where it was interrupted when it is given again.
+    kept: what there is of an interrupted command, and what the same command does with it.
     """
     try:
         yield
-    except KeyboardInterrupt:
-        hint = ": the same command goes on from the last checkpoint" if resumable else ""
-        fail(f"interrupted{hint}")
+    except KeyboardInterrupt as stop:
+        fail(interrupted(stop, kept))
         raise Stop(INTERRUPTED) from None
     except Stop:
         raise
@@ -47,6 +47,17 @@ def guarded(*, resumable: bool = False) -> Iterator[None]:
         raise Stop(code) from None
 
 
+def interrupted(stop: KeyboardInterrupt, kept: str = "") -> str:
+    """The line for Ctrl-C: what was done already and what the same command will do."""
+    where = getattr(stop, "checkpoint", None)  # of a training that can go on
+    if where is None:
+        return f"interrupted: {kept}" if kept else "interrupted"
+    again = "the same command goes on from it"
+    if "--no-resume" in sys.argv:
+        again = "the same command without --no-resume goes on from it"
+    return f"interrupted: {where} holds where the training stood; {again}"
+
+
 def told(error: Exception) -> tuple[int, str]:
     """Exit code and the line to print for an error; "" where nobody listens any more."""
     if isinstance(error, BrokenPipeError):  # `vlprompt methods | head`
@@ -58,7 +69,7 @@ def told(error: Exception) -> tuple[int, str]:
 
 
 def fail(text: str) -> None:
-    print(f"vlprompt: {text}", file=sys.stderr, flush=True)
+    print(f"vlprompt: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def usage_line(error: Any, command: str = "") -> str:

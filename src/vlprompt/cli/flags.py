@@ -111,11 +111,12 @@ def help_text(row: dict[str, Any]) -> str:
 
 
 def command(
-    function: Callable[..., Any], panels: Sequence[Panel] = (), *, resumable: bool = False
+    function: Callable[..., Any], panels: Sequence[Panel] = (), *, kept: str = ""
 ) -> Callable[..., None]:
     """The function as Typer is to see it: guarded, and with the flags of the panels.
 
-    Given values arrive as dicts in the arguments that the panels name; what is not given is left out.
+    Given values arrive as dicts in the arguments that the panels name; what is not given is left out. kept: what there
+    is of the command when it was interrupted.
     """
     own = inspect.signature(function)
     hints = get_type_hints(function, include_extras=True)
@@ -129,7 +130,7 @@ def command(
             value = values.pop(name)
             if value is not None:
                 dicts[into][name] = value
-        with guarded(resumable=resumable):
+        with guarded(kept=kept):
             function(**values, **dicts)
 
     shown = [

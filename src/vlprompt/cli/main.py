@@ -36,31 +36,37 @@ from vlprompt.cli.serve_command import serve
 from vlprompt.cli.studio_command import studio
 from vlprompt.cli.sweep_command import sweep
 from vlprompt.errors import OptionError, nearest
+from vlprompt.plain_text import printable
 
-# name, function, whether it takes training and method options, whether it can go on after an interruption
-COMMANDS: tuple[tuple[str, Callable[..., Any], bool, bool], ...] = (
-    ("fit", fit, True, True),
-    ("eval", evaluate, False, False),
-    ("predict", predict, False, False),
-    ("report", report, False, False),
-    ("studio", studio, False, False),
-    ("methods", methods, False, False),
-    ("data", data, False, False),
-    ("import", import_, False, False),
-    ("protocol", protocol, True, True),
-    ("sweep", sweep, False, True),
-    ("embed", embed, False, True),
-    ("export", export, False, False),
-    ("serve", serve, False, False),
-    ("push", push, False, False),
-    ("pull", pull, False, False),
-    ("table", table, False, False),
-    ("plot", plot, False, False),
-    ("demo", demo, False, False),
-    ("cache", cache, False, False),
+ANEW = "the same command goes on from the last checkpoint if there is one, and begins anew if not"
+SEEDS = "finished seeds are in the results; the same command begins anew, but for those that have a folder in --runs"
+RUNS = "finished runs are in the results, and the same command goes on with the others"
+FILES = "finished files stay, and the same command goes on with the others"
+
+# name, function, whether it takes training and method options, what there is of it when it was interrupted
+COMMANDS: tuple[tuple[str, Callable[..., Any], bool, str], ...] = (
+    ("fit", fit, True, ANEW),
+    ("eval", evaluate, False, ""),
+    ("predict", predict, False, ""),
+    ("report", report, False, ""),
+    ("studio", studio, False, ""),
+    ("methods", methods, False, ""),
+    ("data", data, False, ""),
+    ("import", import_, False, ""),
+    ("protocol", protocol, True, SEEDS),
+    ("sweep", sweep, False, RUNS),
+    ("embed", embed, False, FILES),
+    ("export", export, False, ""),
+    ("serve", serve, False, ""),
+    ("push", push, False, ""),
+    ("pull", pull, False, ""),
+    ("table", table, False, ""),
+    ("plot", plot, False, ""),
+    ("demo", demo, False, ""),
+    ("cache", cache, False, ""),
 )
+PROTOCOL_METHOD = "coop+lamm"  # where none is given; fit chooses then
 NAMES = tuple(name for name, *_ in COMMANDS)
-DEFAULT_METHOD = "coop+lamm"  # as in vlprompt.fitting.plan, which is not imported for --help
 _GLOBAL = {"--debug": "debug", "--quiet": "quiet", "-q": "quiet"}
 
 
@@ -131,8 +137,12 @@ def options_of(words: Sequence[str]) -> tuple[list[str], list[Panel]]:
     chosen = chosen_methods(words)
     if not chosen and {"--help", "-h"} & set(words):  # their files need torch, which takes seconds
         return [], training
-    chosen = chosen or [DEFAULT_METHOD]
-    return chosen, [*method_panels(chosen), *training]
+    named = [
+        name for name in chosen or [PROTOCOL_METHOD] if name != "auto"
+    ]  # which has no options of its own
+    if not chosen and words[0] == "fit":
+        named = []
+    return chosen or ([PROTOCOL_METHOD] if words[0] != "fit" else []), [*method_panels(named), *training]
 
 
 def training_flags(words: Sequence[str]) -> list[Panel]:
@@ -160,8 +170,8 @@ def build(panels: Sequence[Panel]) -> typer.Typer:
         epilog="First steps: vlprompt demo, then vlprompt fit YOUR_FOLDER.",
     )
     app.callback()(_globals)
-    for name, function, learns, resumable in COMMANDS:
-        app.command(name)(command(function, panels if learns else own_panels(name), resumable=resumable))
+    for name, function, learns, kept in COMMANDS:
+        app.command(name)(command(function, panels if learns else own_panels(name), kept=kept))
     return app
 
 
@@ -187,7 +197,7 @@ def _version(on: bool) -> None:
 def _plain_warning(message: Warning | str, *args: Any, **more: Any) -> None:
     """Warnings as one line, without file and line number."""
     if not switches.quiet:
-        print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"note: {printable(' '.join(str(message).split()))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from vlprompt.cli import shared_arguments as shared
-from vlprompt.cli.console import note, show
+from vlprompt.cli.console import note, say, show
 from vlprompt.methods.facts import Facts
 
 
@@ -42,7 +42,7 @@ def methods(
     loaded = load_backbone(backbone, tokenizer=tokenizer)
     rows = [describe(name, loaded, classes) for name in known.names()]
     if json_:
-        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        say(json.dumps(rows, ensure_ascii=False, indent=1))
         return
     table = Table(
         title=f"Methods on {backbone}, {classes} classes", box=None, pad_edge=False, title_justify="left"
@@ -102,9 +102,7 @@ def _recipes(as_json: bool) -> None:
 
     held = {name: load_recipe(name) for name in recipe_names()}
     if as_json:
-        print(
-            json.dumps({name: asdict(recipe) for name, recipe in held.items()}, ensure_ascii=False, indent=1)
-        )
+        say(json.dumps({name: asdict(recipe) for name, recipe in held.items()}, ensure_ascii=False, indent=1))
         return
     table = Table(box=None, pad_edge=False)
     for column in ("recipe", "method", "what", "published in"):

@@ -12,11 +12,12 @@ import typer
 
 from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.collection_arguments import pictures, say_done, tell_shard
-from vlprompt.cli.console import note
+from vlprompt.cli.console import note, say
 from vlprompt.cli.console import out as console
 from vlprompt.cli.error_reporting import Stop, fail
 from vlprompt.collections.predicting import COLUMNS, csv_rows, record_of
 from vlprompt.errors import OptionError
+from vlprompt.plain_text import Printable
 
 if TYPE_CHECKING:
     from vlprompt.runs.run import Prediction
@@ -147,12 +148,12 @@ class _Writer:
         self.as_json, self.as_csv, self.count, self.top = as_json, as_csv, count, top
         self.console = console()
         if as_csv:
-            self.rows = csv.writer(sys.stdout, lineterminator="\n")
+            self.rows = csv.writer(Printable(sys.stdout), lineterminator="\n")
             self.rows.writerow(COLUMNS)
 
     def __call__(self, found: Prediction) -> None:
         if self.as_json:
-            print(json.dumps(record_of(found), ensure_ascii=False), flush=True)
+            say(json.dumps(record_of(found), ensure_ascii=False))
         elif self.as_csv:
             self.rows.writerows(csv_rows(found))
         elif found.error is None:

@@ -144,6 +144,7 @@ def protocol(
         for word in words
     ]
     note("loading torch and the backbone")
+    from vlprompt.backbones.loading import load_backbone
     from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.feeding.feature_cache import FeatureCache
     from vlprompt.fitting.plan import make_plan
@@ -156,7 +157,7 @@ def protocol(
     if probe and probe_belongs(name, plans, shots):
         note(f"{PROBE} is added for comparison; --no-probe leaves it out")
         plans.append(make_plan(PROBE, own_options(PROBE, options or {}), templates=template))
-    loaded = BackboneSpec(backbone, device, precision, tokenizer).load()
+    loaded = load_backbone(BackboneSpec(backbone, device, precision, tokenizer))
     cache = FeatureCache(False if no_cache else None)
     records = []
     for dataset, plan in product(datasets, plans):
@@ -287,7 +288,7 @@ def table(
         show_gains(records, over, paper, format_)
         return
     from vlprompt.report.comparison import compare
-    from vlprompt.report.text_tables import formatted
+    from vlprompt.report.sheet_formats import formatted
 
     sheets = compare(records, paper)
     if format_ != "rich":

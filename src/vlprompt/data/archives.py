@@ -20,6 +20,14 @@ from vlprompt.errors import DataError
 
 LARGEST_RATIO = 1_000  # unpacked to packed bytes of one entry larger than a megabyte
 LARGEST_STREAM = 64 * 2**30  # bytes, a compressed tar unpacked
+LARGEST_HEADER = 2**20  # bytes of what a tar says of one entry, or of all
+_EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 LARGEST_STREAM_RATIO = 100  # the same, against the size of the archive; and all entries of a zip
 
 
@@ -76,8 +84,10 @@ class Tar(Source):
         super().__init__(path)
         self._places: dict[str, int] = {}
         try:
-            with tarfile.open(fileobj=self._opened(), mode="r:") as archive:
+            kind = limited_headers(path)
+            with tarfile.open(fileobj=self._opened(), mode="r:", tarinfo=kind) as archive:
                 for info in archive:
+                    archive.members = []  # type: ignore[attr-defined]  # it would remember them all, with what their headers say
                     if info.isdir():
                         self._add_folder(info.name)
                         continue
@@ -137,6 +147,32 @@ class Tar(Source):
         if len(data) != size:
             raise DataError(f"{self.path}: {name} is cut off")
         return data
+
+
+def limited_headers(path: Path) -> type[tarfile.TarInfo]:
+    """The headers of one tar; DataError for those that hold more than names, however large a file they describe."""
+    common = [0]  # bytes of headers for all entries, which are kept
+
+    class Limited(tarfile.TarInfo):
+        @classmethod
+        def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:
+            found = super().frombuf(buf, encoding, errors)
+            common[0] += found.size if found.type == tarfile.XGLTYPE else 0
+            if found.type in _EXTENDED and max(found.size, common[0]) > LARGEST_HEADER:
+                raise DataError(
+                    f"{path}: refused, because an extended header of it is larger than a header may be"
+                )
+            if found.type == tarfile.GNUTYPE_SPARSE and buf[482]:
+                cls._sparse()
+            return found
+
+        @classmethod
+        def _sparse(cls, *_: Any, **__: Any) -> None:
+            raise DataError(f"{path}: refused, because it holds files with a map of holes (sparse files)")
+
+        _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _sparse
+
+    return Limited
 
 
 def is_archive(path: Path) -> bool:

@@ -44,7 +44,7 @@ def names_beside(source: Source, keys: Sequence[str]) -> tuple[Mapping[str, str]
             if wanted in CLASS_FILES:
                 raise
             continue
-        if wanted in OTHERS and not _fits(names, keys):
+        if not names or (wanted in OTHERS and not _fits(names, keys)):
             continue
         return names, f"class names taken from {name}"
     return None, ""

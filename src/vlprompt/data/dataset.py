@@ -96,7 +96,7 @@ class Dataset:
 
     def content_hash(self, item: Item) -> str:
         """Hash of the picture file's bytes (32 hex digits); reads the file."""
-        return hashlib.blake2b(self.read(item), digest_size=16).hexdigest()
+        return hash_of(self.read(item))
 
     @property
     def all_items(self) -> list[Item]:
@@ -175,6 +175,11 @@ def equal_pictures(dataset: Dataset) -> list[tuple[tuple[str, Item], ...]]:
 
 def _differ(found: Sequence[tuple[str, Item]]) -> bool:
     return len({split for split, _ in found}) > 1 or len({item.label for _, item in found}) > 1
+
+
+def hash_of(data: bytes) -> str:
+    """Hash of a file's bytes, 32 hex digits."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def duplicates_across_splits(dataset: Dataset) -> list[tuple[tuple[str, str], ...]]:

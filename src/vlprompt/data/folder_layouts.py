@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vlprompt.data.list_files import Row
@@ -13,6 +14,9 @@ from vlprompt.data.pictures import EXTENSIONS
 from vlprompt.data.split_names import FILLERS, SPLITS, UNLABELLED, split_name, splits_among
 from vlprompt.errors import DataError
 
+PARTS = frozenset(
+    "part batch shard chunk images imgs image img pictures photos folder dir disk volume set".split()
+)
 HEIF = frozenset({".heic", ".heif", ".hif"})
 
 
@@ -84,12 +88,12 @@ def read_layout(pictures: Sequence[str]) -> Layout:
     below = ""
     if by_folder := _split_folders(inside.values()):
         notices += _take_splits(inside, splits, by_folder)
-        below = f" below {_listed(f'{folder}/' for folder in by_folder if folder in _firsts(splits, root))}"
+        below = f" below {_listed(f'{folder}/' for folder in _in_order(by_folder) if folder in _firsts(splits, root))}"
     elif _splits_are_second(inside.values()):
         for path, parts in inside.items():
             found = split_name(parts.pop(1))
             splits[path] = found and found.split
-        below = f", divided by its folders {_listed(sorted({s or '' for s in splits.values()}))}"
+        below = f", divided by its folders {_listed(_in_order({s or '': s or '' for s in splits.values()}))}"
     with_domains = _has_domains(inside.values())
     if with_domains:
         domains = sorted({parts[0] for parts in inside.values()})
@@ -103,6 +107,11 @@ def read_layout(pictures: Sequence[str]) -> Layout:
         Row(path, composed(parts[level]), splits[path], composed(parts[0]) if with_domains else None)
         for path, parts in inside.items()
     ]
+    if parts_of_one := _parts_of_one({row.label for row in rows}):
+        raise DataError(
+            f"the folders {_listed(parts_of_one)} are parts of one set by their names, not classes; make one folder per class, "
+            "or write a CSV of path,label"
+        )
     holders = {path.removesuffix("/".join(parts[level:])).removesuffix("/") for path, parts in inside.items()}
     kinds = "a folder for each class" + (" in each domain" if with_domains else "")
     return Layout(rows, kinds + below, notices, holders)
@@ -120,6 +129,13 @@ def empty_classes(layout: Layout, folders: Iterable[str]) -> list[str]:
 def _listed(names: Iterable[str]) -> str:
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def _in_order(by_name: Mapping[str, str]) -> list[str]:
+    order = ["train", "val", "test"]
+    return sorted(
+        by_name, key=lambda name: (order.index(by_name[name]) if by_name[name] in order else 3, name)
+    )
 
 
 def _firsts(paths: Iterable[str], root: str) -> set[str]:
@@ -152,7 +168,7 @@ def _split_folders(paths: Iterable[list[str]]) -> dict[str, str]:
     # beside other folders, that may be classes, there has to be more than two words
     told = "train" in holding and bool({"test", "val"} & kinds)
     several = any(len(below[name]) > 1 for name, split in named.items() if split == "train")
-    return named if told and (several or {"test", "val"} & holding) else {}
+    return named if told and several else {}
 
 
 def _take_splits(
@@ -224,6 +240,15 @@ def _splits_are_second(paths: Iterable[list[str]]) -> bool:
             return False
         kinds.add(found)
     return "train" in kinds and len(kinds) > 1
+
+
+def _parts_of_one(names: set[str]) -> list[str]:
+    """The names of class folders where they differ in numbers alone, such as part1 and part2; [] for any others."""
+    bare = {re.sub(r"[\W\d_]+", " ", name).strip().lower() for name in names}
+    if len(names) < 2 or len(bare) != 1 or not PARTS & set(bare.pop().split()):
+        return []
+    found = sorted(names)
+    return found if len(found) < 4 else [*found[:2], "..."]
 
 
 def _count(paths: Sequence[str]) -> str:

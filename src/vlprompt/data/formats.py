@@ -84,6 +84,8 @@ class Place:
         if not self.files.pictures:
             other = f", only {len(self.source.files)} other files" if self.source.files else ""
             told = f" that can be read: {self.files.unread}" if self.files.unread else other
+            if any(file in self.source.files for file in ("xl/workbook.xml", "content.xml")):
+                told = ": it is a workbook; save the sheet with the list as CSV (UTF-8)"
             return DataError(f"{self.path}: there are no pictures in it{told}")
         try:
             return read_layout(self.files.pictures)
@@ -152,17 +154,31 @@ def _open_given_list(place: Place) -> Reading:
         raise DataError(f"{place.path}: is a list itself; labels= is for folders and archives")
     table = read_table(place.data, place.path.name)
     source = ListFolder(place.path.resolve().parent)
-    listing = read_columns(table, Pictures(tuple, source.there), place.label_column)
-    if not listing.matched.distinct:
-        for up in ("", "../"):
-            near = Pictures(lambda up=up: _near(source, up), source.there, "", place.path.name)  # type: ignore[misc]
-            found = read_columns(table, near, place.label_column)
-            if found.matched.distinct:
-                listing = found
-                break
+    listing = _with_pictures(table, source, place)
     notices: list[str] = []
     rows = present(listing.rows(), source, table.name, notices)
-    return Reading(source, rows, listing.understood, notices)
+    return Reading(source, rows, f"{table.name}: {listing.understood}", notices)
+
+
+def _with_pictures(table: Table, source: ListFolder, place: Place) -> Listing:
+    """The list's columns by the pictures where it says, below its folder, or below the one above."""
+    failed: DataError | None = None
+    found = None
+    for names in (tuple, lambda: _near(source, ""), lambda: _near(source, "../")):
+        try:
+            listing = read_columns(
+                table, Pictures(names, source.there, "", place.path.name), place.label_column
+            )
+        except DataError as error:
+            failed = failed or error
+            continue
+        if listing.matched.distinct:
+            return listing
+        found = found or listing
+    if found is None:
+        assert failed is not None
+        raise failed
+    return found
 
 
 def _near(source: ListFolder, up: str) -> list[str]:
@@ -233,9 +249,11 @@ def _of_listings(place: Place, used: Iterable[tuple[Listing, list[Row]]], more: 
     rows = present(
         [row for _, rows in used for row in rows], place.source, name, notices, place.files.pictures
     )
-    return Reading(
-        place.source, rows, "; ".join(dict.fromkeys(listing.understood for listing, _ in used)), notices
-    )
+    how: dict[str, list[str]] = {}
+    for listing, _ in used:
+        how.setdefault(listing.understood, []).append(listing.table.name)
+    understood = "; ".join(f"{', '.join(names)}: {text}" for text, names in how.items())
+    return Reading(place.source, rows, understood, notices)
 
 
 def _open_folders(place: Place) -> Reading:
@@ -244,7 +262,8 @@ def _open_folders(place: Place) -> Reading:
         doubts = "; ".join(place.lists.notices)
         raise DataError(f"{layout}; {doubts}") if doubts else layout
     notices = [*place.files.notices, *place.lists.notices, *layout.notices]
-    if empty := empty_classes(layout, place.source.folders):
+    folders = (f for f in place.source.folders if not any(own.startswith(f"{f}/") for own in place.files.own))
+    if empty := empty_classes(layout, folders):
         notices.append(f"{len(empty)} folders without pictures left out: {', '.join(empty[:5])}")
     if place.lists.splits:
         return _divided(place, layout, notices)

@@ -30,11 +30,12 @@ RUN_FILES = ("run.json", "predict.json", "embed.json")  # of folders that this p
 @dataclass(frozen=True)
 class Files:
     """pictures: the files that are pictures, in the order of their names. notices: what was left out, one sentence each.
-    unread: such as "2 .heic", where no picture is there but others are."""
+    unread: such as "2 .heic", where no picture is there but others are. own: folders of runs, with a final `/`."""
 
     pictures: list[str]
     notices: list[str]
     unread: str = ""
+    own: tuple[str, ...] = ()
 
 
 def picture_files(source: Source) -> Files:
@@ -78,7 +79,7 @@ def picture_files(source: Source) -> Files:
     if told:
         heif = HEIF_MEND if any(end in HEIF or end.startswith("HEIC") for end in unread) else ""
         notices.append(f"left out, because they are not read: {told} files{heif}")
-    return Files(pictures, notices, f"{told} files{heif}" if told else "")
+    return Files(pictures, notices, f"{told} files{heif}" if told else "", own)
 
 
 def _own_folders(files: Iterable[str]) -> tuple[str, ...]:

@@ -25,8 +25,8 @@ DOMAIN_COLUMNS = ("domain",)
 # what is measured or told of a picture and says nothing of its class
 NO_LABELS = frozenset(
     "width height w h size area depth channels x y xmin xmax ymin ymax x1 x2 y1 y2 bbox box left top right bottom "
-    "id ids index idx no nr number fold date time datetime timestamp year url link license author source text caption "
-    "captions description title comment score confidence probability rank md5 sha1 sha256 hash bytes filesize "
+    "id ids index idx no nr number fold date time datetime timestamp year url link license author source caption "
+    "captions description comment score confidence probability rank md5 sha1 sha256 hash bytes filesize "
     "latitude longitude lat lon".split()
 )
 _YES, _NO = (
@@ -69,7 +69,7 @@ class Listing:
         said = [f"pictures by {self.path}{how}", f"labels by {label}"]
         if self.split or self.flags:
             said.append(f"splits by {self.split or ', '.join(self.flags)}")
-        return f"{self.table.name}: {', '.join(said)}"
+        return ", ".join(said)
 
     def rows(self) -> list[Row]:
         """DataError for splits that are none, a picture with several labels, and cells that may mean two pictures."""
@@ -150,7 +150,7 @@ def read_columns(table: Table, pictures: Pictures, label_column: str | None = No
             f'{table.name}: there is no column "{label_column}"; {nearest(label_column, table.columns)}'
         )
     path = _picture_column(table, pictures, label_column)
-    if table.headed and table.lines and pictures.exact(path) is not None:
+    if table.headed and table.lines and plain(path) not in PATH_COLUMNS and pictures.match([path]).distinct:
         table, path = _without_header(table, path)
         label_column = None
     matched = pictures.match([row.get(path, "") for row in table.rows])
@@ -166,6 +166,13 @@ def read_columns(table: Table, pictures: Pictures, label_column: str | None = No
     if isinstance(label, str) and label not in table.names and (words := _names_of(table, label, listing)):
         listing = replace(listing, table=replace(table, names=table.names | {label: words}))
     return replace(listing, label=label, doubts=doubts)
+
+
+def may_be_labels(column: str) -> bool:
+    """Whether a column may hold labels by its name: no measures and texts, and no ids but those of classes."""
+    words = plain(column).split("_")
+    of_class = any(word in LABEL_COLUMNS for word in words)
+    return "_".join(words) not in NO_LABELS and (words[-1] not in ("id", "ids", "uid", "uuid") or of_class)
 
 
 def _cells(table: Table, column: str) -> list[str]:
@@ -277,10 +284,10 @@ def _label_columns(listing: Listing) -> tuple[str | tuple[str, ...] | None, str]
     if hot or several:
         return hot or None, several
     kinds = {column: _kind([row.get(column, "") for row in table.rows]) for column in left}
-    fitting = [c for c in left if kinds[c] == "labels" and plain(c) not in NO_LABELS]
+    fitting = [c for c in left if kinds[c] == "labels" and may_be_labels(c)]
     if len(fitting) == 1:
         return fitting[0], ""
-    if len(left) == 1 and kinds[left[0]] == "short" and plain(left[0]) not in NO_LABELS:
+    if len(left) == 1 and kinds[left[0]] == "short" and may_be_labels(left[0]):
         return left[0], ""
     if len(fitting) > 1:
         return None, _which(fitting)
@@ -342,13 +349,14 @@ def _kind(cells: Sequence[str]) -> str:
 
 def _one_hot(table: Table, columns: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """(columns of 0 and 1 with a 1 in one of them, "") where no row has two; else ((), what is wrong or "")."""
-    hot = [
-        c
-        for c in columns
-        if plain(c) not in NO_LABELS and _yes_and_no([row.get(c, "") for row in table.rows])
-    ]
+    hot = []
+    for column in columns:
+        values = {row.get(column, "").lower() for row in table.rows}
+        if may_be_labels(column) and values - {""} and values <= _YES | _NO:
+            hot.append(column)
     held = [[c for c in hot if row.get(c, "").lower() in _YES] for row in table.rows]
-    if len(hot) < 2 or 2 * sum(len(one) == 1 for one in held) < len(held):
+    used = {column for one in held for column in one}
+    if len(used) < 2 or 2 * sum(len(one) == 1 for one in held) < len(held):
         return (), ""
     several = next((at for at, one in enumerate(held) if len(one) > 1), None)
     if several is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -72,7 +73,7 @@ class Pictures:
             (self._by_name, str.casefold, ""),
             (self._by_stem, str.casefold, "without endings"),
             (self._by_stem, _stem, "other endings"),
-            (self._by_number, _number, "by number"),
+            (self._by_number, _whole, "by number"),
         ):
             found = self._by(paths, table, key, how)
             if found.distinct > best.distinct:
@@ -189,5 +190,11 @@ def _stem(name: str) -> str:
     return stem if dot and stem and len(end) <= 5 else name.casefold()
 
 
+def _whole(text: str) -> str:
+    return _number(text) if text.isascii() and text.isdigit() else ""
+
+
 def _number(text: str) -> str:
-    return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 19 else ""
+    """The number that a name is, or ends with: 7 for 7, 0007 and image_0007; "" for others."""
+    found = re.fullmatch(r"\D*?0*(\d{1,18})", text, re.ASCII)
+    return found[1] if found else ""

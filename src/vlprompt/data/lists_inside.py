@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from vlprompt.data.folder_layouts import Layout, ending
 from vlprompt.data.left_out import RUN_FILES
-from vlprompt.data.list_columns import Listing, read_columns
+from vlprompt.data.list_columns import LABEL_COLUMNS, Listing, plain, read_columns
 from vlprompt.data.list_files import SPLIT_FILE, Row
 from vlprompt.data.list_matching import Pictures
 from vlprompt.data.sources import Source
@@ -25,6 +25,7 @@ LABEL_FILES = (
 )  # whose faults are errors
 ENDINGS = frozenset({".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".ndjson", ".lst", ".list"})
 LARGEST, MOST = 64 * 2**20, 40  # bytes of a list, and lists, that are looked into
+TEXTS = frozenset({"text", "title", "prompt", "sentence"})
 _NOT_LISTS = re.compile(
     r"^(readme|licen[cs]e|notice|requirements|classes|class_?names|names)\b", re.IGNORECASE
 )
@@ -55,19 +56,26 @@ def lists_in(
     DataError for a label_column that no list has, and for faults in LABEL_FILES.
     """
     found = Lists()
-    listings = _read(source, pictures_of, found.notices, label_column)
+    folders = {row.label for row in layout.rows} if isinstance(layout, Layout) else set()
+    listings = _read(source, pictures_of, found.notices, label_column, folders)
     if label_column is not None:
         fitting = [one for one in listings if one.label == label_column]
         if not fitting:
-            said = "; ".join(found.notices)
+            said = "; ".join(
+                [
+                    *found.notices,
+                    *(f"{one.table.name} has {', '.join(one.table.columns)}" for one in listings),
+                ]
+            )
             raise DataError(
                 f"{source.path}: label_column is given, but there is no labels file ({LABEL_FILES[0]}) in it with a column "
                 f'"{label_column}"{f": {said}" if said else ""}'
             )
         found.used = _with_rows(_together(fitting))
         return found
+    by_folder = len(folders) > 1
+    listings = [_without_texts(one) if by_folder else one for one in _as_others(listings)]
     labelled = [one for one in listings if one.label is not None]
-    by_folder = isinstance(layout, Layout) and len({row.label for row in layout.rows}) > 1
     chosen = _together(
         [one for one in labelled if _is_usual(one.table.name)] or ([] if by_folder else labelled)
     )
@@ -92,7 +100,7 @@ def lists_in(
     ):
         found.used = named
         found.notices.append(
-            "the labels of the list are numbers that go with the folders one to one; the folders name the classes"
+            "the labels of the list go with the folders one to one; the folders name the classes"
         )
     if (
         not chosen
@@ -104,8 +112,35 @@ def lists_in(
     return found
 
 
+def _as_others(listings: Sequence[Listing]) -> list[Listing]:
+    """Lists of other splits with the same columns have their labels in the same one, though a short list may not show it."""
+    told = {one.label for one in listings if isinstance(one.label, str)}
+    return [
+        replace(one, label=next(iter(told)))
+        if one.label is None
+        and len(told) == 1
+        and told <= set(one.table.columns)
+        and _split_of(one) is not None
+        else one
+        for one in listings
+    ]
+
+
+def _without_texts(listing: Listing) -> Listing:
+    """Beside class folders, a column called text holds words about a picture, also where they repeat."""
+    if isinstance(listing.label, str) and plain(listing.label) in TEXTS:
+        return replace(
+            listing, label=None, doubts=f"no column of labels in it: {listing.label} (texts by its name)"
+        )
+    return listing
+
+
 def _read(
-    source: Source, pictures_of: Callable[[str, str], Pictures], notices: list[str], label_column: str | None
+    source: Source,
+    pictures_of: Callable[[str, str], Pictures],
+    notices: list[str],
+    label_column: str | None,
+    folders: set[str],
 ) -> list[Listing]:
     """The files that list pictures which are there."""
     found = []
@@ -113,17 +148,25 @@ def _read(
         folder, _, last = name.rpartition("/")
         try:
             table = read_table(source.read(name), name)
-            wanted = label_column if label_column in table.columns else None
-            listing = read_columns(table, pictures_of(folder, last), wanted)
         except DataError as error:
             if last in LABEL_FILES:
                 raise
             if _is_usual(name) and ending(name) in (".csv", ".tsv"):
                 notices.append(f"{error}; it is not used")
             continue
+        wanted = label_column if label_column in table.columns else None
+        try:
+            listing = read_columns(table, pictures_of(folder, last), wanted)
+        except DataError as error:
+            names_classes = folders and any(
+                folders <= {row.get(c, "") for row in table.rows} for c in table.columns
+            )
+            if ending(name) in (".csv", ".tsv") and not names_classes:
+                notices.append(f"{name} is not used: {str(error).removeprefix(f'{name}: ')}")
+            continue
         if listing.matched.distinct > 1 or (listing.matched.distinct and len(table.rows) == 1):
             found.append(listing)
-        elif last in LABEL_FILES and listing.label is not None:
+        elif ending(name) in (".csv", ".tsv") or last in LABEL_FILES:
             cell = next((row.get(listing.path, "") for row in table.rows), "")
             notices.append(f"{name} is not used: none of its pictures is there, for example {cell}")
     return found
@@ -207,14 +250,16 @@ def _with_rows(listings: Sequence[Listing]) -> list[tuple[Listing, list[Row]]]:
 def _named_by_folders(
     used: list[tuple[Listing, list[Row]]], layout: Layout
 ) -> list[tuple[Listing, list[Row]]]:
-    """The same with the folders' labels, where the lists' are numbers that go with them one to one; else []."""
+    """The same with the folders' labels, where the lists' are numbers, or of a column that is not called so, and go with
+    them one to one; else []."""
     folder = {row.path: row for row in layout.rows}
     rows = [row for _, rows in used for row in rows if row.path in folder and row.label]
     pairs = {(row.label, folder[row.path].label) for row in rows}
     labels, folders = {label for label, _ in pairs}, {name for _, name in pairs}
     if not rows or not len(pairs) == len(labels) == len(folders) > 1:
         return []
-    if not all(label.isdigit() for label in labels) or all(name.isdigit() for name in folders):
+    by_name = all(isinstance(one.label, str) and plain(one.label) in LABEL_COLUMNS for one, _ in used)
+    if all(name.isdigit() for name in folders) or (by_name and not all(label.isdigit() for label in labels)):
         return []
     if any(row.name for row in rows):
         return []

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.many_pictures import list_of_pictures
-from vlprompt.data.naming import Classes, class_names, sorted_keys
+from vlprompt.data.naming import Classes, class_names, composed, sorted_keys
 from vlprompt.data.pictures import Picture, open_picture
 from vlprompt.errors import DataError, PictureError, nearest
 
@@ -109,6 +109,9 @@ def from_pictures(
         raise DataError("no pictures are given")
     texts = [str(label.item() if isinstance(label, np.generic) else label) for label in labels]
     names = None if classes is None or isinstance(classes, (str, os.PathLike, Mapping)) else list(classes)
+    if names is not None:
+        same = {composed(str(name)): name for name in names}
+        texts = [same.get(composed(text), text) for text in texts]
     if names is None:
         keys = sorted_keys(texts)
     elif set(texts) <= set(names):

@@ -135,11 +135,12 @@ def read_classes(data: bytes, keys: Sequence[str], name: str) -> dict[str, str] 
         rows = split(lines, name)
         for at in (0, 1):  # the name may stand first: cat, 0
             found = {row[at].strip(): row[1 - at].strip() for row in rows if len(row) == 2}
-            if (
-                known.keys() & found.keys()
-                and len(found) >= len(lines) - 1
-                and (at == 0 or known.keys() <= found.keys())
-            ):
+            fits = len(found) >= len(lines) - 1 and (
+                known.keys() <= found.keys() if at else known.keys() & found.keys()
+            )
+            if fits and at and all(name.isdigit() for name in found.values()):
+                return {}  # numbers of the classes, which have their names
+            if fits:
                 return {known[key]: value for key, value in found.items() if key in known}
     if len(lines) != len(keys):
         numbers = [int(key) for key in keys if key.isdigit() and len(key) < 10]

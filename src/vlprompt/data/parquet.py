@@ -17,7 +17,7 @@ from typing import Any
 
 from vlprompt.data.list_columns import PATH_COLUMNS, SPLIT_COLUMNS
 from vlprompt.data.naming import prettified
-from vlprompt.data.sources import LARGEST_FILE, MOST_FILES, Source
+from vlprompt.data.sources import LARGEST_FILE, MOST_FILES, Source, state_of
 from vlprompt.data.split_names import SPLITS
 from vlprompt.data.tabular_text import Table
 from vlprompt.errors import DataError, MissingExtra
@@ -161,7 +161,7 @@ class Parquet(Source):
 
     def identity(self, name: str) -> tuple[str, int, int]:
         found = self._tables[name.rpartition("/")[0]].stat()
-        return f"{self._tables[name.rpartition('/')[0]].resolve()}:{name}", found.st_size, found.st_mtime_ns
+        return f"{self._tables[name.rpartition('/')[0]].resolve()}:{name}", found.st_size, state_of(found)
 
     def stamp(self, name: str) -> str:
         return f"{self._tables[name.rpartition('/')[0]].stat().st_size}-{self.files.get(name, -1)}"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import struct
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from PIL import Image
 
@@ -22,9 +25,13 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"})
-MOST_CHUNKS = 50_000
-_XMP = b"XML:com.adobe.xmp\0\0"  # not compressed; it may hold the orientation
+_PNG_NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_JPEG_SIDE = frozenset(bytes([0xE0 + n]) for n in range(1, 16) if n != 14) | {
+    b"\xfe"
+}  # 14 says how colours are stored
+_XMP = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])\s*[<\"']")
+_WIDTHS = {1: "B", 4: "I", 6: "b", 8: "h", 9: "i"}  # of values, by the kind of a tag
+MOST_PIECES = 50_000
 _HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"}
 )
@@ -45,23 +52,23 @@ def heif_is_read() -> bool:
     return True
 
 
-def turned_by(image: Image.Image) -> Image.Transpose | None:
-    """How a picture is to be turned to stand as it was seen, from its EXIF or XMP; None where it stands so.
+def turn_of(orientation: Any) -> Image.Transpose | None:
+    """How a picture with this orientation tag is to be turned to stand as it was seen; None where it stands so."""
+    try:
+        found = int(orientation[0] if isinstance(orientation, tuple) else orientation)
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
+    return _TURNS.get(found)
 
-    The orientation alone is read, so that other tags may be damaged or too costly.
-    """
+
+def turned_by(image: Image.Image) -> Image.Transpose | None:
+    """The same of an opened picture, from its EXIF or XMP; other tags may be damaged or too costly."""
     held = image.info.get("exif")
     try:
         check_tags(held if isinstance(held, bytes) else b"")
-        found = image.getexif().get(ORIENTATION)
+        return turn_of(image.getexif().get(ORIENTATION))
     except Exception:  # Pillow reads all tags at once, and raises whatever a damaged one makes it hit
-        found = orientation_of(held)
-    if isinstance(found, tuple):
-        found = found[0] if found else None
-    try:
-        return _TURNS.get(int(found)) if found is not None else None
-    except (TypeError, ValueError, OverflowError):
-        return None
+        return turn_of(orientation_of(held))
 
 
 def orientation_of(exif: object) -> int | None:
@@ -78,31 +85,74 @@ def orientation_of(exif: object) -> int | None:
         for at in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind = struct.unpack_from(f"{order}HH", data, at)
             if tag == ORIENTATION:
-                value: int = struct.unpack_from(f"{order}{'I' if kind in (4, 9) else 'H'}", data, at + 8)[0]
+                value: int = struct.unpack_from(f"{order}{_WIDTHS.get(kind, 'H')}", data, at + 8)[0]
                 return value
     except struct.error:
         return None
     return None
 
 
-def without_side_data(data: bytes) -> bytes:
-    """The file without texts, profiles and previews of PNG, which Pillow refuses from some size on; others as they are."""
-    if not data.startswith(_PNG):
-        return data
-    kept, at, left_out = [_PNG], len(_PNG), 0
-    for _ in range(MOST_CHUNKS):
+@dataclass(frozen=True)
+class Bare:
+    """A picture file without side data. orientation: what that said, or None; told: whether it was looked for."""
+
+    data: bytes
+    orientation: int | None = None
+    told: bool = False
+
+
+def without_side_data(data: bytes) -> Bare:
+    """A PNG or JPEG without texts, profiles, previews and tags, some of which Pillow refuses when they are large or
+    damaged, with the orientation they held; other files as they are."""
+    if data.startswith(_PNG):
+        return _bare_png(data)
+    if data.startswith(b"\xff\xd8\xff"):
+        return _bare_jpeg(data)
+    return Bare(data)
+
+
+def _bare_png(data: bytes) -> Bare:
+    kept, side = [_PNG], []
+    at = len(_PNG)
+    for _ in range(MOST_PIECES):
         if at + 12 > len(data):
             break
-        size = int.from_bytes(data[at : at + 4], "big")
-        end = at + 12 + size
         kind = data[at + 4 : at + 8]
-        if kind in _PNG_NEEDED or (kind == b"iTXt" and size < 2**16 and data[at + 8 :].startswith(_XMP)):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if kind in _PNG_NEEDED:
             kept.append(data[at:end])
-        else:
-            left_out += end - at
+        elif kind in (b"eXIf", b"iTXt"):
+            side.append(data[at + 8 : end - 4])
         at = end
     else:
-        return data  # made to be costly, which is said elsewhere
-    if not left_out:
-        return data
-    return b"".join([*kept, data[at:]])
+        return Bare(data)  # made to be costly, which is said elsewhere
+    return Bare(b"".join([*kept, data[at:]]), _told_by(side), told=True)
+
+
+def _bare_jpeg(data: bytes) -> Bare:
+    kept, side = [data[:2]], []
+    at = 2
+    for _ in range(MOST_PIECES):
+        marker = data[at + 1 : at + 2]
+        if data[at : at + 1] != b"\xff" or not b"\xc0" <= marker <= b"\xfe" or b"\xd0" <= marker <= b"\xda":
+            break  # the pixels, or what is no piece
+        end = at + 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
+        if marker in _JPEG_SIDE:
+            side += [data[at + 4 : end]] if marker == b"\xe1" else []
+        else:
+            kept.append(data[at:end])
+        at = end
+    else:
+        return Bare(data)
+    return Bare(b"".join([*kept, data[at:]]), _told_by(side), told=True)
+
+
+def _told_by(side: list[bytes]) -> int | None:
+    """The orientation in EXIF, else in XMP that is not compressed."""
+    for content in side:
+        if (found := orientation_of(content)) is not None:
+            return found
+    for content in side:
+        if (text := _XMP.search(content)) is not None:
+            return int(text[1])
+    return None

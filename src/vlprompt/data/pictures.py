@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vlprompt.data.picture_files import HEIF_MEND, heif_is_read, is_heif, turned_by, without_side_data
+from vlprompt.data.picture_files import (
+    HEIF_MEND,
+    Bare,
+    heif_is_read,
+    is_heif,
+    turn_of,
+    turned_by,
+    without_side_data,
+)
 from vlprompt.data.picture_limits import Counted, TooCostly, check_file, check_opened
 from vlprompt.errors import PictureError
 
@@ -68,14 +76,14 @@ def open_picture(
     if is_heif(data) and not heif_is_read():
         raise PictureError(f"{name}: is a HEIC picture{HEIF_MEND}")
     try:
-        data = without_side_data(data)
-        check_file(data)
-        opened = Image.open(Counted(data), formats=_formats())
+        bare = without_side_data(data)
+        check_file(bare.data)
+        opened = Image.open(Counted(bare.data), formats=_formats())
         check_opened(opened)
     except Exception as error:
         raise PictureError(f"{name}: {_reason(error)}") from error
     with opened:
-        return _decoded(opened, name, turn, most_pixels)
+        return _decoded(opened, name, turn, most_pixels, bare)
 
 
 @lru_cache(maxsize=1)
@@ -100,7 +108,9 @@ def _content(path: Path, name: str) -> bytes:
         raise PictureError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _decoded(image: Image.Image, name: str, turn: bool, most_pixels: int) -> Image.Image:
+def _decoded(
+    image: Image.Image, name: str, turn: bool, most_pixels: int, bare: Bare | None = None
+) -> Image.Image:
     width, height = image.size
     most = min(most_pixels, MOST_PIXELS)
     if width * height > most:
@@ -111,8 +121,10 @@ def _decoded(image: Image.Image, name: str, turn: bool, most_pixels: int) -> Ima
         image.load()
         if image.width * image.height > most:  # icons say so only now
             raise TooManyPixels(name, image.size, most)
-        if turn and (way := turned_by(image)) is not None:
-            image = image.transpose(way)
+        if turn:
+            told = bare is not None and bare.told
+            way = turn_of(bare.orientation) if bare is not None and told else turned_by(image)
+            image = image if way is None else image.transpose(way)
         return to_rgb(image)
     except TooManyPixels:
         raise

@@ -43,7 +43,8 @@ def assemble(
         classes = {key: words.replace("_", " ") for key, words in given.items()} | renamed
     names = class_names(keys, classes)
     if len(keys) < least_classes:
-        raise DataError(f'{name}: there is only one class, "{names[0]}"; at least two are needed')
+        doubts = "".join(f"; {text}" for text in notices if " is not used: " in text)
+        raise DataError(f'{name}: there is only one class, "{names[0]}"; at least two are needed{doubts}')
     if all(words.isdigit() for words in names):
         notices.append(
             "the classes are numbers, which say nothing to a language model; name them with classes.txt or --classes"

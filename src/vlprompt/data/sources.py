@@ -7,9 +7,11 @@ after a fork or from threads: file handles are opened again in each process.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import threading
+import time
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 from vlprompt.errors import DataError
 
 MOST_FILES = 5_000_000
+SETTLED = 50_000_000  # ns; the clocks of file systems tick every 1 to 10 ms
 LARGEST_FILE = 512 * 2**20  # bytes, one entry
 
 MOST_FOLDERS = 1_000_000  # links may lead to the same folders again and again
@@ -40,6 +43,20 @@ def _why_hidden(path: str) -> str:
     if named is None or named == "__MACOSX":
         return "hidden"
     return f"in {named}/, which a system or program writes for itself"
+
+
+def state_of(found: os.stat_result) -> int:
+    """A number that changes whenever the file does, also where programs set its time and size back.
+
+    A file that takes the place of another has a number of its own (inode); one that is written anew gets a time of
+    change that no program can set. What changed a moment ago may change again within the same tick of the clock,
+    so that a state that young counts once only.
+    """
+    parts = [found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
+    if abs(time.time_ns() - found.st_ctime_ns) < SETTLED:
+        parts.append(time.perf_counter_ns())
+    text = " ".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1  # as SQLite's integers
 
 
 class Source:
@@ -77,9 +94,9 @@ class Source:
             return b""
 
     def identity(self, name: str) -> tuple[str, int, int]:
-        """(where, size in bytes, time of change in ns): as long as it stays the same, so do the bytes."""
+        """(where, size in bytes, state): as long as it stays the same, so do the bytes."""
         found = os.stat(self.path)
-        return f"{os.path.abspath(self.path)}:{name}", found.st_size, found.st_mtime_ns
+        return f"{os.path.abspath(self.path)}:{name}", found.st_size, state_of(found)
 
     def stamp(self, name: str) -> str:
         """What tells versions of a file apart at no cost, wherever the data set lies: its size."""
@@ -132,6 +149,8 @@ class Source:
         path = "/".join(PurePosixPath(name.replace("\\", "/").removeprefix("./")).parts)
         if path and not hidden(path):
             self.folders.add(path)
+        if len(self.folders) > MOST_FOLDERS:
+            raise DataError(f"{self.path}: refused, because it holds more than {MOST_FOLDERS} folders")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handle": None, "_lock": None}
@@ -205,4 +224,4 @@ class Folder(Source):
 
     def identity(self, name: str) -> tuple[str, int, int]:
         found = os.stat(self.path / name)
-        return os.path.abspath(self.path / name), found.st_size, found.st_mtime_ns
+        return os.path.abspath(self.path / name), found.st_size, state_of(found)

@@ -10,6 +10,7 @@ SPLITS = {
     "train": "train",
     "training": "train",
     "trn": "train",
+    "trainval": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",

@@ -131,7 +131,7 @@ def _table(name: str, lines: list[tuple[int, list[str]]], *, spaced: bool = Fals
         headed = False
     if headed:
         body = lines[1:]
-        while head and not head[-1] and all(not any(cells[len(head) - 1 :]) for _, cells in body):
+        while head and not head[-1]:
             head = head[:-1]  # what spreadsheets append
         head = [column or f"column{number}" for number, column in enumerate(head, start=1)]
     else:
@@ -139,7 +139,7 @@ def _table(name: str, lines: list[tuple[int, list[str]]], *, spaced: bool = Fals
         at = next((n for n, cell in enumerate(head) if PICTURE_NAME.search(cell)), 0)
         head = [f"column{n}" for n in range(1, width + 1)]
         head[at] = "path"
-        if at == 0 and width > 1:
+        if at == 0 and width > 1 and (width == 2 or len({tuple(cells[1:2]) for _, cells in body}) > 1):
             head[1] = "label"
     if len(set(head)) < len(head):
         raise DataError(f"{name}: two columns have the same name ({', '.join(head)})")

@@ -47,7 +47,7 @@ def read_names(infos: Sequence[zipfile.ZipInfo]) -> tuple[list[str], str]:
         names[at] = raw.decode(encoding, "replace").replace("\0", "")
     if encoding == "utf-8":
         return names, ""
-    example = names[next(iter(unmarked))]
+    example = "".join(letter if letter.isprintable() else "?" for letter in names[next(iter(unmarked))])
     return names, (
         f"the archive does not say the encoding of its names; they are read as {ENCODINGS[encoding]} ({encoding}), such as "
         f'"{example}": if that is wrong, pack the folder again with UTF-8 names'
@@ -80,27 +80,36 @@ def _encoding(raws: Sequence[bytes]) -> str:
 def _usual(raws: Sequence[bytes], encoding: str) -> float:
     """How usual the letters are that the names would be made of, 0 to 1 for each byte beyond ASCII."""
     total = count = 0.0
+    seen: set[str] = set()
     for raw in raws:
         try:
             text = raw.decode(encoding)
         except UnicodeDecodeError:
             return -1.0
-        before = ""
-        for letter in text:
-            if not letter.isascii():
-                size = len(letter.encode(encoding))
-                count += size
-                total += size * _weight(letter, before)
-            before = letter
-    return total / count if count else 0.0
+        for at, letter in enumerate(text):
+            if letter.isascii():
+                continue
+            around = text[max(at - 1, 0) : at], text[at + 1 : at + 2]
+            size = len(letter.encode(encoding))
+            count += size
+            total += size * _weight(letter, *around)
+            seen.add(letter)
+    if not count:
+        return 0.0
+    # the bytes of Korean lie among those of usual Chinese, but few Chinese words lie all among those of Korean
+    korean = all(_is_common_korean(letter) for letter in seen)
+    return total / count + (0.01 * min(len(seen), 10) if korean else 0.0)
 
 
-def _weight(letter: str, before: str) -> float:
+def _weight(letter: str, before: str, after: str) -> float:
+    """How usual a letter is beside its neighbours: others seldom stand in a word of Latin letters."""
     code = ord(letter)
+    if code >= 0x370 and any(one.isascii() and one.isalpha() for one in (before, after)):
+        return 0.3
     if 0x3041 <= code <= 0x30FC:  # kana
         return 1.0
     if 0xAC00 <= code <= 0xD7A3:  # Hangul, whose bytes are those of usual Chinese characters too
-        return 0.95
+        return 0.95 if _is_common_korean(letter) else 0.3
     if 0x4E00 <= code <= 0x9FFF:
         return 0.98 if _is_common_chinese(letter) else 0.45
     if 0x0400 <= code <= 0x045F:
@@ -112,6 +121,14 @@ def _weight(letter: str, before: str) -> float:
     if unicodedata.category(letter) in ("Lu", "Ll") and code < 0x250:
         return 0.85 if letter.islower() or not before.isalpha() else 0.4
     return 0.1
+
+
+def _is_common_korean(letter: str) -> bool:
+    """Whether it is one of the 2,350 syllables in use."""
+    try:
+        return "\uac00" <= letter <= "\ud7a3" and len(letter.encode("euc_kr")) == 2
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_common_chinese(letter: str) -> bool:

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from vlprompt.demo import demo_settings as settings
 from vlprompt.demo.one_training import Job, Place, backbone_and_data, cores, set_up, work
 from vlprompt.errors import TrainingError
 from vlprompt.feeding.feature_cache import default_directory
+from vlprompt.plain_text import rich_console
 from vlprompt.runs.records import append
 
 MOST_WORKERS = 8
@@ -46,7 +46,8 @@ def run_demo(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with _cache(folder) as cache:
-        place = Place(backbone, folder, cache, data, shots)
+        shown = settings.SHOWN if settings.SHOWN in methods else methods[-1]
+        place = Place(backbone, folder, cache, data, shots, shown)
         backbone_and_data(place)  # a missing backbone or damaged data end the demo here
         number = workers or min(cores(), MOST_WORKERS)
         done = list(_progress(jobs_of(place, methods, number), number, quiet))
@@ -87,6 +88,7 @@ def jobs_of(place: Place, methods: Sequence[str], workers: int) -> list[list[Job
         Job(kind, method, seed, place)
         for kind in ("few_shot", "base_to_new")
         for method in methods
+        if settings.takes_part(method, kind)
         for seed in settings.SEEDS[method]
     ]
     return [encoding, sorted(training, key=lambda job: -job.cost)]
@@ -94,7 +96,7 @@ def jobs_of(place: Place, methods: Sequence[str], workers: int) -> list[list[Job
 
 def _progress(rounds: list[list[Job]], workers: int, quiet: bool) -> Iterator[tuple[Job, dict[str, Any]]]:
     """Runs the jobs and yields the trainings as they end, with a bar on stderr."""
-    console = Console(stderr=True, quiet=quiet)
+    console = rich_console(stderr=True, quiet=quiet)
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

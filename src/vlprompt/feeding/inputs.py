@@ -2,6 +2,7 @@
 
 features: image features of the frozen tower, one per picture and view, from the disk cache if they are there
 patches: features and patch tokens, kept in memory, or made per batch when they do not fit
+patch_states: the same with what stands at each patch in place of its token
 pixels: what a stem makes of them, kept in memory in half precision, where the image tower has one; or uint8 crops kept
 in memory; or decoded per batch when they do not fit
 pixels and features: both, of the very same view
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from torch import Tensor
 
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.preprocessing import Preprocessing
-from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.dataset import Dataset, Item, hash_of
+from vlprompt.data.pictures import open_picture
 from vlprompt.errors import PictureError
 from vlprompt.feeding.feature_cache import FeatureCache, feature_key
 from vlprompt.feeding.views import CENTER, take_view, view_key
@@ -31,8 +33,14 @@ from vlprompt.methods.base import Batch
 Emit = Callable[[dict[str, Any]], None]
 View = int | str
 Wanted = tuple[Item, str, list[View]]  # a picture, the hash of its file, and the views to make
+Own = TypeVar("Own", bound="Inputs")
 CHUNK = 256  # pictures between two writes to the cache
-FEATURES, PATCHES, STEM = "features", "patches", "stem"  # what the frozen tower is asked for
+FEATURES, PATCHES, PATCH_STATES, STEM = (
+    "features",
+    "patches",
+    "patch_states",
+    "stem",
+)  # what the frozen tower is asked for
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,20 @@ class Inputs:
         """What a method is fed for the pictures of these numbers."""
         raise NotImplementedError
 
+    def part(self: Own, index: Tensor) -> Own:
+        """The pictures of these numbers alone, in that order."""
+        return replace(
+            self,
+            labels=self.labels[index],
+            items=[self.items[i] for i in index.tolist()],
+            skipped=[],
+            **self._of(index),
+        )
+
+    def _of(self, index: Tensor) -> dict[str, Any]:
+        """What a kind of inputs holds beside, for these pictures."""
+        return {}
+
     def stream(self, indices: Iterable[Tensor], view: int = 0) -> Iterator[Batch]:
         """Batch after batch."""
         for index in indices:
@@ -69,15 +91,24 @@ class Inputs:
 
 @dataclass
 class FeatureInputs(Inputs):
-    """features: [V, N, d] on the device; patches: [V, N, P, d] or None."""
+    """features: [V, N, d] on the device; patches: [V, N, P, d], or their states [V, N, P, width], or None.
+
+    kind: what the patches are called in a batch.
+    """
 
     features: Tensor
     patches: Tensor | None = None
+    kind: str = "patches"
+
+    def _of(self, index: Tensor) -> dict[str, Any]:
+        index = index.to(self.features.device)
+        patches = None if self.patches is None else self.patches[:, index]
+        return {"features": self.features[:, index], "patches": patches}
 
     def batch(self, index: Tensor, view: int = 0) -> Batch:
         index = index.to(self.features.device)
-        patches = None if self.patches is None else self.patches[view, index]
-        return Batch(features=self.features[view, index], patches=patches)
+        patches = {} if self.patches is None else {self.kind: self.patches[view, index]}
+        return Batch(features=self.features[view, index], **patches)
 
 
 @dataclass
@@ -110,6 +141,11 @@ class PixelInputs(Inputs):
     digests: list[str]
     needs: Set[str] = frozenset({"pixels"})
     features: Tensor | None = None
+
+    def _of(self, index: Tensor) -> dict[str, Any]:
+        numbers = index.tolist()
+        crops = None if self.crops is None else self.crops[:, numbers]
+        return {"crops": crops, "digests": [self.digests[i] for i in numbers]}
 
     def batch(self, index: Tensor, view: int = 0) -> Batch:
         return self._feed(index, view, self._crops(index.tolist(), view))
@@ -150,12 +186,14 @@ class PixelInputs(Inputs):
 @torch.no_grad()
 def live_batch(backbone: Backbone, needs: Set[str], pixels: Tensor) -> Batch:
     """A batch made from preprocessed pixels on the spot."""
-    features = patches = None
+    features = patches = states = None
     if "patches" in needs:
         features, patches = backbone.patch_features(pixels)
+    elif "patch_states" in needs:
+        features, states = backbone.patch_states(pixels)
     elif "features" in needs:
         features = backbone.image_features(pixels)
-    return Batch(features, patches, pixels if "pixels" in needs else None)
+    return Batch(features, patches, pixels if "pixels" in needs else None, states)
 
 
 def to_pixels(crops: np.ndarray, preprocessing: Preprocessing, device: torch.device) -> Tensor:
@@ -211,22 +249,24 @@ class Encoder:
             found = self.pixels(known.items, views, what=f"{what} (crops)", needs=needs, known_good=True)
             return replace(found, features=known.features, skipped=known.skipped + found.skipped)
         if "pixels" not in needs:
-            size = 4 * len(names) * len(items) * (1 + self.backbone.patches) * self.backbone.embed_dim
+            kind = "patch_states" if "patch_states" in needs else "patches"
+            width = self.backbone.image_width if kind == "patch_states" else self.backbone.embed_dim
+            size = 4 * len(names) * len(items) * (self.backbone.embed_dim + self.backbone.patches * width)
             if size <= self.budget:
                 self.budget -= size
-                return self.features(items, views, what=what, patches=True)
+                return self.features(items, views, what=what, patches=kind)
         return self.pixels(items, views, what=what, needs=needs, known_good=known_good)
 
     # -- frozen features -------------------------------------------------------------------------
 
     def features(
-        self, items: Sequence[Item], views: Views = Views(), *, what: str = "pictures", patches: bool = False
+        self, items: Sequence[Item], views: Views = Views(), *, what: str = "pictures", patches: str = ""
     ) -> FeatureInputs:
-        """Image features of every view of every picture that can be read."""
-        kept, skipped, (features, *tokens) = self._frozen(
-            items, views, what, PATCHES if patches else FEATURES
+        """Image features of every view of every picture that can be read; patches: what of them is wanted beside."""
+        kept, skipped, (features, *tokens) = self._frozen(items, views, what, patches or FEATURES)
+        return FeatureInputs(
+            labels_of(kept), kept, skipped, features, tokens[0] if tokens else None, patches or PATCHES
         )
-        return FeatureInputs(labels_of(kept), kept, skipped, features, tokens[0] if tokens else None)
 
     def stems(
         self,
@@ -252,7 +292,7 @@ class Encoder:
         progress = Progress(self.emit, what, len(items))
         for start in range(0, len(items), CHUNK):
             chunk = items[start : start + CHUNK]
-            digests = self._digests(chunk)
+            digests = file_hashes(self.cache or FeatureCache(False), self.dataset, chunk)
             held = self._cached(chunk, digests, views) if kind == FEATURES else {}
             todo = [
                 (item, digest, [v for v in names if (digest, v) not in held])
@@ -341,6 +381,8 @@ class Encoder:
         if kind == STEM:
             grids = self.backbone.stem(pixels)
             return [self.backbone.image_features(grids).cpu().numpy(), grids.half().cpu().numpy()]
+        if kind == PATCH_STATES:
+            return [part.float().cpu().numpy() for part in self.backbone.patch_states(pixels)]
         if kind == PATCHES:
             return [part.float().cpu().numpy() for part in self.backbone.patch_features(pixels)]
         return [self.backbone.image_features(pixels).float().cpu().numpy()]
@@ -370,7 +412,7 @@ class Encoder:
         step = 8 * self.threads
         for start in range(0, len(items), step):
             chunk = items[start : start + step]
-            digests = self._digests(chunk)
+            digests = file_hashes(self.cache or FeatureCache(False), self.dataset, chunk)
             wanted = names if fits else names[:1]
             good = [(i, d, wanted) for i, d in zip(chunk, digests, strict=True) if isinstance(d, str)]
             survey = fits or not known_good
@@ -396,7 +438,10 @@ class Encoder:
         def one(entry: Wanted) -> list[np.ndarray] | PictureError:
             item, digest, views = entry
             try:
-                picture = self.dataset.load(item)
+                data = self.dataset.read(item)
+                if hash_of(data) != digest:  # its features would be kept as those of the other
+                    return PictureError(f"{item.path}: has changed since the run began")
+                picture = open_picture(data, name=item.path)
             except PictureError as error:
                 return error
             return [
@@ -409,20 +454,20 @@ class Encoder:
             self._pool = ThreadPoolExecutor(self.threads)
         return list(self._pool.map(one, wanted))
 
-    def _digests(self, items: Sequence[Item]) -> list[str | PictureError]:
-        """Hash of each picture file, or why it cannot be read."""
-        cache = self.cache or FeatureCache(False)
+
+def file_hashes(cache: FeatureCache, dataset: Dataset, items: Sequence[Item]) -> list[str | PictureError]:
+    """Hash of each picture file, or why it cannot be read."""
+    try:
+        return list(cache.content_hashes(dataset, items))
+    except PictureError:
+        pass
+    found: list[str | PictureError] = []
+    for item in items:
         try:
-            return list(cache.content_hashes(self.dataset, items))
-        except PictureError:
-            pass
-        found: list[str | PictureError] = []
-        for item in items:
-            try:
-                found.append(cache.content_hash(self.dataset, item))
-            except PictureError as error:
-                found.append(error)
-        return found
+            found.append(cache.content_hash(dataset, item))
+        except PictureError as error:
+            found.append(error)
+    return found
 
 
 class Progress:

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.data.dataset import Dataset, Item
 from vlprompt.errors import RunError
+from vlprompt.feeding.feature_cache import FeatureCache
+from vlprompt.feeding.inputs import file_hashes
 from vlprompt.runs.info import INFO, RunInfo, read_info
 from vlprompt.runs.records import LOG, read_log
 from vlprompt.runs.run import Run
 from vlprompt.training.checkpoints import FILE as CHECKPOINT
 from vlprompt.training.checkpoints import read as read_checkpoint
 from vlprompt.training.run_log import RunLog, was_done
+
+CHANGED = "the pictures in the files have changed since"
+
+
+def contents_of(dataset: Dataset, items: Sequence[Item], cache: FeatureCache) -> str:
+    """A hash of the bytes of pictures, in any order; one that cannot be read counts as that."""
+    found = []
+    for item, content in zip(items, file_hashes(cache, dataset, items), strict=True):
+        found.append(f"{content if isinstance(content, str) else 'unreadable'} {item.path}")
+    text = "\n".join(sorted(set(found)))
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def checkpoint_key(info: RunInfo) -> str:
+    """What a checkpoint has to be of, so that its run goes on from it: the same settings and the same pictures."""
+    return f"{info.settings}+{info.data.contents}"
 
 
 def finished(
@@ -25,14 +46,26 @@ def finished(
     if (folder / INFO).exists():
         if not resume:
             raise RunError(f"{folder}: holds a finished run: {mend}")
-        if read_info(folder).settings != info.settings:
+        done = read_info(folder)
+        if done.settings != info.settings:
             raise RunError(f"{folder}: holds a finished run with other settings: {mend}")
+        if done.data.contents not in (None, info.data.contents):  # older runs do not say
+            raise RunError(f"{folder}: holds a finished run, but {CHANGED}: {mend}")
         run = Run.load(folder, backbone)
         with suppress(OSError):  # a folder that may only be read
             (folder / CHECKPOINT).unlink(missing_ok=True)  # left by a crash behind the last write
         return run
     held = read_checkpoint(folder / CHECKPOINT)
-    if held is not None and resume and held[1] != info.settings:
+    settings, _, contents = held[1].partition("+") if held is not None else ("", "", "")
+    if (
+        held is not None
+        and resume
+        and settings == info.settings
+        and held[1] != checkpoint_key(info)
+        and contents
+    ):
+        raise RunError(f"{folder}: holds an interrupted run, but {CHANGED}: {mend}")
+    if held is not None and resume and held[1] != checkpoint_key(info):
         raise RunError(f"{folder}: holds an interrupted run with other settings: {mend}")
     return None
 

@@ -9,9 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from vlprompt.methods.facts import Facts, Recipe
-from vlprompt.methods.loading import (
+from vlprompt.methods.finding import (
     MethodSpec,
     facts_of,
+    known_facts,
     load,
     method_class,
     name_of,
@@ -24,6 +25,7 @@ from vlprompt.options import OptionSet, option
 
 if TYPE_CHECKING:
     from vlprompt.methods.base import Batch, Method, Seen
+    from vlprompt.methods.parameter_groups import ParameterGroup
     from vlprompt.prompts.tokens import FrozenText, ImagePrompt, Output, TextPrompt
 
 __all__ = [
@@ -35,10 +37,12 @@ __all__ = [
     "MethodSpec",
     "OptionSet",
     "Output",
+    "ParameterGroup",
     "Recipe",
     "Seen",
     "TextPrompt",
     "facts_of",
+    "known_facts",
     "load",
     "method_class",
     "name_of",
@@ -50,9 +54,10 @@ __all__ = [
 ]
 
 _LATER = {  # these import torch
-    "Batch": "methods.base",
+    "Batch": "methods.batch",
     "Method": "methods.base",
-    "Seen": "methods.base",
+    "ParameterGroup": "methods.parameter_groups",
+    "Seen": "methods.batch",
     "FrozenText": "prompts.tokens",
     "ImagePrompt": "prompts.tokens",
     "Output": "prompts.tokens",

@@ -11,7 +11,7 @@ the interpreters and the protocols know only what is declared here and in its fa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, ClassVar, final
 
 import torch
@@ -21,7 +21,10 @@ from torch import Tensor, nn
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.task import Task
 from vlprompt.methods import former
+from vlprompt.methods.batch import Batch, Seen
 from vlprompt.methods.facts import Facts, Recipe
+from vlprompt.methods.parameter_groups import ParameterGroup
+from vlprompt.methods.published import PublishedShapes
 from vlprompt.methods.reading import frozen_features, read
 from vlprompt.options import OptionSet
 from vlprompt.prompts.interpreters.fast import Fast
@@ -29,31 +32,6 @@ from vlprompt.prompts.interpreters.interpreter import Interpreter
 from vlprompt.prompts.tokens import FrozenText, Output, Text
 
 __all__ = ["Batch", "Facts", "Method", "Recipe", "Seen", "set_parameter"]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What the loop feeds, as the method's facts ask for it: unit-length features [B, d] of the frozen image tower,
-    its patch tokens [B, N, d], preprocessed pixels [B, 3, H, W]. All that are there are of the same view."""
-
-    features: Tensor | None = None
-    patches: Tensor | None = None
-    pixels: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(next(t for t in (self.features, self.pixels) if t is not None))
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What `compare` needs of the pictures. features: [B, d], unit length; patches: [B, N, d].
-
-    extra: whatever else a method has seen, or drawn for this batch, by name.
-    """
-
-    features: Tensor
-    patches: Tensor | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Method(nn.Module):
@@ -67,6 +45,7 @@ class Method(nn.Module):
     options: Any  # an instance of the subclass's own Options
     Options: ClassVar[type[OptionSet]] = OptionSet
     facts: Facts = Facts(title="")  # of the class; an instance has those that its options make of them
+    alone: ClassVar[type[Method] | None] = None  # what a wrapper goes around where no other method is named
     interpreter: Interpreter
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -130,8 +109,16 @@ class Method(nn.Module):
         """Weight of each term; 1 where a term is not named."""
         return {}
 
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        """Learned tensors with an optimiser of their own kind or rate; the others learn as the training says."""
+        return ()
+
     def end_of_epoch(self, epoch: int, epochs: int) -> None:
-        """Called after the last step of each epoch (counted from 0) of so many."""
+        """Called after the last step of each epoch (counted from 0) of so many, before anything is scored.
+
+        What only the training needs, such as a running mean, is a buffer with persistent=False: it is in checkpoints,
+        so that a training that was interrupted ends in the same numbers, and not in the saved run.
+        """
 
     def for_classes(self, names: Sequence[str]) -> Method:
         """The same learned tensors with other class names; nothing is copied that learns."""
@@ -154,13 +141,29 @@ class Method(nn.Module):
         own = getattr(self, "context", None)
         return own.detach() if isinstance(own, Tensor) else None
 
+    def learned_labels(self) -> tuple[Tensor, Tensor] | None:
+        """The tokens learned for each class, [C, L, D], and which of them it has, [C, L]; None without."""
+        return None
+
+    def patch_weights(self, patches: Tensor) -> Tensor | None:
+        """How much the prompt of each class looks at each patch of a picture: [B, N, d] -> [B, C, N], sums of 1.
+
+        None where prompts do not look at pictures.
+        """
+        return None
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        """Options that the shapes in a checkpoint of the published code tell. wrapped: by a wrapper's published code."""
+        return {}
+
     def published_names(self) -> dict[str, str]:
         """Tensor names of the published code's checkpoints -> names of ours."""
         return {}
 
     # -- what all share ------------------------------------------------------------------------
 
-    @final
+    @final  # type: ignore[misc]  # nn.Module declares it as a value
     def forward(self, batch: Batch, texts: Sequence[Tensor] | None = None) -> Output:
         """Logits and both sets of features of a batch. texts: features of its texts, if they are known already."""
         seen = self.see(batch)

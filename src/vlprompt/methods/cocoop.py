@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vlprompt.methods.base import Facts, Method, Recipe, Seen
+from vlprompt.methods.published import CONTEXT, PublishedShapes
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import Text
 from vlprompt.prompts.words import check_names, context_start, template_prompt
@@ -31,6 +32,7 @@ FACTS = Facts(
     slow=True,
     colour="#2F93CC",
     marker="s",
+    published_marks=("prompt_learner.ctx", "*.meta_net.*"),
 )
 
 
@@ -61,6 +63,10 @@ class CoCoOp(Method):
         shift = self.expand(F.relu(self.reduce(seen.features)))  # [B, text width]
         context = self.context + shift[:, None]
         return [self._frozen.with_context(context)]
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        return {"context_tokens": shapes.shape(CONTEXT, (2,))[0], "context_init": ""}
 
     def published_names(self) -> dict[str, str]:
         names = {"prompt_learner.ctx": "context"}

@@ -15,6 +15,7 @@ from torch import nn
 
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Facts, Method, Recipe, Seen
+from vlprompt.methods.published import CONTEXT, PublishedShapes
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.placing import POSITIONS, Placing
 from vlprompt.prompts.tokens import Text
@@ -29,6 +30,8 @@ FACTS = Facts(
     plain_words="words around the names",
     colour="#0072B2",
     marker="o",
+    published_marks=("prompt_learner.ctx",),
+    published_under=("lamm",),
 )
 
 
@@ -77,6 +80,11 @@ class CoOp(Method):
                 "use class_specific=false to take it to other names"
             )
         return super().for_classes(names)
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        context = shapes.shape(CONTEXT, (2, 3))
+        return {"context_tokens": context[-2], "class_specific": len(context) == 3, "context_init": ""}
 
     def published_names(self) -> dict[str, str]:
         return {"prompt_learner.ctx": "context"}

@@ -12,11 +12,11 @@ from collections.abc import Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from vlprompt.errors import OptionError
 
-Need = Literal["features", "patches", "pixels"]
+Need = Literal["features", "patches", "patch_states", "pixels"]
 ALL_CLASSES = "text tower over all classes"
 
 
@@ -32,6 +32,8 @@ class Recipe:
     weight_decay: float = 5e-4
     warmup_epochs: int = 1
     warmup_lr: float = 1e-5
+    schedule: str = "epoch"  # the rate falls from epoch to epoch, or from step to step
+    final_lr: float = 0.0  # where the cosine ends
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Facts:
     """Title and paper, what a method is fed and learns, what it promises, and how figures show it.
 
     needs: what a batch holds. "features": unit-length features of the frozen image tower, encoded once; "patches":
-        its patch tokens too; "pixels": preprocessed pictures. "pixels" and "features" together: the frozen tower's
+        its patch tokens too; "patch_states": what stands at each patch (`Backbone.patch_states`); "pixels": preprocessed pictures. "pixels" and "features" together: the frozen tower's
         features of the very same view beside the pixels.
     """
 
@@ -66,16 +68,21 @@ class Facts:
     slow: bool = False  # without a GPU
     colour: str = ""  # of its lines in figures, #rrggbb
     marker: str = "X"  # of its points, as matplotlib names them
+    learns_words: bool = True  # learns vectors that can be read as words, or prompts that look at places
+    no_map: str = ""  # why there is no map of where it looks, if one might expect one
+    # names, or patterns of names, of tensors that tell the published code's checkpoints; none: they are not read
+    published_marks: tuple[str, ...] = ()
+    published_under: tuple[str, ...] = ()  # wrappers that its published code has, with checkpoints of both
     # where the published LAMM code writes label tokens and how many, if not at the name and the smallest name's count
     published_label_position: int | None = None
     published_label_tokens: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "needs", frozenset(self.needs))
-        wrong = self.needs - {"features", "patches", "pixels"}
+        wrong = self.needs - set(get_args(Need))
         if wrong or not self.needs:
             raise OptionError(
-                f"{self.title}: needs is {sorted(self.needs)}: expected some of features, patches, pixels"
+                f"{self.title}: needs is {sorted(self.needs)}: expected some of {', '.join(get_args(Need))}"
             )
 
     @property
@@ -106,6 +113,9 @@ class Facts:
             zero_shot_start=wrapper.zero_shot_start,
             says_template=wrapper.says_template,
             wraps=False,
+            learns_words=True,
+            published_marks=wrapper.published_marks,
+            published_under=(),
             published_label_position=None,
             published_label_tokens=None,
         )
@@ -128,7 +138,10 @@ def read_facts(file: Path, name: str) -> dict[str, Facts]:
         targets = node.targets if isinstance(node, ast.Assign) else ()
         if any(isinstance(target, ast.Name) and target.id == "FACTS" for target in targets):
             assert isinstance(node, ast.Assign)
-            found = _record(node.value)
+            try:
+                found = _record(node.value)
+            except ValueError as error:
+                raise ValueError(f"{file.name}: FACTS has to be made of plain values: {error}") from error
             return found if isinstance(found, dict) else {name: found}
     return {}
 

@@ -7,17 +7,14 @@ as an OptionError when the class is made: `forward` is put together from three p
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlprompt.errors import OptionError
+from vlprompt.methods.batch import Batch, Seen
 from vlprompt.methods.facts import Facts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from vlprompt.methods.base import Batch, Seen
-    from vlprompt.prompts.tokens import Text
+from vlprompt.prompts.tokens import Text
 
 _ATTRIBUTES = {  # former class attribute -> field of the facts
     "title": "title",
@@ -70,8 +67,6 @@ def adopt(cls: Any) -> None:
 
 def _see(self: Any, batch: Batch) -> Seen:
     """From the image part of `prompts`."""
-    from vlprompt.methods.base import Seen
-
     if "pixels" not in self.facts.needs:
         return Seen(self.frozen_features(batch), batch.patches)
     assert batch.pixels is not None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
 from vlprompt.methods.facts import ALL_CLASSES
+from vlprompt.methods.published import CONTEXT, TEXT_DEEP, VISUAL, PublishedShapes
 from vlprompt.methods.vpt import VisualTokens
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import Text, TextPrompt
@@ -30,6 +31,7 @@ FACTS = Facts(
     slow=True,
     colour="#A05195",
     marker=">",
+    published_marks=("prompt_learner.ctx", "*_encoder.*VPT*"),
 )
 WORDS_LIMIT = 4  # the published code takes initial words for at most so many tokens
 
@@ -101,6 +103,15 @@ class IVLP(Method):
 
     def learned_context(self) -> Tensor | None:
         return self.words.context.detach()
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        visual = VisualTokens.published_options(shapes) if VISUAL in shapes else {"image_depth": 0}
+        return {
+            "context_tokens": shapes.shape(CONTEXT, (2,))[0],
+            "text_depth": 1 + shapes.count(TEXT_DEEP, 1),
+            **visual,
+        }
 
     def published_names(self) -> dict[str, str]:
         names = {"prompt_learner.ctx": "words.context"}

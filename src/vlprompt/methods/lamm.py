@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlprompt.methods.base import Batch, Facts, Method, Seen, set_parameter
+from vlprompt.methods.published import LEARNER, PublishedShapes
 from vlprompt.methods.sessions import KeptClasses, Sessions, widen
 from vlprompt.methods.wrapping import Wrapper
 from vlprompt.options import OptionSet, option
@@ -36,6 +37,7 @@ FACTS = Facts(
     order=140,
     prompts_hold_names=False,
     wraps=True,
+    published_marks=("prompt_learner.token_classes",),
     plain_words="the names themselves",
     colour="#009E73",
     marker="P",
@@ -309,6 +311,14 @@ class LAMM(Wrapper):
             held = {part: state_dict[name].to(self.backbone.device) for part, name in names.items()}
             self._keep(KeptClasses(held["tokens"], held["mask"], held["sizes"].tolist()))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def learned_labels(self) -> tuple[Tensor, Tensor] | None:
+        return self.labels()
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        tokens = shapes.shape(f"{LEARNER}token_classes", (3,))[1]
+        return {"reference": "published_code", "label_tokens": tokens}
 
     def published_names(self) -> dict[str, str]:
         return super().published_names() | {"prompt_learner.token_classes": "label_tokens"}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
 from vlprompt.methods.ivlp import TextTokens
+from vlprompt.methods.published import CONTEXT, LEARNER, PublishedShapes
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import ImagePrompt, Text
 
@@ -31,6 +32,8 @@ FACTS = Facts(
     slow=True,
     colour="#D55E00",
     marker="^",
+    published_marks=("prompt_learner.ctx", "prompt_learner.proj.weight"),
+    published_under=("lamm",),
     published_label_position=3,
     published_label_tokens=1,
 )
@@ -79,6 +82,14 @@ class MaPLe(Method):
 
     def learned_context(self) -> Tensor | None:
         return self.words.context.detach()
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        return {
+            "context_tokens": shapes.shape(CONTEXT, (2,))[0],
+            "depth": 1 + shapes.count(f"{LEARNER}compound_prompts_text.{{}}", 0),
+            "init_always": wrapped,
+        }
 
     def published_names(self) -> dict[str, str]:
         names = {"prompt_learner.ctx": "words.context"}

@@ -54,6 +54,7 @@ FACTS = {
         order=120,
         recipe=Recipe(epochs=10, batch=4, lr=0.002),
         independent_classes=False,  # it looks at all class features
+        no_map="TFT looks from the picture's feature at the class names, not at places in the picture, so there is no map of it.",
         zero_shot_start=True,
         code_published=False,
         plain_words="the picture's features, guided by the names",
@@ -172,8 +173,10 @@ class CTPTFT(Method):
         return self.prompter(self.frozen_text()[None], patches)
 
     @torch.no_grad()
-    def looked_at(self, patches: Tensor) -> Tensor:
+    def patch_weights(self, patches: Tensor) -> Tensor | None:
         """How much the prompt of each class looks at each patch of a picture: [B, N, d] -> [B, C, N], sums of 1."""
+        if not self.class_aware:
+            return None
         return self.prompter.weights(self.frozen_text()[None], patches)
 
     def texts(self, seen: Seen | None = None) -> Sequence[Text]:

@@ -33,6 +33,7 @@ FACTS = Facts(
     recipe=Recipe(epochs=10),  # views of each training picture; no steps
     trains=False,
     prompts_hold_names=False,
+    learns_words=False,
     zero_shot_start=True,
     says_template=True,
     plain_words="remembers the pictures, learns nothing",

@@ -21,6 +21,7 @@ FACTS = Facts(
     per_step="nothing but the keys",
     recipe=Recipe(epochs=20, batch=256, lr=0.001, optimizer="adamw", weight_decay=0.01, warmup_epochs=0),
     prompts_hold_names=False,
+    learns_words=False,
     zero_shot_start=True,
     says_template=True,
     plain_words="remembers the pictures and tunes that",

@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
+from vlprompt.methods.published import VISUAL, VISUAL_DEEP, PublishedShapes
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import ImagePrompt, Text
 from vlprompt.prompts.words import check_names, template_prompt
@@ -31,6 +32,7 @@ FACTS = Facts(
     slow=True,
     colour="#7A4FA3",
     marker="<",
+    published_marks=("image_encoder.*VPT*",),
 )
 
 
@@ -58,6 +60,13 @@ class VisualTokens(nn.Module):
         assert batch.pixels is not None
         return Seen(method.interpreter.image(batch.pixels, self.prompt()))
 
+    @staticmethod
+    def published_options(shapes: PublishedShapes) -> dict[str, Any]:
+        return {
+            "image_tokens": shapes.shape(VISUAL, (2,))[0],
+            "image_depth": 1 + shapes.count(VISUAL_DEEP, 1),
+        }
+
     def published_names(self, where: str) -> dict[str, str]:
         names = {"image_encoder.VPT": f"{where}.tokens"}
         for i in range(len(self.deep)):
@@ -80,6 +89,10 @@ class VPT(Method):
 
     def texts(self, seen: Seen | None = None) -> Sequence[Text]:
         return [self._text]
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        return VisualTokens.published_options(shapes)
 
     def published_names(self) -> dict[str, str]:
         return self.visual.published_names("visual")

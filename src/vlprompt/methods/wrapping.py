@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.task import Task
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Batch, Facts, Method, Seen
+from vlprompt.methods.parameter_groups import ParameterGroup
 from vlprompt.options import OptionSet
 from vlprompt.prompts.tokens import Output, Text
 from vlprompt.prompts.words import template_prompt
@@ -37,7 +38,7 @@ class Wrapper(Method):
     Its facts are those of the wrapped method under its own. OptionError for one whose prompts hold no class names.
     """
 
-    alone: ClassVar[type[Method]] = FrozenTemplate
+    alone = FrozenTemplate
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class Wrapper(Method):
         base: Method | None = None,
     ) -> None:
         super().__init__(backbone, task, options, generator)
-        base = base if base is not None else self.alone(backbone, task, generator=generator)
+        base = base if base is not None else FrozenTemplate(backbone, task, generator=generator)
         if not base.facts.prompts_hold_names:
             raise OptionError(
                 f"the prompts of {base.facts.title} hold no class names that {self.facts.title} could learn"
@@ -79,11 +80,17 @@ class Wrapper(Method):
     def prepare(self, features: Tensor, labels: Tensor, val_features: Tensor, val_labels: Tensor) -> None:
         self.base.prepare(features, labels, val_features, val_labels)
 
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        return self.base.parameter_groups()
+
     def end_of_epoch(self, epoch: int, epochs: int) -> None:
         self.base.end_of_epoch(epoch, epochs)
 
     def learned_context(self) -> Tensor | None:
         return self.base.learned_context()
+
+    def patch_weights(self, patches: Tensor) -> Tensor | None:
+        return self.base.patch_weights(patches)
 
     def published_names(self) -> dict[str, str]:
         return {theirs: f"base.{ours}" for theirs, ours in self.base.published_names().items()}

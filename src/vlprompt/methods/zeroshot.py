@@ -23,6 +23,7 @@ FACTS = Facts(
     per_step="nothing",
     learns=False,
     prompts_hold_names=False,
+    learns_words=False,
     zero_shot_start=True,
     says_template=True,
     colour="#6E6E6E",

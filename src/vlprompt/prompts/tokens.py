@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from vlprompt.backbones.towers.changes import MatrixChange
+
 
 @dataclass(frozen=True, eq=False)
 class BlockTokens:
@@ -54,6 +56,7 @@ class TextPrompt:
         picture after another); features then count as so many times more groups.
     start: tokens before the place of learned ones: 1, or 0 for a tower that begins with the text itself.
     inner: further vectors that enter before blocks, after `deep` where both name a block.
+    changes: of the attention matrices that read it, small and learned; what they do not see is said for each row.
     """
 
     prefix: Tensor
@@ -64,6 +67,7 @@ class TextPrompt:
     label_counts: tuple[int, ...] = ()
     start: int = 1
     inner: Sequence[BlockTokens] = ()
+    changes: Sequence[MatrixChange] = ()
     repeats: int = 1
 
     @property
@@ -85,7 +89,8 @@ class TextPrompt:
         return self.suffix.shape[0]
 
     def tensors(self) -> list[Tensor]:
-        return [self.prefix, self.suffix, *self.deep, *(one.values for one in self.inner)]
+        changed = (t for change in self.changes for t in change.tensors())
+        return [self.prefix, self.suffix, *self.deep, *(one.values for one in self.inner), *changed]
 
     def entering(self) -> list[BlockTokens]:
         """All vectors that enter before blocks, in the order in which they do."""
@@ -132,6 +137,7 @@ class TextPrompt:
             self,
             suffix=self.suffix[chosen],
             inner=inner,
+            changes=[change.rows(chosen) for change in self.changes],
             lengths=tuple(self.lengths[i] for i in index),
             label_counts=tuple(self.label_counts[i] for i in index) if self.label_counts else (),
         )
@@ -158,12 +164,13 @@ def join_rows(first: TextPrompt, second: TextPrompt) -> TextPrompt:
 class FrozenText:
     """Class names in templates as the frozen text tower reads them: what methods start from or compare with.
 
-    Features: the mean over the templates of unit-length features, of unit length again, [1, C, d]. Wrappers leave it as
-    it is. Since it is words, it is computed once for all methods on a backbone.
+    Features: the mean over the templates of unit-length features, of unit length again, [1, C, d]. unit_first: if not,
+    the mean is of features as the projection gives them. Wrappers leave it as it is. Since it is words, it is computed once for all methods on a backbone.
     """
 
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
+    unit_first: bool = True
 
 
 Text = TextPrompt | FrozenText
@@ -175,22 +182,34 @@ class ImagePrompt:
 
     tokens: [n, W], through the tower's first norm; None: nothing is appended. deep: one [n, W] per block 1, 2, ...
     inner: vectors that enter behind the class token (before the patches, if there is none).
+    changes: of the attention matrices, small and learned; what they do not see is said for each picture.
     """
 
     tokens: Tensor | None = None
     deep: Sequence[Tensor] = ()
     inner: Sequence[BlockTokens] = ()
+    changes: Sequence[MatrixChange] = ()
 
     def tensors(self) -> list[Tensor]:
         first = [] if self.tokens is None else [self.tokens]
-        return [*first, *self.deep, *(one.values for one in self.inner)]
+        changed = (t for change in self.changes for t in change.tensors())
+        return [*first, *self.deep, *(one.values for one in self.inner), *changed]
+
+    def pictures(self, index: Tensor) -> ImagePrompt:
+        """The same for some pictures of the batch."""
+        return replace(self, changes=[change.rows(index) for change in self.changes])
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> ImagePrompt:
         """The same with other values, in the order of `tensors`."""
         left = list(tensors)
         tokens = None if self.tokens is None else left.pop(0)
         deep = [left.pop(0) for _ in self.deep]
-        return ImagePrompt(tokens, deep, [replace(one, values=left.pop(0)) for one in self.inner])
+        inner = [replace(one, values=left.pop(0)) for one in self.inner]
+        changes = [
+            replace(one, down=left.pop(0), up=left.pop(0), kept=None if one.kept is None else left.pop(0))
+            for one in self.changes
+        ]
+        return ImagePrompt(tokens, deep, inner, changes)
 
     def inserted(self, blocks: int) -> int:
         """How many tokens stand behind the class token at the end of a tower of so many blocks."""

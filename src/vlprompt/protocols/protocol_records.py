@@ -69,7 +69,9 @@ def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[
     if method.facts.takes_steps:
         known = default.decisive()
         train = {
-            key: value for key, value in given.decisive().items() if value != known[key] and key != "memory"
+            key: value
+            for key, value in given.decisive().items()
+            if value != known.get(key) and key != "memory"
         }
     elif (
         method.facts.learns and given.view_count() != default.view_count()

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlprompt import methods
-from vlprompt.backbones.spec import LOOSE, BackboneSpec, opened, with_loose
+from vlprompt.backbones.loading import opened
+from vlprompt.backbones.spec import LOOSE, BackboneSpec, with_loose
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, OptionError, nearest
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vlprompt.fitting.plan import Plan
     from vlprompt.methods.base import Method
 
+DEFAULT_METHOD = "coop+lamm"  # a protocol compares named methods; `fit` chooses where none is named
 _PLAN = ("options", "train", "recipe", "templates")
 _SETUP = ("classes", *LOOSE)
 _REST = ("cache", "resume", "overwrite", "on_record", "command")
@@ -32,6 +34,8 @@ def plan_and_rest(
             raise OptionError(f'no argument "{name}": {nearest(name, (*_PLAN, *_SETUP, *_REST))}')
     from vlprompt.fitting.plan import make_plan
 
+    if method is None and more.get("recipe") is None:
+        method = DEFAULT_METHOD
     plan = make_plan(method, **{k: v for k, v in more.items() if k in _PLAN})
     setup = {k: more[k] for k in _SETUP if k in more}
     return plan, setup, {k: v for k, v in more.items() if k in _REST}
@@ -51,6 +55,7 @@ def open_both(
 ) -> tuple[Dataset, Backbone]:
     """Data set and backbone, opened unless they are; setup: how, as `plan_and_rest` gives it."""
     dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup.get("classes"))
+
     loose = {name: setup[name] for name in LOOSE if name in setup}
     return dataset, opened(with_loose(backbone, loose, "protocols"))
 

@@ -10,7 +10,6 @@ import torch
 
 from vlprompt.data.pictures import Picture, open_picture
 from vlprompt.feeding.inputs import live_batch, to_pixels
-from vlprompt.methods.mutual import CTPTFT
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,14 +26,15 @@ class Look:
     weights: np.ndarray
 
 
-def looking_method(method: Method) -> CTPTFT | None:
-    """The CTP among the method's layers, if there is one."""
-    own = getattr(method, "base", method)
-    return own if isinstance(own, CTPTFT) and own.class_aware else None
+@torch.no_grad()
+def looks_at_places(method: Method) -> bool:
+    """Whether the method's prompts look at patches of the picture."""
+    patch = torch.zeros(1, 1, method.backbone.embed_dim, device=method.backbone.device)
+    return method.patch_weights(patch) is not None
 
 
 @torch.no_grad()
-def looks(method: CTPTFT, pictures: list[Picture], names: list[str]) -> list[Look]:
+def looks(method: Method, pictures: list[Picture], names: list[str]) -> list[Look]:
     """How the prompt of a class looks at a picture; one name for each picture."""
     backbone = method.backbone
     crops = [backbone.preprocessing.crop(open_picture(picture)) for picture in pictures]
@@ -45,7 +45,9 @@ def looks(method: CTPTFT, pictures: list[Picture], names: list[str]) -> list[Loo
     )
     patches = live_batch(backbone, {"features", "patches"}, pixels).patches
     assert patches is not None
-    weights = method.looked_at(patches).float().cpu().numpy()  # [B, C, N]
+    found = method.patch_weights(patches)
+    assert found is not None
+    weights = found.float().cpu().numpy()  # [B, C, N]
     side = round(weights.shape[-1] ** 0.5)
     place = {name: i for i, name in enumerate(method.task.class_names)}
     return [

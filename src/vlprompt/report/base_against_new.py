@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from vlprompt.report.gathering import ZERO_SHOT, Cell, cells, gather, plain_name
 from vlprompt.report.plots import _STYLE as STYLE
 from vlprompt.report.plots import FAINT
-from vlprompt.report.protocol_panels import GREY, LABEL, dress, look_of, panel_grid, panels_of
+from vlprompt.report.protocol_panels import GREY, LABEL, dress, is_wrapped, look_of, panel_grid, panels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,7 +108,7 @@ def _name_points(axes: Axes, points: Mapping[str, tuple[Cell, Cell]]) -> None:
             va=va,
             fontsize=LABEL + 0.5,
             color=look_of(method)["color"],
-            fontweight="bold" if "lamm" in method else "normal",
+            fontweight="bold" if is_wrapped(method) else "normal",
         )
 
 

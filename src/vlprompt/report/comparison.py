@@ -1,6 +1,6 @@
 """Result tables of a protocol: every data set and their average, beside what a paper reports.
 
-`compare` puts records together; `vlprompt.report.text_tables` writes them as text. A published figure stands beside ours
+`compare` puts records together; `vlprompt.report.sheet_formats` writes them as text. A published figure stands beside ours
 only where protocol, data set and shots are the same.
 """
 
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vlprompt.methods import facts_of
+from vlprompt.methods import names as method_names
 from vlprompt.protocols import declared
 from vlprompt.report import published_figures as published
 from vlprompt.report.gathering import (
@@ -32,7 +34,6 @@ OTHER_SPLITS = {
     "drawn": "drawn at random",
     "incomplete": "theirs with pictures missing",
 }
-READINGS = ("ctp", "tft")  # methods that were written after an abstract alone
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> l
         readings = [
             m
             for m in dict.fromkeys(plain_name(line.method) for line in lines)
-            if set(m.split("+")) & set(READINGS)
+            if (facts := facts_of(m)) is not None and not facts.code_published
         ]
         if readings:
             notes = [
@@ -188,9 +189,7 @@ def _averages(rows: Mapping[Key, Seeds]) -> tuple[list[Line], list[str]]:
 
 def _ordered(lines: Sequence[Line]) -> list[Line]:
     """Data sets as in the papers, then others as they come; zero-shot and probes before what learns prompts."""
-    from vlprompt import methods
-
-    known = [ZERO_SHOT, *methods.names()]
+    known = [ZERO_SHOT, *method_names()]
     data = list(dict.fromkeys(line.data for line in lines))
 
     def place(line: Line) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from vlprompt.report.gathering import ZERO_SHOT, Cell, cells, gather, plain_name
 from vlprompt.report.plots import _STYLE as STYLE
 from vlprompt.report.plots import FAINT
-from vlprompt.report.protocol_panels import GREY, LABEL, dress, look_of, panel_grid, panels_of
+from vlprompt.report.protocol_panels import GREY, LABEL, dress, is_wrapped, look_of, panel_grid, panels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,7 +141,7 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[str, float, float]]) -> None:
                 "shrinkB": 3,
                 "relpos": (0, 0.5),
             },
-            fontweight="bold" if "lamm" in method else "normal",
+            fontweight="bold" if is_wrapped(method) else "normal",
         )
     axes.set_xlim(
         right=right * 1.06 if axes.get_xscale() == "log" else right + 0.02 * (right - axes.get_xlim()[0])

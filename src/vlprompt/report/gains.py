@@ -135,7 +135,7 @@ def _published(
 
 def cells_of(rows: Iterable[Gained]) -> tuple[list[str], list[list[str]]]:
     """Headings and lines of a table; facts that never differ are left out."""
-    from vlprompt.report.text_tables import heading
+    from vlprompt.report.sheet_formats import heading
 
     held = list(rows)
     facts = [
@@ -170,7 +170,7 @@ def gains_text(rows: Iterable[Gained]) -> str:
 
 def gains_latex(rows: Iterable[Gained]) -> str:
     """As a LaTeX table (booktabs); notes are comments above it."""
-    from vlprompt.report.text_tables import latex_text, tabular
+    from vlprompt.report.sheet_formats import latex_text, tabular
 
     held = list(rows)
     header, body = cells_of(held)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from vlprompt.methods.lamm import LAMM
 from vlprompt.prompts.words import name_embeddings, spaced
 from vlprompt.report.nearest_words import Near, Vocabulary
 
@@ -33,18 +32,20 @@ class Moved:
     after: tuple[Near, ...] = ()
 
 
-def label_tokens_of(method: Method) -> LAMM | None:
-    """The LAMM among the method's layers, if there is one."""
-    return method if isinstance(method, LAMM) else None
+def label_tokens_of(method: Method) -> Method | None:
+    """The method, if it learns tokens for the classes."""
+    return method if method.learned_labels() is not None else None
 
 
 @torch.no_grad()
 def movement(
-    method: LAMM, vocabulary: Vocabulary | None = None, *, words_for: int = 12, nearest: int = 3
+    method: Method, vocabulary: Vocabulary | None = None, *, words_for: int = 12, nearest: int = 3
 ) -> list[Moved]:
     """Every class, the one that moved most first. words_for: of so many the nearest words are looked up."""
     backbone, names = method.backbone, method.task.class_names
-    tokens, mask = method.labels()
+    learned = method.learned_labels()
+    assert learned is not None
+    tokens, mask = learned
     start = name_embeddings(backbone, names, tokens.shape[1])
     per_token = (tokens - start).norm(dim=-1) * mask
     whole = per_token.pow(2).sum(dim=1).sqrt()

@@ -14,7 +14,7 @@ from vlprompt.report.comparison import Sheet, compare
 from vlprompt.report.gathering import ZERO_SHOT, plain_name
 from vlprompt.report.html_pages import Html, html
 from vlprompt.report.run_report import figures_of, write_figures, write_page
-from vlprompt.report.text_tables import LOWER_IS_BETTER, table_of
+from vlprompt.report.sheet_formats import LOWER_IS_BETTER, table_of
 from vlprompt.runs.records import read
 
 if TYPE_CHECKING:

@@ -12,47 +12,14 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from vlprompt.errors import DataError
+from vlprompt.methods import facts_of, without_wrappers, wrapper_names
 from vlprompt.protocols import declared
 from vlprompt.report.gathering import ZERO_SHOT, Key, Seeds, average, plain_name
-from vlprompt.report.plots import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GREY = "#6E6E6E"
-# Okabe and Ito, darkened where a line on white would be faint
-COLOURS = {
-    ZERO_SHOT: GREY,
-    "linear_probe": INK,
-    "tip_adapter": "#8A6D3B",
-    "tip_adapter_f": "#5B4520",
-    "coop": "#0072B2",
-    "cocoop": "#2F93CC",
-    "proda": "#B8860B",
-    "vpt": "#7A4FA3",
-    "ivlp": "#A05195",
-    "maple": "#D55E00",
-    "ctp+tft": "#B8588F",
-    "ctp": "#D98CB8",
-    "tft": "#7D2C5C",
-    "lamm": "#009E73",
-}
-MARKS = {
-    ZERO_SHOT: "*",
-    "linear_probe": "x",
-    "tip_adapter": "1",
-    "tip_adapter_f": "2",
-    "coop": "o",
-    "cocoop": "s",
-    "proda": "p",
-    "vpt": "<",
-    "ivlp": ">",
-    "maple": "^",
-    "ctp+tft": "D",
-    "ctp": "v",
-    "tft": "H",
-    "lamm": "P",
-}
 LABEL = 8  # points
 
 
@@ -113,18 +80,25 @@ def panel_grid(count: int, size: tuple[float, float] = (4.3, 3.4)) -> tuple[Figu
     return figure, list(grid)
 
 
-def look_of(method: str) -> dict[str, Any]:
-    """Colour by the wrapped method; LAMM on top: full line and filled marker."""
+def is_wrapped(method: str) -> bool:
+    """Whether a wrapper such as LAMM is on top, or alone."""
     name = plain_name(method)
-    base = name.removesuffix("+lamm")
-    wrapped = base != name or name == "lamm"
-    colour = COLOURS.get(base) or f"C{sum(map(ord, base)) % 10}"
+    return name in wrapper_names() or without_wrappers(name) != name
+
+
+def look_of(method: str) -> dict[str, Any]:
+    """Colour and marker by the wrapped method's facts (Okabe and Ito's colours, darkened where a line on white would be
+    faint); with a wrapper on top: full line and filled marker."""
+    base = without_wrappers(plain_name(method))
+    facts, wrapped = facts_of("zeroshot" if base == ZERO_SHOT else base), is_wrapped(method)
+    colour = facts.colour if facts is not None and facts.colour else f"C{sum(map(ord, base)) % 10}"
+    marker = facts.marker if facts is not None else "X"
     return {
         "color": colour,
-        "marker": MARKS.get(base, "X"),
+        "marker": marker,
         "linestyle": "-" if wrapped else "--",
         "markersize": 5,
-        "markerfacecolor": colour if wrapped or MARKS.get(base, "X") in "x12*" else "white",
+        "markerfacecolor": colour if wrapped or marker in "x12*" else "white",
         "linewidth": 1.6 if wrapped else 1.3,
     }
 

@@ -135,8 +135,8 @@ def draw(evidence: Evidence) -> dict[str, Figure]:
 
 def subtitle(info: RunInfo) -> str:
     data = info.data
-    shots = f"{info.shots or 'all'} training pictures of each of {len(info.class_names)} classes"
-    return f"{shots}, {data.test} test pictures; backbone {info.backbone.source}; {info.created[:10]}"
+    learned = f"{data.train} training pictures of {len(info.class_names)} classes ({info.pictures_text})"
+    return f"{learned}, {data.test} test pictures; backbone {info.backbone.source}; {info.created[:10]}"
 
 
 def numbers(evidence: Evidence, learned: ScoreInfo | None, zero_shot: ScoreInfo | None) -> Html:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vlprompt.methods import facts_of
 from vlprompt.report import html_pages as pages
 from vlprompt.report.html_pages import Html, html
 from vlprompt.report.nearest_words import Near, Vocabulary
@@ -26,7 +27,8 @@ def insides_part(evidence: Evidence) -> Html:
     run = evidence.run
     if run is None:
         what = evidence.missing.get("run", "the backbone is not there")
-        if evidence.info.method in ("zeroshot", "linear_probe", "tip_adapter", "tip_adapter_f"):
+        facts = facts_of(evidence.info.method)
+        if facts is not None and not facts.learns_words:
             return Html("")
         return Html(f"<h2>What was learned</h2><p class=missing>Not shown: {html(what)}.</p>")
     method = run.learned
@@ -105,17 +107,11 @@ def words_part(method: Method, vocabulary: Vocabulary) -> Html:
 
 def looks_part(evidence: Evidence, method: Method) -> Html:
     """CTP: where in the picture the prompts of the true and of the said class look."""
-    from vlprompt.report.attention import looking_method, looks
+    from vlprompt.report.attention import looks, looks_at_places
 
-    own = looking_method(method)
-    if own is None:
-        base = getattr(method, "base", method)
-        if getattr(base, "text_guided", False):
-            return Html(
-                "<h3>Attention</h3><p>TFT looks from the picture's feature at the class names, not at places in the "
-                "picture, so there is no map of it.</p>"
-            )
-        return Html("")
+    if not looks_at_places(method):
+        why = method.facts.no_map
+        return Html(f"<h3>Attention</h3><p>{html(why)}</p>" if why else "")
     chosen = _to_look_at(evidence)
     held = [(said, picture) for said in chosen if (picture := evidence.picture(said.path)) is not None]
     if not held:
@@ -124,7 +120,7 @@ def looks_part(evidence: Evidence, method: Method) -> Html:
     named = [
         (said, picture, name) for said, picture in held for name in dict.fromkeys((said.true, said.predicted))
     ]
-    found = looks(own, [picture for _, picture, _ in named], [name for *_, name in named])
+    found = looks(method, [picture for _, picture, _ in named], [name for *_, name in named])
     cards: dict[str, list[str]] = {}
     for (said, _, _), look in zip(named, found, strict=True):
         images = cards.setdefault(

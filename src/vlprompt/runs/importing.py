@@ -23,26 +23,33 @@ from torch import Tensor
 import vlprompt
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.backbones.spec import LOOSE, BackboneSpec, opened, with_loose
+from vlprompt.backbones.spec import LOOSE, BackboneSpec, with_loose
 from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_name
 from vlprompt.data.naming import read_names
 from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import OptionError, RunError, nearest
 from vlprompt.methods.base import Method, Seen
+from vlprompt.methods.published import CONTEXT, LEARNER, PublishedShapes, marked
 from vlprompt.prompts.tokens import TextPrompt
 from vlprompt.runs.info import DataInfo, ImportedInfo, RunInfo
 from vlprompt.runs.records import FILES, check_place, remove_former
 from vlprompt.runs.run import Run, backbone_info
 
-METHODS = ("coop", "cocoop", "vpt", "ivlp", "maple", "lamm", "coop+lamm", "maple+lamm")
-LEARNER = "prompt_learner."
+# the methods whose facts say what tells their published checkpoints, alone and under wrappers that were published with them
+METHODS = tuple(
+    name
+    for name in methods.names()
+    if (facts := methods.facts_of(name)) is not None
+    and facts.published_marks
+    and (
+        (base := methods.without_wrappers(name)) == name
+        or name.removeprefix(f"{base}+") in methods.known_facts(base).published_under
+    )
+)
 # made from the class names, or copies; the names given say the same
 _BUFFERS = re.compile(r"token_(prefix|suffix|middle)\w*|fix_token\w*")
 _BARE = re.compile(r"(ctx|token_\w+|fix_token|meta_net\..*|proj\..*|compound_prompt\w*\..*)$")
 _TOWERS = ("image_encoder.", "text_encoder.", "clip_model.", "logit_scale", "token_embedding.")
-_VISUAL, _VISUAL_DEEP = "image_encoder.VPT", "image_encoder.transformer.resblocks.{}.VPT_shallow"
-_TEXT_DEEP = "text_encoder.transformer.resblocks.{}.VPT_shallow"
-_COMPOUND = LEARNER + "compound_prompts_text.{}"
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -97,6 +104,8 @@ def import_checkpoint(
                     f"{name} is {given[name]!r}, but {path.name} was trained with {sized[name]!r}"
                 )
         check_classes(stored, shapes, names, path)
+        from vlprompt.backbones.loading import opened
+
         backbone = opened(backbone)
         spec = methods.load(method)
         task = Task(names, (template,), shots)
@@ -152,67 +161,22 @@ def is_learned(name: str) -> bool:
 
 
 def method_of(shapes: Shapes) -> str:
-    """The method whose tensors these are."""
-    base = "coop"
-    if any(".meta_net." in name for name in shapes):
-        base = "cocoop"
-    elif LEARNER + "proj.weight" in shapes:
-        base = "maple"
-    elif any(name.endswith(("VPT", "VPT_shallow")) for name in shapes):
-        base = "ivlp" if LEARNER + "ctx" in shapes else "vpt"
-    if LEARNER + "token_classes" not in shapes:
-        return base
-    return f"{base}+lamm" if LEARNER + "ctx" in shapes else "lamm"
-
-
-def count(shapes: Shapes, pattern: str, start: int) -> int:
-    """How many tensors of a numbered series there are without a gap."""
-    number = start
-    while pattern.format(number) in shapes:
-        number += 1
-    return number - start
+    """The method whose tensors these are: the one of which most is found."""
+    plain = [name for name in methods.plain_names() if name not in methods.wrapper_names()]
+    found = [name for name in plain if marked(list(shapes), methods.known_facts(name).published_marks)]
+    base = max(found, key=lambda name: len(methods.known_facts(name).published_marks), default="")
+    for wrapper in methods.wrapper_names():
+        if marked(list(shapes), methods.known_facts(wrapper).published_marks):
+            return f"{base}+{wrapper}" if CONTEXT in shapes else wrapper
+    return base or METHODS[0]
 
 
 def sizes(method: str, shapes: Shapes, path: Path) -> dict[str, Any]:
     """Options of the method that the shapes of the learned tensors tell."""
-    base, _, wrapper = method.partition("+")
-
-    def shape(name: str, dims: Sequence[int]) -> tuple[int, ...]:
-        if name not in shapes:
-            raise RunError(
-                f"{path}: no tensor {name} in it, as {method} has; it looks like {method_of(shapes)}"
-            )
-        if len(shapes[name]) not in dims:
-            raise RunError(
-                f"{path}: {name} has shape {list(shapes[name])}: expected {' or '.join(map(str, dims))} sizes"
-            )
-        return shapes[name]
-
-    found: dict[str, Any] = {}
-    if base == "coop":
-        context = shape(LEARNER + "ctx", (2, 3))
-        found = {"context_tokens": context[-2], "class_specific": len(context) == 3, "context_init": ""}
-    elif base == "cocoop":
-        found = {"context_tokens": shape(LEARNER + "ctx", (2,))[0], "context_init": ""}
-    elif base == "maple":
-        found = {
-            "context_tokens": shape(LEARNER + "ctx", (2,))[0],
-            "depth": 1 + count(shapes, _COMPOUND, 0),
-            "init_always": bool(wrapper),
-        }
-    elif base == "ivlp":
-        found = {
-            "context_tokens": shape(LEARNER + "ctx", (2,))[0],
-            "text_depth": 1 + count(shapes, _TEXT_DEEP, 1),
-        }
-    if base == "vpt" or (base == "ivlp" and _VISUAL in shapes):
-        found["image_tokens"] = shape(_VISUAL, (2,))[0]
-        found["image_depth"] = 1 + count(shapes, _VISUAL_DEEP, 1)
-    elif base == "ivlp":
-        found["image_depth"] = 0
-    if "lamm" in (base, wrapper):
-        found |= {"reference": "published_code", "label_tokens": shape(LEARNER + "token_classes", (3,))[1]}
-    return found
+    spec = methods.load(method)
+    held = PublishedShapes(shapes, str(path), method, method_of(shapes))
+    found = spec.base.published_options(held, wrapped=spec.wrapper is not None)
+    return found if spec.wrapper is None else found | spec.wrapper.published_options(held)
 
 
 def check_classes(stored: Mapping[str, Stored], shapes: Shapes, names: Sequence[str], path: Path) -> None:

@@ -56,7 +56,8 @@ class BackboneInfo(Record):
 @dataclass
 class DataInfo(Record):
     """The pictures. split: whose splits these are. classes: all, base or new. train, val, test: pictures that were
-    used. skipped: that could not be read. origin: arguments with which `open_dataset` opens them again."""
+    used. skipped: that could not be read. per_class: fewest and most training pictures of a class. contents: hash of the
+    bytes of all of them. origin: arguments with which `open_dataset` opens them again."""
 
     name: str = "own pictures"
     fingerprint: str = ""
@@ -66,6 +67,8 @@ class DataInfo(Record):
     val: Count = 0
     test: Count = 0
     skipped: Count = 0
+    per_class: tuple[Count, Count] | None = field(default=None, metadata=OPTIONAL)
+    contents: str | None = field(default=None, metadata=OPTIONAL)
     origin: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
 
 
@@ -140,6 +143,36 @@ class ImportedInfo(Record):
 
 
 @dataclass
+class CandidateInfo(Record):
+    """What was compared: hits among the pictures, mean loss in nats, whether it takes names that it has not learned."""
+
+    name: str
+    hits: Count
+    loss: float
+    new_names: bool
+
+
+@dataclass
+class ChoiceInfo(Record):
+    """How `--method auto` chose. chosen: a candidate's name; names: the method that is asked about further names.
+
+    count: held-out pictures of the comparison; folds: its parts. reason: where nothing was compared.
+    """
+
+    chosen: str
+    names: str
+    count: Count = 0
+    folds: Count = 0
+    candidates: list[CandidateInfo] = field(default_factory=list)
+    reason: str = ""
+
+    def check(self, at: str) -> None:
+        for one in self.candidates:
+            if one.hits > self.count:
+                raise WrongField(f"{at}candidates", f"says {one.hits} hits of {self.count} pictures")
+
+
+@dataclass
 class TensorsInfo(Record):
     """The tensors file that run.json belongs to."""
 
@@ -188,6 +221,7 @@ class RunInfo(Record):
     calibration: CalibrationInfo | None = None
     rejection: RejectionInfo | None = None
     imported: ImportedInfo | None = field(default=None, metadata=OPTIONAL)
+    choice: ChoiceInfo | None = field(default=None, metadata=OPTIONAL)
     labels: list[Name | bool | int | float] | None = field(default=None, metadata=OPTIONAL)
     format: Count = FORMAT
     shown_classes: list[Name] | None = None
@@ -235,6 +269,21 @@ class RunInfo(Record):
     def zero_shot(self) -> ScoreInfo | None:
         """Those of the names alone, on the same pictures."""
         return self.scores.get("zero_shot")
+
+    @property
+    def probe(self) -> ScoreInfo | None:
+        """Those of a linear probe on the same training pictures."""
+        return self.scores.get("linear_probe")
+
+    @property
+    def pictures_text(self) -> str:
+        """How many pictures of each class were learned from: `10 of each class`, `3 to 12 of each class`."""
+        if self.data.per_class is not None:
+            few, most = self.data.per_class
+            return f"{few if few == most else f'{few} to {most}'} of each class"
+        if self.shots and self.data.train == self.shots * len(self.class_names):
+            return f"{self.shots} of each class"
+        return f"{self.data.train / len(self.class_names):.3g} of each class on average"
 
     @property
     def calibrated(self) -> bool:

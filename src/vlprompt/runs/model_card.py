@@ -33,7 +33,7 @@ def card(info: RunInfo, where: str = "path/to/this/folder") -> str:
     lines += [
         "",
         f"- classes: {len(names)} ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})",
-        (f"- training pictures: {data.train} ({info.shots or 'all'} per class), seed {info.seed}"),
+        (f"- training pictures: {data.train} ({info.pictures_text}), seed {info.seed}"),
     ]
     if train:
         lines.append(

@@ -28,6 +28,7 @@ from safetensors.torch import save as save_tensors
 
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.loading import load_backbone
 from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.many_pictures import list_of_pictures
@@ -227,10 +228,11 @@ class Run:
         probabilities: bool = False,
         emit: Any = None,
     ) -> Scores:
-        """Scores on a split of a data set. Its classes may be others, or in another order, than the run's."""
+        """Scores on a split of a data set. Its classes may be some of the run's, in any order, which are then told from
+        all that the run knows; or others, which are told from each other."""
         method, items = self.method, dataset.items(split)
         if dataset.class_names != self.class_names:
-            if set(dataset.class_names) == set(self.class_names):
+            if set(dataset.class_names) <= set(self.class_names):  # some of its classes, among all of them
                 place = [self.class_names.index(name) for name in dataset.class_names]
                 items = [Item(i.path, place[i.label], i.domain) for i in items]
             else:
@@ -349,7 +351,7 @@ def _load_backbone(
             held.revision if given is None else None,
         )
     try:
-        return given.load()
+        return load_backbone(given)
     except VlpromptError as error:
         raise RunError(f"{folder}: its backbone cannot be loaded: {error}") from error
 

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from vlprompt.errors import OptionError, RunError
 from vlprompt.record_schema import Count, Record, Share, WrongField
-
-if TYPE_CHECKING:
-    from vlprompt.runs.info import RunInfo
 
 UNKNOWN = "unknown"
 COVERAGE = 0.95  # where nothing is said
@@ -37,6 +34,16 @@ class RejectionInfo(Record):
         for name in ("thresholds", "calibrated_thresholds"):
             if len(getattr(self, name)) != 100:
                 raise WrongField(f"{at}{name}", f"holds {len(getattr(self, name))} values: expected 100")
+
+
+class Rejecting(Protocol):
+    """What rejection needs to know of a run's record."""
+
+    @property
+    def rejection(self) -> RejectionInfo | None: ...
+
+    @property
+    def calibrated(self) -> bool: ...
 
 
 def threshold_at(confidence: np.ndarray, coverage: float) -> float:
@@ -61,7 +68,7 @@ def rejection_record(plain: np.ndarray, calibrated: np.ndarray) -> RejectionInfo
     return RejectionInfo(thresholds(plain), thresholds(calibrated), count=len(plain))
 
 
-def threshold_of(info: RunInfo, coverage: bool | float = True) -> float:
+def threshold_of(info: Rejecting, coverage: bool | float = True) -> float:
     """The threshold of a run for a coverage (True: 0.95; between per cents: the next larger one).
 
     OptionError for a coverage that is none; RunError where fit had no validation pictures.

@@ -25,22 +25,6 @@ NOT_HERE = (
 MOST_SHOWN = 200  # epochs at the end of the slider
 SMALL_BATCH = 16  # with a dozen pictures of a class, larger steps would be too few
 SLOW = " (slow)"
-PLAIN = {  # for people who never read a paper
-    "coop+lamm": "names and words around them",
-    "lamm": "the names themselves",
-    "coop": "words around the names",
-    "cocoop": "words that follow the picture (slow)",
-    "proda": "many wordings at once",
-    "vpt": "hints inside the picture's model (slow)",
-    "ivlp": "hints for words and pictures (slow)",
-    "maple": "hints for words and pictures, tied together (slow)",
-    "ctp": "words that follow picture and class (slow)",
-    "tft": "the picture's features, guided by the names",
-    "ctp+tft": "both of these (slow)",
-    "linear_probe": "no words at all: pictures only",
-    "tip_adapter": "remembers the pictures, learns nothing",
-    "tip_adapter_f": "remembers the pictures and tunes that",
-}
 _LABELS = {"epochs": "Rounds over the pictures", "lr": "learning rate"}
 
 
@@ -61,19 +45,28 @@ class Row:
 
 
 def method_choices() -> list[tuple[str, str]]:
-    """(shown, name) of every method that learns, the one to start with first."""
-    names = [name for name in methods.names() if methods.load(name).facts.learns]
-    names.sort(key=lambda name: list(PLAIN).index(name) if name in PLAIN else len(PLAIN))
+    """(shown, name) of every method that learns: the one to start with, then methods with words before others, and
+    single ones before those with a wrapper."""
+    held = {name: methods.known_facts(name) for name in methods.names()}
+    names = [name for name, facts in held.items() if facts.learns]
+    names.sort(
+        key=lambda name: (
+            name != DEFAULT_METHOD,
+            name not in methods.wrapper_names(),
+            methods.without_wrappers(name) != name,
+            not held[name].learns_words,
+            held[name].order,
+        )
+    )
     return [(f"{name} · {said}" if (said := in_plain_words(name)) else name, name) for name in names]
 
 
 def in_plain_words(name: str) -> str:
-    """What a method changes; nothing for methods that are not known here."""
-    base, _, last = name.rpartition("+")
-    if name in PLAIN or last != methods.WRAPPER or base not in PLAIN:
-        return PLAIN.get(name, "")
-    bare = PLAIN[base].removesuffix(SLOW)
-    return f"{bare}, and the names{SLOW if bare != PLAIN[base] else ''}"
+    """What a method changes, for people who never read a paper; nothing for methods that are not known here."""
+    facts = methods.facts_of(name)
+    if facts is None or not facts.plain_words:
+        return ""
+    return facts.plain_words + (SLOW if facts.slow else "")
 
 
 def rows(method: str, limits: Limits, small: bool = True) -> list[Row]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vlprompt.backbones.loading import load_backbone
 from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.errors import OptionError, RunError, nearest
 
@@ -30,7 +31,7 @@ class Backbones:
             raise OptionError(f'no backbone "{name}": {nearest(name, self.names)}')
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = BackboneSpec(name, self._device, self._precision).load()
+                self._loaded[name] = load_backbone(BackboneSpec(name, self._device, self._precision))
             return self._loaded[name]
 
     def of_fingerprint(self, fingerprint: str, source: str) -> tuple[str, Backbone]:

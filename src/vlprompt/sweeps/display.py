@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from vlprompt.plain_text import printable, rich_console
 from vlprompt.protocols import declared
 from vlprompt.sweeps.grid_cells import Cell
 from vlprompt.training.progress_bar import duration
@@ -36,11 +37,13 @@ class Display:
 
     def __enter__(self) -> Display:
         if self.terminal and not self.quiet:
-            from rich.console import Console
             from rich.live import Live
 
             self._live = Live(
-                get_renderable=self.table, console=Console(stderr=True), refresh_per_second=2, transient=True
+                get_renderable=self.table,
+                console=rich_console(stderr=True),
+                refresh_per_second=2,
+                transient=True,
             )
             self._live.start()
         return self
@@ -91,7 +94,7 @@ class Display:
 
             self._live.console.print(escape(text), highlight=False, soft_wrap=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
 
     def left(self) -> str:
         """How long what is left will take, from the mean time of the methods' runs."""

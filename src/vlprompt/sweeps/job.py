@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.loading import load_backbone
 from vlprompt.backbones.spec import BackboneSpec
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
@@ -131,7 +132,9 @@ def feature_views(cell: Cell) -> int | None:
 
 @lru_cache(maxsize=1)
 def backbone_of(setup: Setup) -> Backbone:
-    return BackboneSpec(setup.backbone, own_device(setup.device), setup.precision, setup.tokenizer).load()
+    return load_backbone(
+        BackboneSpec(setup.backbone, own_device(setup.device), setup.precision, setup.tokenizer)
+    )
 
 
 WORKER = 0  # number of this worker among its machine's

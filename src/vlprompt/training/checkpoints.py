@@ -65,7 +65,8 @@ class Checkpoints:
     def due(self) -> bool:
         return time.monotonic() - self._last >= self.every
 
-    def save(self, state: State) -> None:
+    def save(self, state: State) -> bool:
+        """Writes the file; whether it could be."""
         about = {
             "epoch": state.epoch,
             "step": state.step,
@@ -73,10 +74,12 @@ class Checkpoints:
             "settings": self.settings,
         }
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
+        written = False
         try:
             text = json.dumps(about)
             held = {"state": text, "check": check_sum(text, tensors)}
             write_atomically(self.path, save(tensors, metadata=held))
+            written = True
         except OSError as error:
             if self.on_trouble is not None:
                 self.on_trouble(
@@ -84,6 +87,7 @@ class Checkpoints:
                 )
                 self.on_trouble = None
         self._last = time.monotonic()
+        return written
 
     def load(self) -> State | None:
         """The state to go on from; None without a usable checkpoint of the same settings."""
@@ -119,17 +123,29 @@ def check_sum(text: str, tensors: dict[str, Tensor]) -> str:
 
 
 def pack(method: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Learned tensors and optimiser buffers under one set of names."""
+    """Learned tensors, buffers that only the training needs, and optimiser buffers, under one set of names."""
     tensors = {f"method.{name}": value for name, value in method.state_dict().items()}
+    tensors |= {f"training.{name}": value for name, value in training_buffers(method).items()}
     for name, parameter in method.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = value
     return tensors
 
 
+def training_buffers(method: nn.Module) -> dict[str, Tensor]:
+    """Buffers that are no part of what is saved with a run (`register_buffer(..., persistent=False)`)."""
+    saved = method.state_dict()
+    return {name: value for name, value in method.named_buffers() if name not in saved}
+
+
 def unpack(state: State, method: nn.Module, optimizer: Optimizer) -> None:
     """Puts the values of `pack` back."""
     method.load_state_dict(state.part("method"))
+    held = state.part("training")
+    with torch.no_grad():
+        for name, buffer in training_buffers(method).items():
+            if name in held:
+                buffer.copy_(held[name])
     parameters = dict(method.named_parameters())
     for full, value in state.part("optimizer").items():
         key, name = full.split(".", 1)

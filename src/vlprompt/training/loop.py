@@ -16,7 +16,8 @@ from vlprompt.feeding.inputs import Inputs
 from vlprompt.methods.base import Method
 from vlprompt.seeds import generator
 from vlprompt.training.checkpoints import Checkpoints, State, pack, unpack
-from vlprompt.training.optimizers import Optimizer, make_optimizer
+from vlprompt.training.interrupts import Interrupted, asked_to_stop
+from vlprompt.training.optimizers import Optimizer, grouped_optimizer
 from vlprompt.training.schedule import learning_rate
 from vlprompt.training.train_options import TrainOptions
 
@@ -81,9 +82,10 @@ def train(
             "parameters": method.trainable_parameters(),
         }
     )
-    optimizer = make_optimizer(
+    optimizer = grouped_optimizer(
         options.optimizer,
         method.parameters(),
+        method.parameter_groups(),
         lr=options.lr,
         momentum=options.momentum,
         weight_decay=options.weight_decay,
@@ -126,8 +128,9 @@ class _Training:
         self._began, self._before = time.perf_counter(), self.numbers["seconds"]
         self._done_before = state.epoch * self.steps + state.step
         record: Record = {}
-        for epoch in range(state.epoch, self.options.epochs):
-            record = self._epoch(epoch, state.step if epoch == state.epoch else 0)
+        with asked_to_stop() as self._asked:
+            for epoch in range(state.epoch, self.options.epochs):
+                record = self._epoch(epoch, state.step if epoch == state.epoch else 0)
         if self.options.select == "best" and self.best:
             self.method.load_state_dict(self.best)
         for name, value in self.method.named_parameters():
@@ -163,24 +166,32 @@ class _Training:
         return state
 
     def _epoch(self, epoch: int, first: int) -> Record:
-        options = self.options
-        lr = learning_rate(
-            epoch,
-            lr=options.lr,
-            epochs=options.epochs,
-            warmup_epochs=options.warmup_epochs,
-            warmup_lr=options.warmup_lr,
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        lr = self._set_rates(epoch)
         if first == 0:
             self.numbers["sums"] = {}
         todo = batches(len(self.inputs), self.batch, self.seed, epoch)[first:]
         for step, (index, inputs) in enumerate(self._load(todo, epoch % self.views), start=first):
+            if self.options.schedule == "step":
+                lr = self._set_rates(epoch + step / self.steps)
             record = self._step(epoch, step, index, inputs) | {"lr": lr}
             self.emit(record)
             self._save(epoch, step + 1)
+            self._stop_if_asked(epoch, step + 1)
         return self._end_of_epoch(epoch, lr)
+
+    def _set_rates(self, epoch: float) -> float:
+        """Every group's rate at an epoch or a step in it; gives that of the tensors that ask for none of their own."""
+        options = self.options
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(
+                epoch,
+                lr=group["highest_lr"],
+                epochs=options.epochs,
+                warmup_epochs=options.warmup_epochs,
+                warmup_lr=options.warmup_lr,
+                final_lr=options.final_lr,
+            )
+        return self.optimizer.param_groups[0]["lr"]
 
     def _load(self, todo: list[Tensor], view: int) -> Iterator[tuple[Tensor, list[Any]]]:
         """Each batch in its parts, (numbers of pictures, what the method is fed)."""
@@ -228,6 +239,7 @@ class _Training:
         }
 
     def _end_of_epoch(self, epoch: int, lr: float) -> Record:
+        self.method.end_of_epoch(epoch, self.options.epochs)
         sums, n = self.numbers["sums"], self.steps
         record: Record = {
             "event": "epoch",
@@ -253,11 +265,20 @@ class _Training:
         self._save(epoch + 1, 0)
         return record
 
-    def _save(self, epoch: int, step: int) -> None:
-        if self.checkpoints is None or not self.checkpoints.due():
+    def _stop_if_asked(self, epoch: int, step: int) -> None:
+        """After Ctrl-C: keeps where it stands, and ends. What cannot be kept is no training that goes on."""
+        if not self._asked():
             return
+        if self.checkpoints is None or not self._save(epoch, step, now=True):
+            raise KeyboardInterrupt
+        raise Interrupted(self.checkpoints.path, epoch, step)
+
+    def _save(self, epoch: int, step: int, *, now: bool = False) -> bool:
+        """Keeps where it stands if it is time, or now; whether that was done."""
+        if self.checkpoints is None or not (now or self.checkpoints.due()):
+            return False
         tensors = pack(self.method, self.optimizer) | {f"best.{k}": v for k, v in self.best.items()}
-        self.checkpoints.save(State(epoch, step, tensors, self.numbers))
+        return self.checkpoints.save(State(epoch, step, tensors, self.numbers))
 
     def _seconds(self) -> float:
         return self._before + time.perf_counter() - self._began

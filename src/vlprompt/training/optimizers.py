@@ -1,79 +1,99 @@
-"""Optimisers as published: SGD with momentum and weight decay on every learned tensor, or AdamW."""
+"""Optimisers as published: SGD with momentum and weight decay on every learned tensor, Adam, or AdamW.
+
+Groups of tensors may have a kind and a rate of their own in one training (`Method.parameter_groups`).
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vlprompt.errors import OptionError, nearest
+from vlprompt.methods.parameter_groups import ParameterGroup
 
-class Optimizer:
-    """What both have in common. torch.optim's own load a compiler at first use: two seconds, and a folder that stays."""
+__all__ = ["KINDS", "Optimizer", "ParameterGroup", "grouped_optimizer", "make_optimizer"]
 
-    def __init__(self, parameters: Iterable[nn.Parameter], **settings: float) -> None:
-        self.param_groups: list[dict[str, Any]] = [{"params": list(parameters), **settings}]
-        self.state: defaultdict[nn.Parameter, dict[str, Tensor]] = defaultdict(dict)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for parameter in self.param_groups[0]["params"]:
-            parameter.grad = None
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """One step of every tensor that has a gradient; those without are left alone, so they do not decay either."""
-        group = self.param_groups[0]
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                self.move(parameter, parameter.grad, self.state[parameter], group)
-
-    def move(
-        self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]
-    ) -> None:
-        raise NotImplementedError
+FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # of Adam: how slowly both means move, and what is added to the root
+Group = dict[str, Any]
 
 
-class Sgd(Optimizer):
+def sgd(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Group) -> None:
     """Momentum without dampening, weight decay added to the gradient; the same numbers as torch.optim.SGD:
 
     g = gradient + weight_decay p;   b = g at first, then momentum b + g;   p = p - lr b
     """
-
-    def move(
-        self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]
-    ) -> None:
-        gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        if "momentum_buffer" in state:
-            state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
-        else:
-            state["momentum_buffer"] = gradient
-        parameter.add_(state["momentum_buffer"], alpha=-group["lr"])
+    gradient = gradient.add(parameter, alpha=group["weight_decay"])
+    if "momentum_buffer" in state:
+        state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
+    else:
+        state["momentum_buffer"] = gradient
+    parameter.add_(state["momentum_buffer"], alpha=-group["lr"])
 
 
-class AdamW(Optimizer):
+def adamw(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Group) -> None:
     """Adam with decay apart from the gradient (Loshchilov and Hutter, 2019); the same numbers as torch.optim.AdamW:
 
     m = 0.9 m + 0.1 g;   v = 0.999 v + 0.001 g²;   both from 0 and divided by 1 - 0.9^t and 1 - 0.999^t in step t
     p = p - lr weight_decay p - lr m / (√v + 1e-8)
     """
+    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+    _follow(parameter, gradient, state, group["lr"])
 
-    FIRST, SECOND, TINY = 0.9, 0.999, 1e-8
 
-    def move(
-        self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]
-    ) -> None:
-        if not state:
-            state["step"] = torch.tensor(0.0)  # on the CPU: a number, and a tensor only for the checkpoint
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        state["step"] += 1
-        step, mean, square = float(state["step"]), state["exp_avg"], state["exp_avg_sq"]
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        mean.lerp_(gradient, 1 - self.FIRST)
-        square.mul_(self.SECOND).addcmul_(gradient, gradient, value=1 - self.SECOND)
-        root = (square.sqrt() / (1 - self.SECOND**step) ** 0.5).add_(self.TINY)
-        parameter.addcdiv_(mean, root, value=-group["lr"] / (1 - self.FIRST**step))
+def adam(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Group) -> None:
+    """Adam (Kingma and Ba, 2015), weight decay added to the gradient; the same numbers as torch.optim.Adam."""
+    if group["weight_decay"]:
+        gradient = gradient.add(parameter, alpha=group["weight_decay"])
+    _follow(parameter, gradient, state, group["lr"])
+
+
+def _follow(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], lr: float) -> None:
+    """The step that Adam and AdamW share."""
+    if not state:
+        state["step"] = torch.tensor(0.0)  # on the CPU: a number, and a tensor only for the checkpoint
+        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+    state["step"] += 1
+    step, mean, square = float(state["step"]), state["exp_avg"], state["exp_avg_sq"]
+    mean.lerp_(gradient, 1 - FIRST)
+    square.mul_(SECOND).addcmul_(gradient, gradient, value=1 - SECOND)
+    root = (square.sqrt() / (1 - SECOND**step) ** 0.5).add_(TINY)
+    parameter.addcdiv_(mean, root, value=-lr / (1 - FIRST**step))
+
+
+KINDS: dict[str, Callable[[Tensor, Tensor, dict[str, Tensor], Group], None]] = {
+    "sgd": sgd,
+    "adam": adam,
+    "adamw": adamw,
+}
+
+
+class Optimizer:
+    """Steps of all groups. torch.optim's own load a compiler at first use: two seconds, and a folder that stays.
+
+    param_groups: dicts of params, kind, lr, momentum, weight_decay, and highest_lr, which the schedule starts from.
+    """
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self.param_groups = list(groups)
+        self.state: defaultdict[nn.Parameter, dict[str, Tensor]] = defaultdict(dict)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One step of every tensor that has a gradient; those without are left alone, so they do not decay either."""
+        for group in self.param_groups:
+            move = KINDS[group["kind"]]
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    move(parameter, parameter.grad, self.state[parameter], group)
 
 
 def make_optimizer(
@@ -84,8 +104,39 @@ def make_optimizer(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
 ) -> Optimizer:
-    """kind: "sgd" or "adamw"; momentum is for sgd."""
-    own = [p for p in parameters if p.requires_grad]
-    if kind == "adamw":
-        return AdamW(own, lr=lr, weight_decay=weight_decay)
-    return Sgd(own, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    """One group of the tensors that learn. kind: "sgd", "adam" or "adamw"; momentum is for sgd."""
+    return grouped_optimizer(kind, parameters, [], lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+
+def grouped_optimizer(
+    kind: str,
+    parameters: Iterable[nn.Parameter],
+    groups: Sequence[ParameterGroup],
+    *,
+    lr: float,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+) -> Optimizer:
+    """All tensors that learn; those of a group as it says, the others (the first group) as the arguments say."""
+    usual = {"kind": kind, "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+    apart: list[Group] = []
+    taken: set[int] = set()
+    for group in groups:
+        said = {
+            "kind": group.optimizer,
+            "lr": group.lr,
+            "momentum": group.momentum,
+            "weight_decay": group.weight_decay,
+        }
+        own = [p for p in group.parameters if p.requires_grad]
+        if taken & {id(p) for p in own}:
+            raise OptionError("a tensor is in two parameter groups: name each in one")
+        taken |= {id(p) for p in own}
+        apart.append({"params": own, **usual, **{k: v for k, v in said.items() if v is not None}})
+    rest = [p for p in parameters if p.requires_grad and id(p) not in taken]
+    found = [{"params": rest, **usual}, *apart]
+    for one in found:
+        if one["kind"] not in KINDS:
+            raise OptionError(f'no optimizer "{one["kind"]}": {nearest(str(one["kind"]), KINDS)}')
+        one["highest_lr"] = one["lr"]
+    return Optimizer(found)

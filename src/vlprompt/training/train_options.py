@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 RECIPE = "as the method's recipe says"
 # Measured with the embedded backbone on validation pictures (recipes/small/views.py, docs/methods.md): random crops of
 # 8 to 100 % of a picture cost CoOp 4 to 5 points beside the test crop. With live pixels a new crop costs nothing.
+LATER = {"schedule": "epoch", "final_lr": 0.0}  # options of later releases, with what was done before
 FROZEN_VIEWS, LIVE_VIEWS = "center", "epoch"
 
 
@@ -25,11 +26,19 @@ class TrainOptions(OptionSet):
     epochs: int = option(0, f"passes over the training pictures; 0: {RECIPE}", low=0)
     batch: int = option(0, f"pictures per step; 0: {RECIPE}", low=0)
     lr: float = option(0.0, f"highest learning rate; 0: {RECIPE}", low=0)
-    optimizer: str = option("auto", f"how steps are made; auto: {RECIPE}", choices=("auto", "sgd", "adamw"))
+    optimizer: str = option(
+        "auto", f"how steps are made; auto: {RECIPE}", choices=("auto", "sgd", "adam", "adamw")
+    )
     momentum: float = option(-1.0, f"momentum of sgd; -1: {RECIPE}", low=-1, high=1)
     weight_decay: float = option(-1.0, f"decay of all learned tensors; -1: {RECIPE}", low=-1)
     warmup_epochs: int = option(-1, f"first epochs at warmup_lr; -1: {RECIPE}", low=-1)
     warmup_lr: float = option(-1.0, f"learning rate of the warm-up; -1: {RECIPE}", low=-1)
+    schedule: str = option(
+        "auto",
+        f"when the rate falls: every epoch, or every step; auto: {RECIPE}",
+        choices=("auto", "epoch", "step"),
+    )
+    final_lr: float = option(-1.0, f"rate that the cosine ends at; -1: {RECIPE}", low=-1)
     accumulate: int = option(
         1,
         "parts in which a batch is computed to save memory; a loss that is a mean over pictures stays the same",
@@ -66,6 +75,8 @@ class TrainOptions(OptionSet):
             "weight_decay": -1.0,
             "warmup_epochs": -1,
             "warmup_lr": -1.0,
+            "schedule": "auto",
+            "final_lr": -1.0,
         }
         filled = {n: getattr(recipe, n) for n, empty in unset.items() if getattr(self, n) == empty}
         if self.views == "auto":
@@ -80,4 +91,6 @@ class TrainOptions(OptionSet):
 
     def decisive(self) -> dict[str, Any]:
         """The values that the resulting numbers depend on."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "save_seconds"}
+        held = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "save_seconds"}
+        # runs from before there was a choice have the same settings as ones that make none
+        return {name: value for name, value in held.items() if name not in LATER or value != LATER[name]}

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlprompt.backbones.towers.transformer import Block, LayerNorm, TransformerSizes, block_list, hide
+from vlprompt.backbones.towers.transformer import Block, LayerNorm, TransformerSizes, block_list, hide, wide
 
 Enter = Callable[[int, Tensor], Tensor]  # (block, tokens [B, L, width]) -> tokens, perhaps more of them
 
@@ -72,7 +72,7 @@ class Unit(nn.Module):
     """To unit length."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(x.float(), dim=-1)
+        return F.normalize(wide(x), dim=-1)
 
 
 class Exp(nn.Module):
@@ -95,9 +95,13 @@ def head_of(steps: Sequence[str], width: int, inner: int) -> tuple[nn.Sequential
 
 
 class TextTower(nn.Module):
-    """Token embeddings, blocks, read-out. head_width: of a "linear" step of its head."""
+    """Token embeddings, blocks, read-out. head_width: of a "linear" step of its head.
+
+    whole: the last block is computed at all positions, not only where the feature is read.
+    """
 
     blocks: Sequence[Block]
+    whole: bool = False
 
     def __init__(
         self,
@@ -134,7 +138,7 @@ class TextTower(nn.Module):
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings without positions, float32: [..., L] -> [..., L, width]."""
-        return self.token_embedding(ids).float()
+        return wide(self.token_embedding(ids))
 
     def place(self, x: Tensor, first: int = 0) -> Tensor:
         """Tokens as the first block takes them: [..., L, width], the first of them at position `first`."""
@@ -153,12 +157,15 @@ class TextTower(nn.Module):
         light._padding = self.padding().detach()
         return light
 
-    def forward(self, ids: Tensor, ends: Tensor) -> Tensor:
-        """Unit-length text features: token ids [N, L], and where the last token of each stands, [N] -> [N, embed_dim]."""
-        return self.encode(self.embed(ids), ends + 1)
+    def forward(self, ids: Tensor, ends: Tensor, unit: bool = True) -> Tensor:
+        """Text features: token ids [N, L], and where the last token of each stands, [N] -> [N, embed_dim].
 
-    def encode(self, x: Tensor, counts: Tensor, enter: Enter | None = None) -> Tensor:
-        """Unit-length features, [N, embed_dim], of rows of tokens [N, L, width] without positions.
+        unit: of unit length, or as the projection gives them.
+        """
+        return self.encode(self.embed(ids), ends + 1, unit=unit)
+
+    def encode(self, x: Tensor, counts: Tensor, enter: Enter | None = None, unit: bool = True) -> Tensor:
+        """Unit-length features (if so wanted), [N, embed_dim], of rows of tokens [N, L, width] without positions.
 
         counts: tokens of each row, [N]; what lies behind has no influence. enter: changes the tokens before a block; if
         it adds some, it does so near the beginning of the rows. L may be symbolic in an exported program, N too.
@@ -174,15 +181,18 @@ class TextTower(nn.Module):
         for i, block in enumerate(self.blocks):
             x = x if enter is None else enter(i, x)
             grown = x.shape[1] - before
-            if i < last or form.read == "mean":
+            if i < last or form.read == "mean" or self.whole:
                 mask = self._mask(x, counts + grown, None)
                 x = block(x, causal=form.causal and mask is None, mask=mask)
         if form.read == "mean":
             real = self._real(x, counts + grown)[..., None]
-            return self.read_out((x * real).sum(dim=1) / real.sum(dim=1))
+            return self.read_out((x * real).sum(dim=1) / real.sum(dim=1), unit)
         at = self.reads_at(counts + grown, x.shape[1])
         rows = torch.arange(x.shape[0], device=x.device)
-        return self.read_out(block.read(x, x[rows, at][:, None], self._mask(x, counts + grown, at))[:, 0])
+        if self.whole:
+            return self.read_out(x[rows, at], unit)
+        read = block.read(x, x[rows, at][:, None], self._mask(x, counts + grown, at))
+        return self.read_out(read[:, 0], unit)
 
     def reads_at(self, counts: Tensor, length: int) -> Tensor:
         """The position in each row where the feature is read, [N]; not for a mean."""
@@ -206,7 +216,7 @@ class TextTower(nn.Module):
         if x.shape[1] < length:
             x = F.pad(x, (0, 0, 0, 1))
         x = self.place(torch.where(self._real(x, counts)[..., None], x, self.padding()))
-        token = self.ln_embedding(self.class_embedding.float() + self.positional_embedding[-1])
+        token = self.ln_embedding(wide(self.class_embedding) + self.positional_embedding[-1])
         return torch.cat([x, token.expand(x.shape[0], 1, -1)], dim=1)
 
     def _mask(self, x: Tensor, counts: Tensor, at: Tensor | None) -> Tensor | None:
@@ -227,8 +237,9 @@ class TextTower(nn.Module):
             return hide((seen[:, None] & (place <= place[:, None]))[:, None])
         return None if form.padded or form.causal else hide(seen[:, None, None])
 
-    def read_out(self, x: Tensor) -> Tensor:
-        """Unit-length text features from the states that are read: [..., width] -> [..., embed_dim]."""
+    def read_out(self, x: Tensor, unit: bool = True) -> Tensor:
+        """Text features, of unit length if so wanted, from the states that are read: [..., width] -> [..., embed_dim]."""
         x = self.head(self.ln_final(x))
-        x = (x.to(self.projection.dtype) @ self.projection).float()
-        return F.normalize(x if self.projection_bias is None else x + self.projection_bias, dim=-1)
+        x = wide(x.to(self.projection.dtype) @ self.projection)
+        x = x if self.projection_bias is None else x + self.projection_bias
+        return F.normalize(x, dim=-1) if unit else x

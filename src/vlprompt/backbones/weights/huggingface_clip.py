@@ -53,7 +53,7 @@ def from_huggingface(state: Mapping[str, Any], config: Mapping[str, Any]) -> Cli
     text = tower_config(config, "text_config", TEXT_DEFAULTS)
     vision = tower_config(config, "vision_config", VISION_DEFAULTS)
     text_sizes = TextSizes(
-        **common_sizes(text),
+        **common_sizes(layout, text),
         context_length=int(text["max_position_embeddings"]),
         vocabulary=int(text["vocab_size"]),
     )
@@ -76,7 +76,7 @@ def from_huggingface(state: Mapping[str, Any], config: Mapping[str, Any]) -> Cli
 def image_weights(layout: Layout, config: Mapping[str, Any]) -> TowerWeights:
     """CLIP's image tower, which other families have too. config: of the image tower."""
     sizes = ImageSizes(
-        **common_sizes(config),
+        **common_sizes(layout, config),
         resolution=square_side(config["image_size"]),
         patch=square_side(config["patch_size"]),
     )
@@ -103,7 +103,8 @@ def end_ids(config: Mapping[str, Any]) -> tuple[int | None, int | None]:
     return text.get("bos_token_id"), None if end == 2 else end
 
 
-def common_sizes(config: Mapping[str, Any]) -> dict[str, int]:
+def common_sizes(layout: Layout, config: Mapping[str, Any]) -> dict[str, int]:
+    """Sizes that all transformers have. Raises BackboneError for what can be none."""
     width, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
     if heads < 1 or width % heads:
         raise BackboneError(f"config.json: width {width} cannot be split into {heads} heads")
@@ -112,6 +113,7 @@ def common_sizes(config: Mapping[str, Any]) -> dict[str, int]:
         raise BackboneError(
             f"config.json: width {width}, {layers} layers, inner width {mlp_width} are no sizes"
         )
+    layout.check_layers(layers)
     return {"width": width, "layers": layers, "heads": heads, "mlp_width": mlp_width}
 
 

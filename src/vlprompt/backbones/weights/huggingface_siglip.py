@@ -53,7 +53,7 @@ def from_siglip(state: Mapping[str, Any], config: Mapping[str, Any]) -> ClipWeig
 
 def _text(layout: Layout, config: Mapping[str, Any]) -> TowerWeights:
     sizes = TextSizes(
-        **common_sizes(config),
+        **common_sizes(layout, config),
         context_length=int(config["max_position_embeddings"]),
         vocabulary=int(config["vocab_size"]),
     )
@@ -78,7 +78,7 @@ def _text(layout: Layout, config: Mapping[str, Any]) -> TowerWeights:
 
 def _image(layout: Layout, config: Mapping[str, Any]) -> TowerWeights:
     sizes = ImageSizes(
-        **common_sizes(config),
+        **common_sizes(layout, config),
         resolution=square_side(config["image_size"]),
         patch=square_side(config["patch_size"]),
     )

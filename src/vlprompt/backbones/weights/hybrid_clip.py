@@ -109,6 +109,9 @@ def _text(config: Mapping[str, Any], tensors: dict[str, Tensor]) -> TowerWeights
 
 def _stem(config: Mapping[str, Any], size: int) -> StemSizes:
     first, reduction = config["first"], int(config["reduction"])
+    for one in (first, *config["blocks"]):
+        if not all(isinstance(side, int) and 0 <= side <= one["kernel"] for side in one["padding"]):
+            raise BackboneError(f"config.json: padding {one['padding']} around a kernel of {one['kernel']}")
     if size % reduction:
         raise BackboneError(f"pictures of {size} pixels are no whole number of cells of {reduction}")
     return StemSizes(

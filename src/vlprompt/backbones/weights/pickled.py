@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import re
 import zipfile
 from collections import OrderedDict
@@ -37,6 +38,8 @@ DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+REPEATED = 4  # how often a file may use each of its bytes; tied weights do twice
+MOST_CONTAINERS = 1_000_000  # filled by one pickle
 _WRAPPED = re.compile(r"(?<![^.])module\.")  # a whole component of a name
 
 
@@ -95,6 +98,10 @@ ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class _Reader(pickle.Unpickler):
+    def __init__(self, data: bytes) -> None:
+        check_pickle(data)
+        super().__init__(io.BytesIO(data))
+
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in DTYPES:
             return DTYPES[name]
@@ -109,6 +116,24 @@ class _Reader(pickle.Unpickler):
         ):
             return Ignored()
         return Stored(reference[1], str(reference[2]))
+
+
+def check_pickle(data: bytes) -> None:
+    """ValueError for a pickle that claims more than it holds; what it names is not looked at.
+
+    An unpickler makes room for the highest number under which it is told to remember something, and doubles what is
+    repeated from memory: each of a hundred bytes can be a list of all before it.
+    """
+    copies = 0
+    for code, argument, place in pickletools.genops(data):
+        number = argument if isinstance(argument, int) else 0
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= number <= len(data):
+            raise ValueError(f"it remembers values under numbers up to {number}, of {len(data)} bytes")
+        if code.name in ("EXT1", "EXT2", "EXT4"):
+            raise ValueError("it asks for a registered extension")
+        copies += code.name in ("APPENDS", "SETITEMS", "ADDITEMS", "DUP", "FROZENSET")
+        if place is not None and code.stack_before and copies > MOST_CONTAINERS:
+            raise ValueError(f"it fills more than {MOST_CONTAINERS} containers")
 
 
 @dataclass(frozen=True)
@@ -134,16 +159,26 @@ def open_pickled(path: Path) -> Iterator[Pickled]:
     with _damaged(path):
         archive = zipfile.ZipFile(path)
     with archive:
+        with _damaged(path):
+            check_entries(archive)
         name = next((n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl"), None)
         if name is None:
             raise RunError(f"{path}: a zip file, but not one that torch.save wrote (no data.pkl in it)")
         folder = name.removesuffix("data.pkl")
         with _damaged(path):
-            content = _Reader(io.BytesIO(read_entry(archive, name))).load()
+            content = _Reader(read_entry(archive, name)).load()
+
+        whole, left = path.stat().st_size, [REPEATED * path.stat().st_size + 2**20]
 
         def load(stored: Stored) -> Tensor:
             with _damaged(path):
-                return _read(archive, folder, stored)
+                tensor, read = _read(archive, folder, stored)
+                left[0] -= read
+                if left[0] < 0:
+                    raise ValueError(
+                        f"its tensors share values again and again: more than {REPEATED} x {whole} bytes"
+                    )
+                return tensor
 
         yield Pickled(content, load)
 
@@ -158,6 +193,13 @@ def _damaged(path: Path) -> Iterator[None]:
         raise RunError(f"{path}: damaged, cannot be read ({reason})") from error
 
 
+def check_entries(archive: zipfile.ZipFile) -> None:
+    """ValueError if all entries together are more than the archive, as only packed or shared ones can be."""
+    together = sum(info.file_size for info in archive.infolist())
+    if together > archive.start_dir:
+        raise ValueError(f"it unpacks to {together} bytes, more than the file holds")
+
+
 def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     """One entry of an archive; ValueError if it unpacks to more than the archive, which torch never packs."""
     info = archive.getinfo(name)
@@ -167,13 +209,13 @@ def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(info)
 
 
-def _read(archive: zipfile.ZipFile, folder: str, stored: Stored) -> Tensor:
-    """One tensor, copied out of its storage; ValueError if it reaches beyond it."""
+def _read(archive: zipfile.ZipFile, folder: str, stored: Stored) -> tuple[Tensor, int]:
+    """One tensor, copied out of its storage, and the bytes that were read; ValueError if it reaches beyond it."""
     if "/" in stored.key:
         raise ValueError(f"no storage {stored.key!r}")
     data = bytearray(read_entry(archive, f"{folder}data/{stored.key}"))
     if not prod(stored.shape):
-        return torch.empty(stored.shape, dtype=stored.dtype)
+        return torch.empty(stored.shape, dtype=stored.dtype), len(data)
     last = stored.offset + sum((n - 1) * s for n, s in zip(stored.shape, stored.stride, strict=True))
     flat = torch.frombuffer(data, dtype=stored.dtype)
     beyond = min(stored.offset, *stored.shape, *stored.stride, 0) < 0 or last >= len(flat)
@@ -181,7 +223,7 @@ def _read(archive: zipfile.ZipFile, folder: str, stored: Stored) -> Tensor:
         raise ValueError(
             f"a tensor of shape {list(stored.shape)} reaches beyond its {len(flat)} stored values"
         )
-    return flat.as_strided(stored.shape, stored.stride, stored.offset).clone()
+    return flat.as_strided(stored.shape, stored.stride, stored.offset).clone(), len(data)
 
 
 def tensors_by_name(content: Any) -> dict[str, Stored]:

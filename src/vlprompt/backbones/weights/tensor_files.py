@@ -8,7 +8,6 @@ tensors and empty records and refuses everything else, so no module, function or
 from __future__ import annotations
 
 import io
-import json
 import math
 import pickle
 import zipfile
@@ -20,9 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlprompt.backbones.weights.pickled import read_entry
+from vlprompt.backbones.weights.pickled import REPEATED, check_entries, check_pickle, read_entry
 from vlprompt.errors import BackboneError
+from vlprompt.files import check_regular, read_json
 
+LARGEST = 1 << 40  # bytes of a file of weights
 MOST_VALUES, DEEPEST = 100_000, 50  # of the modules of a TorchScript archive
 TO_SAFETENSORS = "convert it to safetensors with the program that wrote it"
 
@@ -36,9 +37,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        if _is_torchscript(path):
-            return read_torchscript(path)
-        return _plain(torch.load(path, map_location="cpu", weights_only=True), path)
+        check_regular(path, LARGEST)
+        script = _is_torchscript(path)
+        state = read_torchscript(path) if script else _plain(_loaded(path), path)
+        check_claims(state, path)
+        return state
     except pickle.UnpicklingError as error:
         raise BackboneError(
             f"{path} holds more than tensors and was not opened, because that could run code: {TO_SAFETENSORS}"
@@ -52,9 +55,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
     try:
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        named = set(read_json(index)["weight_map"].values())
+        shards = sorted(name for name in named if isinstance(name, str))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackboneError(f"cannot read the list of weight files {index}: {error}") from error
+    if len(shards) < len(named) or any(name.endswith(".index.json") or len(name) > 255 for name in shards):
+        raise BackboneError(f"{index} names what is no file of weights")
     state: dict[str, Tensor] = {}
     for shard in shards:
         if Path(shard).name != shard:
@@ -63,6 +69,19 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
             raise BackboneError(f"{index} names {shard}, which is not there: download the model again")
         state |= read_tensors(index.parent / shard)
     return state
+
+
+def _loaded(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def check_claims(state: Mapping[str, Tensor], path: Path) -> None:
+    """BackboneError if tensors are larger than what is stored for them, which a stride of 0 or a shared storage allows."""
+    together = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if together > REPEATED * path.stat().st_size + 2**20:
+        raise BackboneError(
+            f"{path}: its tensors share values again and again, to {together >> 20} MB in all"
+        )
 
 
 def _plain(content: Any, path: Path) -> dict[str, Tensor]:
@@ -82,6 +101,7 @@ def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
+        check_entries(archive)
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
@@ -91,8 +111,9 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
         pickled = next((n for n in archive.namelist() if n.endswith("/data.pkl")), None)
         if pickled is None:
             raise BackboneError(f"{path} is a TorchScript archive without data.pkl")
-        data = io.BytesIO(read_entry(archive, pickled))
-        module = _ModuleReader(data, archive, pickled.removesuffix("data.pkl")).load()
+        data = read_entry(archive, pickled)
+        check_pickle(data)
+        module = _ModuleReader(io.BytesIO(data), archive, pickled.removesuffix("data.pkl")).load()
     if not isinstance(module, _Record):
         raise BackboneError(f"{path} is a TorchScript archive without a module")
     return dict(_named_tensors(module, "", [0]))

@@ -108,7 +108,16 @@ class Layout:
     def count(self, pattern: str) -> int:
         """One more than the highest number that stands where the pattern has its group."""
         found = [int(match[1]) for match in (re.match(pattern, name) for name in self.state) if match]
-        return max(found, default=-1) + 1
+        count = max(found, default=-1) + 1
+        self.check_layers(count)
+        return count
+
+    def check_layers(self, layers: int) -> None:
+        """BackboneError for more layers than there are tensors, before a name is made for each of them."""
+        if layers > len(self.state):
+            raise BackboneError(
+                f"{layers} layers are stated, but the weights have {len(self.state)} tensors in all"
+            )
 
     def take(
         self, names: Mapping[str, tuple[str, ...]], transposed: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vlprompt.backbones.towers.changes import changed
 from vlprompt.backbones.towers.text import TextTower
 from vlprompt.backbones.towers.vit import Vision
 from vlprompt.prompts.tokens import BlockTokens, ImagePrompt, TextPrompt
@@ -38,6 +39,7 @@ def row_features(tower: TextTower, prompt: TextPrompt) -> Tensor:
 
     Rows end at the longest prompt. With more rows than lengths, the lengths repeat.
     """
+    tower = changed(tower, prompt.changes)
     prefix, suffix = prompt.prefix, prompt.suffix
     longest = max(prompt.lengths)
     groups, rows = prefix.shape[0], suffix.shape[0]
@@ -65,6 +67,7 @@ def image_and_inserted(tower: Vision, prompt: ImagePrompt, pixels: Tensor) -> tu
     """Unit-length features [B, d], and the normed last states of inserted tokens, [B, n, W]."""
     with torch.no_grad():
         x = tower.tokens(pixels)
+    tower = changed(tower, prompt.changes)
 
     def entered(block: int, x: Tensor) -> Tensor:
         if block == 0 and prompt.tokens is not None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.towers.changes import changed, drops
 from vlprompt.backbones.towers.text import TextTower
 from vlprompt.backbones.towers.transformer import TransformerSizes, hide
 from vlprompt.prompts.interpreters.entering import enter, image_and_inserted, row_features
@@ -60,7 +61,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor], hidden
     """
     if q.device.type == "cpu" and not state[0].shape[-2]:
         scores = q @ k.transpose(-1, -2)
-        return torch.add(hidden, scores, alpha=q.shape[-1] ** -0.5).softmax(-1, torch.float32).to(v.dtype) @ v
+        return torch.add(hidden, scores, alpha=q.shape[-1] ** -0.5).softmax(-1, wide_dtype(v)).to(v.dtype) @ v
     return (_attend_in_parts if q.device.type == "cpu" else _attend_fused)(q, k, v, state, hidden)
 
 
@@ -89,10 +90,15 @@ def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tenso
     to_prefix = q.reshape(groups, heads, classes * length, size) @ shared_k.transpose(-1, -2)
     own = q @ k.transpose(-1, -2)
     scores = torch.cat([to_prefix.unflatten(2, (classes, length)), own], dim=-1)  # [G, heads, C, Q, P + L]
-    weights = torch.add(hidden, scores, alpha=size**-0.5).softmax(dim=-1, dtype=torch.float32).to(v.dtype)
+    weights = torch.add(hidden, scores, alpha=size**-0.5).softmax(dim=-1, dtype=wide_dtype(v)).to(v.dtype)
     prefix = shared_k.shape[-2]
     from_prefix = weights[..., :prefix].reshape(groups, heads, classes * length, prefix) @ shared_v
     return weights[..., prefix:] @ v + from_prefix.unflatten(2, (classes, length))
+
+
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """What weights of attention are computed in: float32, or float64 where the rest is."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def causal_mask(length: int, prefix: int, device: torch.device) -> Tensor:
@@ -236,17 +242,22 @@ class Fast:
     def text(self, prompt: TextPrompt) -> Tensor:
         """Unit-length text features of every class under every prefix, [G, C, d], by the way that suits the tower and what
         enters it."""
-        tower, entering = self.backbone.text, prompt.entering()
+        tower, entering = changed(self.backbone.text, prompt.changes), prompt.entering()
         grows, own = any(one.insert for one in entering), any(one.own for one in entering)
-        if tower.form.shares_prefix and prompt.prefix.shape[1]:
+        dropping = drops(prompt.changes)  # from each row by itself, so that rows share nothing
+        if tower.form.shares_prefix and prompt.prefix.shape[1] and not dropping:
             if not own:
-                return self._behind_prefixes(prompt, grows)
+                return self._behind_prefixes(tower, prompt, grows)
             if prompt.groups == 1 and prompt.start and not grows:
-                return self._behind_start(prompt.shorten_prefix(prompt.start))
+                return self._behind_start(tower, prompt.shorten_prefix(prompt.start))
         if tower.form.padded:
-            return self._in_chunks(prompt, lambda part: row_features(tower, part), tower.sizes.context_length)
-        if grows or not (tower.form.packs or tower.form.shares_prefix):
-            return self._in_chunks(prompt, lambda part: row_features(tower, part), prompt.prefix.shape[1])
+            return self._in_chunks(
+                prompt, lambda part: row_features(self.backbone.text, part), tower.sizes.context_length
+            )
+        if grows or dropping or not (tower.form.packs or tower.form.shares_prefix):
+            return self._in_chunks(
+                prompt, lambda part: row_features(self.backbone.text, part), prompt.prefix.shape[1]
+            )
         rows = whole_rows(prompt)
         found = self._in_chunks(
             rows,
@@ -256,15 +267,17 @@ class Fast:
         )
         return found[0].unflatten(0, (prompt.groups, -1))
 
-    def _behind_prefixes(self, prompt: TextPrompt, grows: bool) -> Tensor:
+    def _behind_prefixes(self, tower: TextTower, prompt: TextPrompt, grows: bool) -> Tensor:
         """Prefixes run once, for all classes."""
-        tower, entering = self.backbone.text, prompt.entering()
-        tensors = [prompt.prefix, *(one.values for one in entering)]
+        entering = prompt.entering()
+        changed = [t for change in prompt.changes for t in change.tensors()]
+        tensors = [prompt.prefix, *(one.values for one in entering), *changed]
         chunks = self._chunks(prompt)
         states = None
         if not any(t.requires_grad for t in tensors):
             # the same vectors may enter elsewhere: where they do is part of what is kept
-            kind = "states", tuple((one.block, one.insert, one.weight) for one in entering)
+            where = tuple((one.block, one.insert, one.weight) for one in entering)
+            kind = "states", where, tuple((change.block, change.matrix) for change in prompt.changes)
             states = self._keep(kind, tensors, lambda: prefix_states(tower, prompt.prefix, entering))
         elif grows or not torch.is_grad_enabled() or len(chunks) > 1:
             # else beside the others, where that is fastest; what is scored and served has the same bits
@@ -274,13 +287,13 @@ class Fast:
             lambda part: text_features(tower, states, part.prefix, entering, part.suffix, part.lengths),
         )
 
-    def _behind_start(self, prompt: TextPrompt) -> Tensor:
+    def _behind_start(self, tower: TextTower, prompt: TextPrompt) -> Tensor:
         """Texts that share their start token alone, and have vectors of their own behind it."""
-        tower, start = self.backbone.text, prompt.prefix
-        if start.requires_grad:
+        start = prompt.prefix
+        if start.requires_grad or prompt.changes:
             states = prefix_states(tower, start, ())
         else:
-            states = self._keep(("states", ()), [start], lambda: prefix_states(tower, start, ()))
+            states = self._keep(("states", (), ()), [start], lambda: prefix_states(tower, start, ()))
         return self._in_chunks(
             prompt,
             lambda part: text_features(
@@ -352,14 +365,17 @@ class Fast:
         """Features [B, d], and the normed last states of inserted tokens, [B, n, W]."""
         tower = self.backbone.vit
         if not torch.is_grad_enabled():
-            parts = pixels.split(self._pictures(FORWARD_SHARE))
-            found = [image_and_inserted(tower, prompt, part) for part in parts]
+            parts = torch.arange(len(pixels)).split(self._pictures(FORWARD_SHARE))
+            found = [image_and_inserted(tower, prompt.pictures(part), pixels[part]) for part in parts]
         else:
-            parts = pixels.split(self._pictures(1.0))
+            parts = torch.arange(len(pixels)).split(self._pictures(1.0))
             if len(parts) == 1:
                 return image_and_inserted(tower, prompt, pixels)
             found = [
-                checkpoint(image_and_inserted, tower, prompt, part, use_reentrant=False) for part in parts
+                checkpoint(
+                    image_and_inserted, tower, prompt.pictures(part), pixels[part], use_reentrant=False
+                )
+                for part in parts
             ]
         return torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found])
 

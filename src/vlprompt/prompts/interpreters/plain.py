@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.towers.changes import changed
 from vlprompt.backbones.towers.text import TextTower
-from vlprompt.backbones.towers.transformer import ACTIVATIONS, Block, hide, normalise
+from vlprompt.backbones.towers.transformer import ACTIVATIONS, Block, hide, normalise, wide
 from vlprompt.backbones.towers.vit import Vision
 from vlprompt.prompts.tokens import BlockTokens, ImagePrompt, TextPrompt
 
@@ -77,7 +78,7 @@ class Plain:
         return torch.stack([self._text(prefix, prompt) for prefix in prompt.prefix])
 
     def _text(self, prefix: Tensor, prompt: TextPrompt) -> Tensor:
-        tower = self.backbone.text
+        tower = changed(self.backbone.text, prompt.changes)
         form, context = tower.form, tower.sizes.context_length
         counts = torch.tensor(prompt.lengths, device=prefix.device) + len(prefix)
         # a causal tower, or one that attends to padding, as published: over all its places
@@ -105,7 +106,7 @@ class Plain:
         else:
             x = x[rows, counts - 1] if form.read == "end" else x[:, -1]
         x = tower.head(tower.ln_final(x))
-        x = (x.to(tower.projection.dtype) @ tower.projection).float()
+        x = wide(x.to(tower.projection.dtype) @ tower.projection)
         return normalise(x if tower.projection_bias is None else x + tower.projection_bias)
 
     def image(self, pixels: Tensor, prompt: ImagePrompt | None = None) -> Tensor:
@@ -116,7 +117,7 @@ class Plain:
 
     def image_and_inserted(self, pixels: Tensor, prompt: ImagePrompt) -> tuple[Tensor, Tensor]:
         """Image features [B, d], and the normed last states of the inserted tokens, [B, n, W]."""
-        tower: Vision = self.backbone.vit
+        tower: Vision = changed(self.backbone.vit, prompt.changes)
         x = tower.embed(pixels)
         start, patches, appended = tower.start, x.shape[1] - tower.start, 0
         if prompt.tokens is not None:

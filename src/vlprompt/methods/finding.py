@@ -79,6 +79,14 @@ def facts_of(name: str) -> Facts | None:
     return below.under(files[last][1])
 
 
+def known_facts(name: str) -> Facts:
+    """The same; OptionError for a name that is not built in."""
+    found = facts_of(name)
+    if found is None:
+        raise OptionError(f'no method "{name}": {nearest(name, names())}')
+    return found
+
+
 def without_wrappers(name: str) -> str:
     """`coop` of `coop+lamm`, `lamm` of `lamm`."""
     base, _, last = name.rpartition("+")
@@ -203,7 +211,7 @@ def load(method: str | type[Method]) -> MethodSpec:
     base, _, last = short.rpartition("+")
     if short in _files() or last not in wrapper_names() or not base:
         kind = method_class(short)
-        return MethodSpec(name, kind.alone, kind) if kind.facts.wraps else MethodSpec(name, kind)
+        return MethodSpec(name, kind.alone or kind, kind if kind.alone else None)
     below = load(base)
     if not below.facts.prompts_hold_names:
         raise OptionError(

@@ -1,0 +1,136 @@
+"""Pictures that are replaced behind the program's back: noticed whatever size and times the new files have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+from fault_jobs import TRAIN, backbone
+from PIL import Image
+from small_data import picture_folder
+
+from vlprompt.data.opening import open_dataset
+from vlprompt.errors import RunError
+from vlprompt.feeding.feature_cache import FeatureCache
+from vlprompt.fitting.learning import fit
+
+
+@pytest.fixture
+def bitmaps(tmp_path):
+    """BMP pictures, which all have the same number of bytes."""
+    folder = picture_folder(tmp_path / "bitmaps", {"train": 3, "test": 2})
+    for path in folder.rglob("*.png"):
+        Image.open(path).convert("RGB").resize((40, 40)).save(path.with_suffix(".bmp"))
+        path.unlink()
+    return folder
+
+
+def learn(data, out=None, **more):
+    return fit(data, "coop", backbone=backbone(), out=out, shots=3, train=TRAIN, **({"cache": False} | more))
+
+
+def other(path, keep_times=True):
+    """Another picture of the same size in the place of one, as unpacking with fixed times leaves it."""
+    before = path.stat()
+    image = np.asarray(Image.open(path))
+    Image.fromarray(255 - image).save(path.with_name("new.bmp"))
+    os.replace(path.with_name("new.bmp"), path)
+    if keep_times:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_finished_run_is_not_of_other_pictures(bitmaps, tmp_path, split, cached):
+    cache = FeatureCache(tmp_path / "cache") if cached else False
+    learn(bitmaps, tmp_path / "run", cache=cache)
+    assert learn(bitmaps, tmp_path / "run", cache=cache)  # nothing has changed: loaded
+    other(next(bitmaps.rglob(f"{split}/*/*.bmp")))
+    with pytest.raises(
+        RunError, match="finished run, but the pictures in the files have changed.*--overwrite"
+    ):
+        learn(bitmaps, tmp_path / "run", cache=cache)
+    learn(bitmaps, tmp_path / "run", cache=cache, overwrite=True)
+
+
+def test_an_interrupted_run_does_not_go_on_with_other_pictures(bitmaps, tmp_path):
+    def stop(record):
+        if record["event"] == "epoch" and record["epoch"] == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        learn(bitmaps, tmp_path / "run", progress=stop)
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+    other(next(bitmaps.rglob("train/*/*.bmp")))
+    with pytest.raises(RunError, match="interrupted run, but the pictures in the files have changed"):
+        learn(bitmaps, tmp_path / "run")
+    learn(bitmaps, tmp_path / "run", overwrite=True)
+
+
+def test_pictures_that_lie_elsewhere_or_have_other_times_are_the_same(bitmaps, tmp_path):
+    learn(bitmaps, tmp_path / "run")
+    moved = tmp_path / "elsewhere" / "bitmaps"
+    shutil.copytree(bitmaps, moved)
+    shutil.rmtree(bitmaps)
+    said = []
+    learn(moved, tmp_path / "run", progress=lambda record: said.append(str(record.get("text"))))
+    assert any("finished already" in text for text in said)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_cache_notices_files_with_the_size_and_times_of_others(bitmaps, tmp_path, in_place, monkeypatch):
+    cache, dataset = FeatureCache(tmp_path / "cache"), open_dataset(bitmaps)
+    item = dataset.all_items[0]
+    path = bitmaps / item.path
+    time.sleep(0.1)  # so that the file is settled, and what is remembered counts
+    before = cache.content_hash(dataset, item)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(dataset), "content_hash", lambda self, item: "read again")
+        assert cache.content_hash(dataset, item) == before  # the shortcut is one
+    found, data = path.stat(), bytearray(path.read_bytes())
+    data[-9:] = bytes(9 * [data[-1] ^ 255])
+    if in_place:
+        with open(path, "r+b") as file:
+            file.write(data)
+    else:
+        other(path)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    fresh = FeatureCache(tmp_path / "cache")
+    for one in (cache, fresh):
+        assert one.content_hash(dataset, item) == dataset.content_hash(item) != before
+
+
+def test_files_that_change_again_within_a_tick_of_the_clock_are_read_again(bitmaps, tmp_path):
+    cache, dataset = FeatureCache(tmp_path / "cache"), open_dataset(bitmaps)
+    item = dataset.all_items[0]
+    path = bitmaps / item.path
+    data = path.read_bytes()
+    for number in range(50):
+        with open(path, "r+b") as file:
+            file.write(data[:-1] + bytes([number]))
+        assert cache.content_hash(dataset, item) == dataset.content_hash(item)
+
+
+def test_features_of_a_picture_that_changes_meanwhile_are_not_kept_as_those_of_the_other(bitmaps, tmp_path):
+    from vlprompt.feeding.inputs import Encoder
+
+    cache, dataset = FeatureCache(tmp_path / "cache"), open_dataset(bitmaps)
+    item, hashes = dataset.all_items[0], cache.content_hashes
+
+    def and_then(dataset, items):
+        found = hashes(dataset, items)
+        other(bitmaps / item.path)
+        return found
+
+    cache.content_hashes = and_then
+    inputs = Encoder(dataset, backbone(), cache=cache).features([item])
+    assert inputs.skipped == [(item.path, f"{item.path}: has changed since the run began")]
+    assert cache.info().entries == 0
