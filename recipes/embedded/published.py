@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-
 from towers import Config, ImageTower, TextTower
 
 CONTEXT_LENGTH = 128  # what MiniLM was trained with

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from pictures import pixels
+from PIL import Image
 from safetensors.torch import load_file
 from sentences import encode, padded
 from tokenizers import Tokenizer
