@@ -87,7 +87,7 @@ class Tar(Source):
             kind = limited_headers(path)
             with tarfile.open(fileobj=self._opened(), mode="r:", tarinfo=kind) as archive:
                 for info in archive:
-                    archive.members = []  # it would remember them all, with what their headers say
+                    archive.members = []  # type: ignore[attr-defined]  # it would remember them all, with what their headers say
                     if info.isdir():
                         self._add_folder(info.name)
                         continue
@@ -155,7 +155,7 @@ def limited_headers(path: Path) -> type[tarfile.TarInfo]:
 
     class Limited(tarfile.TarInfo):
         @classmethod
-        def frombuf(cls, buf: Any, encoding: str, errors: str) -> tarfile.TarInfo:
+        def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:
             found = super().frombuf(buf, encoding, errors)
             common[0] += found.size if found.type == tarfile.XGLTYPE else 0
             if found.type in _EXTENDED and max(found.size, common[0]) > LARGEST_HEADER:

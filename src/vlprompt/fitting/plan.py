@@ -22,6 +22,7 @@ from vlprompt.methods.base import Method, set_parameter
 from vlprompt.options import build
 from vlprompt.runs.info import DataInfo, RunInfo
 from vlprompt.runs.run import Run, backbone_info
+from vlprompt.runs.seals import sealed
 from vlprompt.seeds import generator
 from vlprompt.training.run_log import ESCAPED
 from vlprompt.training.train_options import TrainOptions
@@ -118,6 +119,7 @@ def prepare(
     )
     info.settings = settings_hash(info, options, split, backbone.device.type)
     info.data.origin = dataset.origin  # where they lie decides nothing
+    info.data.seal = sealed(dataset.origin)
     return method, options, info
 
 
@@ -154,7 +156,9 @@ def settings_hash(info: RunInfo, options: TrainOptions, split: Split, device: st
     held = info.to_json()
     known = {key: held[key] for key in DECISIVE} | {"train": options.decisive()}
     known["data"] = {
-        key: value for key, value in held["data"].items() if key not in ("skipped", "contents", "origin")
+        key: value
+        for key, value in held["data"].items()
+        if key not in ("skipped", "contents", "origin", "seal")
     }
     if info.after is not None:
         known["after"] = info.after

@@ -57,7 +57,8 @@ class BackboneInfo(Record):
 @dataclass
 class DataInfo(Record):
     """The pictures. split: whose splits these are. classes: all, base or new. train, val, test: pictures that were
-    used. skipped: that could not be read. contents: hash of the bytes of all of them. origin: arguments with which `open_dataset` opens them again."""
+    used. skipped: that could not be read. contents: hash of the bytes of all of them. origin: arguments with which `open_dataset` opens them again;
+    seal: says that they were written here (see `seals`)."""
 
     name: str = "own pictures"
     fingerprint: str = ""
@@ -69,6 +70,7 @@ class DataInfo(Record):
     skipped: Count = 0
     contents: str | None = field(default=None, metadata=OPTIONAL)
     origin: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
+    seal: str | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass
