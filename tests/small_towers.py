@@ -12,6 +12,7 @@ from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.preprocessing import Preprocessing
 from vlprompt.backbones.tokenizing import Tokenizer, clip_tokenizer
 from vlprompt.backbones.towers import ImageForm, ImageSizes, ImageTower, TextForm, TextSizes, TextTower
+from vlprompt.backbones.towers.hybrid import BottleneckSizes, HybridSizes, HybridTower, StemSizes
 from vlprompt.backbones.towers.vit import PoolForm
 
 TEXT_FORMS = {
@@ -108,3 +109,22 @@ def small_backbone(
         f"small {text} {image} {seed}",
     )
     return replace(backbone, **changes)
+
+
+def small_hybrid(seed: int = 1) -> HybridTower:
+    """96 wide, 3 blocks over a grid of 3 x 3 cells of 8 pixels; one convolution is padded unevenly."""
+    blocks = (
+        BottleneckSizes(6, 6, 8, 3, 2, (0, 1), False),
+        BottleneckSizes(8, 12, 8, 3, 1, (1, 1), True),
+        BottleneckSizes(8, 16, 10, 5, 2, (2, 2), False),
+    )
+    stem = StemSizes(6, 3, 2, (0, 1), blocks, 20, reduction=8)
+    sizes = HybridSizes(96, 3, 3, 80, resolution=24, stem=stem)
+    form = ImageForm(norm_pre=False, norm_post="none", projection=False)
+    return shaken(HybridTower(sizes, 96, "gelu", 1e-5, form), seed)
+
+
+def embedded_kind(seed: int = 0) -> Backbone:
+    """Small towers of the kinds of the embedded backbone: a hybrid image tower and a BERT."""
+    backbone = small_backbone("bert, mean", seed=seed)
+    return replace(backbone, name="small hybrid", image=small_hybrid(seed + 1), fingerprint=f"hybrid {seed}")

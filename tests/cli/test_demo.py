@@ -30,7 +30,7 @@ def test_one_pass_gives_the_scores_of_the_protocol(method, small, pictures, back
         shots=2,
         seeds=(1,),
         cache=False,
-        train=settings.BUDGET[method],
+        train=settings.BUDGET.get(method),
         recipe=settings.recipe(method),
     )
     for key in ("base", "new", "harmonic_mean", "all", "zero_shot"):
@@ -41,14 +41,29 @@ def test_every_method_has_a_recipe_of_its_own():
     from vlprompt.fitting.recipes import load_recipe
 
     for method in settings.METHODS:
-        assert load_recipe(settings.recipe(method)).method == method
-        assert method in settings.BUDGET
         assert method in settings.SEEDS
+        if method in ("linear_probe", "auto"):  # nothing is to be set: solved, and chosen
+            assert settings.recipe(method) is None
+        else:
+            assert load_recipe(settings.recipe(method)).method == method
 
 
 def test_methods_of_a_kind_have_the_same_budget():
-    for kind in (settings.QUICK, ("maple", "maple+lamm")):
-        assert len({str(sorted(settings.BUDGET[method].items())) for method in kind}) == 1
+    """Everything but the rate, which is chosen for each among as many."""
+    from vlprompt.fitting.recipes import load_recipe
+
+    def budget(method):
+        train = load_recipe(settings.recipe(method)).train | settings.BUDGET.get(method, {})
+        return str(sorted((k, v) for k, v in train.items() if k != "lr"))
+
+    for kind in (("coop", "lamm", "coop+lamm"), ("maple", "maple+lamm")):
+        assert len({budget(method) for method in kind}) == 1
+
+
+def test_what_knows_no_new_names_is_left_out_of_base_to_new():
+    assert settings.takes_part("coop", "base_to_new")
+    assert settings.takes_part("linear_probe", "few_shot")
+    assert not settings.takes_part("linear_probe", "base_to_new")
 
 
 def test_curves_are_means_over_equal_parts():
@@ -67,7 +82,9 @@ def test_demo(vlprompt, pictures, backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "SEEDS", {method: (1,) for method in settings.METHODS})
     monkeypatch.setattr(
         "vlprompt.demo.run_demo",
-        lambda *args, **more: original(*args, **more, methods=("coop", "coop+lamm"), data=str(data), shots=2),
+        lambda *args, **more: original(
+            *args, **more, methods=("linear_probe", "coop", "coop+lamm"), data=str(data), shots=2
+        ),
         raising=False,
     )
     said = vlprompt("demo", "--backbone", backbone, "--out", tmp_path / "out", "--workers", 1)
@@ -76,7 +93,7 @@ def test_demo(vlprompt, pictures, backbone, tmp_path, monkeypatch):
         assert word in said.out
     out = tmp_path / "out"
     records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    assert len(records) == 4
+    assert len(records) == 5
     page = (out / "report.html").read_text()
     assert not re.search(r'(?:src|href)="(?!#|data:)', page)
     assert "CoOp, LAMM and" not in page

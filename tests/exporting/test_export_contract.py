@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import tiny_backbone
+from support import run_info, tiny_backbone
 
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
@@ -42,7 +42,7 @@ def run_of(name: str, **options: object) -> Run:
     with torch.no_grad():
         for p in method.parameters():
             p.add_(torch.randn(p.shape, generator=generator) * 0.05)
-    return Run(method, backbone(), {"method": name})
+    return Run(method, backbone(), run_info(method=name, class_names=list(method.task.class_names)))
 
 
 @pytest.mark.parametrize("name", methods.names())

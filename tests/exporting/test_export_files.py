@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import tiny_resnet
+from support import run_info, tiny_resnet
 from test_export_contract import NAMES, backbone, run_of
 
 from vlprompt import methods
@@ -87,21 +87,50 @@ def test_other_classes_are_exported_as_shown(tmp_path: Path) -> None:
     assert found.about["class_names"] == ["bus", "tree"] and "labels" not in found.about
 
 
+def page_code() -> str:
+    """The code of the page that uses a file."""
+    found = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return next(code for code in found if "onnxruntime" in code)
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Pictures as phones and programs write them: turned by their notes, standing, grey, with a palette, transparent."""
+    noise = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
+    lying = Image.fromarray(noise).resize((140, 100), Image.Resampling.BICUBIC)
+    found = []
+    for way in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = way
+        lying.convert("RGB").save(folder / f"phone{way}.jpg", exif=exif, quality=95)
+        found.append(folder / f"phone{way}.jpg")
+    for name, picture in {
+        "standing.png": lying.convert("RGB").transpose(Image.Transpose.ROTATE_90),
+        "clear.png": lying,
+        "grey.png": lying.convert("L"),
+        "grey_clear.png": lying.convert("LA"),
+        "palette.png": lying.convert("RGB").quantize(16),
+        "cat.jpg": lying.convert("RGB"),
+    }.items():
+        picture.save(folder / name)
+        found.append(folder / name)
+    return found
+
+
 def test_the_page_shows_how_to_use_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reader of the documentation, without vlprompt, gets what the run says of the same picture."""
+    """The reader of the documentation, without vlprompt, gets what the run says of the same pictures."""
     run = run_of("zeroshot")
     export(run, tmp_path / "model.onnx")
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "cat.png")
-    code = next(
-        c
-        for c in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-        if "onnxruntime" in c
-    )
+    found = pictures(tmp_path)
     monkeypatch.chdir(tmp_path)
     space: dict[str, Any] = {}
-    exec(code, space)
-    np.testing.assert_allclose(space["probabilities"], run.probabilities("cat.png"), atol=1e-4)
+    exec(page_code(), space)
+    for path in found:
+        given = space["session"].run(None, {"pictures": space["square"](path)[None]})[1]
+        np.testing.assert_allclose(given, run.probabilities(str(path)), atol=1e-4, err_msg=path.name)
+    turned = {path: run.probabilities(str(path)) for path in found if path.name.startswith("phone")}
+    assert (
+        np.ptp(np.stack(list(turned.values())), axis=0).max() > 1e-3
+    )  # so that a missing turn would be seen
 
 
 def test_a_file_that_differs_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,8 +141,18 @@ def test_a_file_that_differs_gets_no_name(tmp_path: Path, monkeypatch: pytest.Mo
         exporting, "program_of", lambda method, pixels, temperature: right(method, pixels, 1.01)
     )
     with pytest.raises(ExportError, match="nothing was written"):
-        export(run_of("coop"), path)
+        export(run_of("coop"), path, overwrite=True)
     assert path.read_bytes() == b"the old one" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_there_is_replaced_only_when_that_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "model.PT2"
+    path.write_bytes(b"the old one")
+    with pytest.raises(OptionError, match="is there already"):
+        export(run_of("coop"), path)
+    assert path.read_bytes() == b"the old one"
+    assert export(run_of("coop"), path, overwrite=True).format == "torch"
+    assert path.stat().st_size > 10_000 and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_method_that_cannot_be_traced_is_refused_in_one_line(
@@ -145,7 +184,10 @@ def test_other_options(name: str, options: dict[str, Any], tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["coop+lamm", "cocoop+lamm"])
 def test_classes_that_came_later(name: str, tmp_path: Path) -> None:
     method = run_of(name).learned.extend(["bus", "tree"]).eval()
-    found = export(Run(method, backbone(), {"method": name}), tmp_path / "model.pt2")
+    found = export(
+        Run(method, backbone(), run_info(method=name, class_names=list(method.task.class_names))),
+        tmp_path / "model.pt2",
+    )
     assert found.about["class_names"] == [*NAMES, "bus", "tree"] and found.difference.logits <= 1e-4
 
 
@@ -153,7 +195,10 @@ def test_a_resnet(tmp_path: Path) -> None:
     held = tiny_resnet()
     method = methods.load("coop+lamm").build(held, Task(NAMES, shots=2)).eval()
     assert (
-        export(Run(method, held, {"method": "coop+lamm"}), tmp_path / "model.onnx").difference.logits <= 1e-4
+        export(
+            Run(method, held, run_info(method="coop+lamm", class_names=list(NAMES))), tmp_path / "model.onnx"
+        ).difference.logits
+        <= 1e-4
     )
 
 
@@ -181,8 +226,11 @@ def test_misuse_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     run = run_of("zeroshot")
     with pytest.raises(OptionError, match="is a folder"):
         export(run, tmp_path)
-    with pytest.raises(OptionError, match=r"\.pt2"):
-        export(run, tmp_path / "model.bin", format="torch")
+    for name in ("model.bin", "model.tflite", "model"):
+        with pytest.raises(OptionError, match=r"what can be written are \.onnx and \.pt2"):
+            export(run, tmp_path / name)
+    with pytest.raises(OptionError, match=r'format torch ends in "\.pt2"'):
+        export(run, tmp_path / "model.onnx", format="torch")
     with pytest.raises(OptionError, match="format is 'tflite'"):
         export(run, tmp_path / "model.onnx", format="tflite")
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)

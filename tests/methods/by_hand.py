@@ -178,7 +178,7 @@ def tcp(
     net = "prompt_learner.meta_net.linear"
     h = t @ p[f"{net}1.weight"].t() + p[f"{net}1.bias"]
     h = h * torch.sigmoid(1.702 * h)
-    z = (h @ p[f"{net}2.weight"].t() + p[f"{net}2.bias"]).unflatten(-1, (4, -1))
+    z = (h @ p[f"{net}2.weight"].t() + p[f"{net}2.bias"]).unflatten(-1, (len(p["prompt_learner.ctx"]), -1))
     x, ends = clip.tokens(texts)
     w = clip.text(overwrite(p["prompt_learner.ctx"])(x), ends, {block: overwrite(z)})
     f = clip.image(pixels)

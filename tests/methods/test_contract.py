@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +15,12 @@ from torch import Tensor, nn
 
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.contract import CHECKS, Subject, check_method
+from vlprompt.contract import CHECKS, BrokenPromises, Subject, check_method
 from vlprompt.data.task import Task
 from vlprompt.errors import OptionError
-from vlprompt.methods.base import Method
+from vlprompt.methods.base import Method, Seen
 from vlprompt.methods.coop import CoOp
+from vlprompt.methods.facts import Facts, read_facts
 from vlprompt.prompts.tokens import Output
 
 ALL = methods.names()
@@ -74,6 +77,115 @@ class DependsOnOrder(CoOp):
 def test_a_broken_promise_is_told(kind: type[Method], said: str) -> None:
     with pytest.raises(AssertionError, match=said):
         check_method(kind, tiny_backbone(4), steps=2)
+
+
+class IgnoresItsLabels(CoOp):
+    """Breaks a promise under every wrapper: what a wrapper puts in the names' places never arrives."""
+
+    def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
+        return super().compare(seen, self.read(self.texts(seen)))
+
+
+class LearnsInVain(CoOp):
+    """Breaks a promise: a tensor has no part in anything."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.spare = nn.Parameter(torch.ones(2))
+
+
+class KnowsItsClassesOnly(CoOp):
+    """Breaks a promise: it says that it takes new names."""
+
+    def for_classes(self, names: Sequence[str]) -> Method:
+        if set(names) - set(self.task.class_names):
+            raise OptionError("these I do not know")
+        return super().for_classes(names)
+
+
+class SaysItFollowsPictures(CoOp):
+    """Breaks a promise: its texts are the same for all pictures."""
+
+    facts = dataclasses.replace(CoOp.facts, per_image_text=True)
+
+    def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
+        return self.output(seen.features, features[0].expand(len(seen.features), -1, -1))
+
+
+class SaysItHoldsNoNames(CoOp):
+    """Breaks a promise: LAMM could well go around it."""
+
+    facts = dataclasses.replace(CoOp.facts, prompts_hold_names=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "said"),
+    [
+        (IgnoresItsLabels, "every_tensor_receives_a_gradient", "CoOp . LAMM: .*gives out.*label_tokens"),
+        (LearnsInVain, "every_tensor_receives_a_gradient", "spare"),
+        (KnowsItsClassesOnly, "takes_other_classes", "refuses new names"),
+        (SaysItFollowsPictures, "says_what_its_texts_are", "per_image_text is True"),
+        (SaysItHoldsNoNames, "says_what_its_texts_are", "prompts_hold_names is False"),
+    ],
+)
+def test_facts_and_gradients_are_checked(kind: type[Method], check: str, said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        next(one for one in CHECKS if one.__name__ == check)(Subject(kind, backbone()))
+
+
+class BreaksTwo(KeepsNothing, LearnsInVain):
+    """Breaks two promises, which are told at once."""
+
+
+def test_all_failures_are_listed_and_expected_ones_are_not() -> None:
+    with pytest.raises(BrokenPromises) as caught:
+        check_method(BreaksTwo, tiny_backbone(4), steps=2)
+    failures = set(caught.value.failures)
+    assert {"is_saved_and_loaded", "every_tensor_receives_a_gradient"} <= failures
+    assert all(f"- {name}: " in str(caught.value) for name in failures)
+    reasons = dict.fromkeys(failures, "made to fail, for a test")
+    check_method(BreaksTwo, tiny_backbone(4), steps=2, expected=reasons)
+    with pytest.raises(BrokenPromises, match="it holds, though it was expected not to") as caught:
+        check_method(
+            "coop", tiny_backbone(4), steps=2, expected={"stays_finite": "it does not, on our machine"}
+        )
+    assert set(caught.value.failures) == {"stays_finite"}
+    with pytest.raises(OptionError, match="no check"):
+        check_method("coop", tiny_backbone(4), expected={"is_fast": "it is not"})
+    with pytest.raises(OptionError, match="say why"):
+        check_method("coop", tiny_backbone(4), expected={"stays_finite": " "})
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_facts_are_known_without_importing_the_method(name: str) -> None:
+    assert methods.facts_of(name) == methods.load(name).facts
+    facts = methods.known_facts(name)
+    assert facts.link.startswith("https://") and facts.order < 1000 and facts.colour and facts.marker
+    assert bool(facts.plain_words) == facts.learns
+
+
+def test_every_method_file_has_a_test_file() -> None:
+    here, package = Path(__file__).parent, Path(methods.__file__).parent
+    files = {file.stem for file in package.glob("*.py") if read_facts(file, file.stem)}
+    assert len(files) >= 12
+    assert not {name for name in files if not (here / f"test_{name}.py").is_file()}
+
+
+def test_looks_of_methods_differ() -> None:
+    plain = [methods.known_facts(name) for name in methods.plain_names()]
+    for part in ("colour", "marker", "order", "title"):
+        values = [getattr(facts, part) for facts in plain]
+        assert len(set(values)) == len(values), part
+
+
+def test_facts_that_are_no_plain_values_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "one.py"
+    file.write_text("FACTS = Facts(title=f'a{1}')\n")
+    with pytest.raises(ValueError, match="one.py.*plain values"):
+        read_facts(file, "one")
+    file.write_text("X = 1\n")
+    with pytest.raises(OptionError, match="expected some of"):
+        Facts("a", needs={"sound"})
 
 
 def test_a_class_is_loaded_by_its_path() -> None:

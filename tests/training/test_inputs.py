@@ -2,12 +2,15 @@ import numpy as np
 import pytest
 import torch
 from small_data import picture_folder
+from small_towers import embedded_kind
 from support import tiny_backbone
 
 from vlprompt.data.opening import open_dataset
 from vlprompt.feeding.feature_cache import FeatureCache
-from vlprompt.feeding.inputs import Encoder, Views, to_pixels
+from vlprompt.feeding.inputs import Encoder, PixelInputs, StemInputs, Views, to_pixels
 from vlprompt.feeding.views import take_view
+from vlprompt.prompts.interpreters.fast import Fast
+from vlprompt.prompts.tokens import ImagePrompt
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +92,29 @@ def test_broken_pictures_are_counted_and_named(backbone, tmp_path, needs):
     assert len(inputs) == 7 and len(inputs.labels) == 7
     assert inputs.skipped[0][0].endswith("red cat/1.png")
     assert [r["path"] for r in records if r["event"] == "skipped"] == [inputs.skipped[0][0]]
+
+
+def test_a_stem_is_run_once_and_gives_what_the_pixels_give(dataset):
+    backbone = embedded_kind()
+    items, ran = dataset.items("train"), []
+    backbone.image.stem.register_forward_hook(lambda *_: ran.append(1))
+    encoder = Encoder(dataset, backbone)
+    inputs = encoder.inputs({"pixels", "features"}, items, Views(2))
+    assert isinstance(inputs, StemInputs) and ran
+    ran.clear()
+    index = torch.arange(len(items))
+    prompt = ImagePrompt(torch.full((2, 96), 0.2))
+    batch = inputs.batch(index, 1)
+    found = Fast(backbone).image(batch.pixels, prompt)
+    assert not ran
+    crops = [
+        take_view(dataset.load(i), backbone.preprocessing, 1, seed=0, identity=dataset.content_hash(i))
+        for i in items
+    ]
+    pixels = torch.from_numpy(np.stack([backbone.preprocessing.normalize(np.asarray(c)) for c in crops]))
+    torch.testing.assert_close(found, Fast(backbone).image(pixels, prompt), atol=2e-3, rtol=0)
+    torch.testing.assert_close(batch.features, backbone.image_features(pixels), atol=1e-5, rtol=0)
+    assert encoder.inputs({"pixels"}, items).batch(index).features is None
+    few = Encoder(dataset, backbone, budget=100)
+    assert isinstance(few.inputs({"pixels"}, items), PixelInputs)
+    assert len(encoder.inputs({"pixels"}, [])) == 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from vlprompt.backbones.towers.hybrid import HybridSizes
 from vlprompt.backbones.towers.transformer import TransformerSizes
 from vlprompt.backbones.towers.vit import Vision
 from vlprompt.errors import BackboneError, OptionError
@@ -150,6 +151,13 @@ class Backbone:
         """Whether part of the image tower comes before all prompts and is worth keeping."""
         return self.image.has_stem
 
+    @property
+    def stem_numbers(self) -> int:
+        """How many numbers `stem` gives for a picture. Only where `has_stem`."""
+        sizes = self.image.sizes
+        assert isinstance(sizes, HybridSizes)
+        return sizes.patches * sizes.stem.outputs
+
     @torch.no_grad()
     def stem(self, pixels: Tensor) -> Tensor:
         """What the image tower makes of pixels [B, 3, H, W] before anything can enter it: [B, cells, channels], float32.
@@ -170,11 +178,15 @@ class Backbone:
         return tower.patch_states(pixels.to(self.device))
 
     def logits(self, image: Tensor, text: Tensor) -> Tensor:
-        """scale * cosine + bias: image [B, d] with text [C, d] or [B, C, d] -> [B, C]."""
+        """Image [B, d] against text [C, d] or [B, C, d] -> [B, C]."""
         if text.dim() == 2:
-            found = self.logit_scale * image @ text.t()
-        else:
-            found = self.logit_scale * torch.einsum("bd,bcd->bc", image, text)
+            return self.scaled(image, text.t())
+        return self.scaled(torch.einsum("bd,bcd->bc", image, text))
+
+    def scaled(self, image: Tensor, text: Tensor | None = None) -> Tensor:
+        """scale * cosine + bias, from cosines of any shape, or from image [.., B, d] and text [.., d, C]."""
+        found = self.logit_scale * image
+        found = found if text is None else found @ text
         return found + self.logit_bias if self.logit_bias else found
 
     @torch.no_grad()

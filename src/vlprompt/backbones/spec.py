@@ -6,13 +6,10 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlprompt.errors import OptionError
 from vlprompt.options import OptionSet, option
-
-if TYPE_CHECKING:
-    pass
 
 LOOSE = ("device", "precision", "tokenizer", "revision")  # what used to travel beside the source
 
@@ -57,6 +54,6 @@ def with_loose(backbone: Any, loose: Mapping[str, Any], who: str) -> Any:
     warnings.warn(
         f"{who}({names}) is deprecated: give backbone=BackboneSpec({names})", DeprecationWarning, stacklevel=4
     )
-    from vlprompt.backbones.backbone import Backbone
-
-    return backbone if isinstance(backbone, Backbone) else replace(spec_of(backbone), **loose)
+    if isinstance(backbone, (str, PathLike, BackboneSpec)):
+        return replace(spec_of(backbone), **loose)
+    return backbone  # a loaded one is where it is

@@ -21,7 +21,15 @@ def evaluate(
             help="other pictures than those of the run (then their own classes count, where the method allows that)",
         ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", metavar="NAME", help="test, val or train")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            show_default=False,
+            help="test, val or train; if not given, the test pictures, or all pictures of a folder without splits",
+        ),
+    ] = None,
     json_: shared.Json = False,
     classes: shared.Classes = None,
     label_column: shared.LabelColumn = None,
@@ -33,8 +41,9 @@ def evaluate(
 ) -> None:
     """Accuracy, macro F1 and every class of a run, beside zero-shot.
 
-    Without PATH: the scores that fit recorded on its test pictures.
-    With PATH: the run is tried on these pictures.
+    Without PATH: the scores that fit recorded, on its test pictures or in
+    cross-validation. With PATH: the run is tried on these pictures, on all of
+    them unless they come divided; one picture of a class is enough.
 
     \b
     vlprompt eval runs/x
@@ -42,19 +51,20 @@ def evaluate(
     """
     from vlprompt.report.run_tables import class_table, scores_table
 
-    if data is None and split in ("test", "val"):
+    probe = None
+    if data is None and split != "train":
         from vlprompt.runs.info import read_info
 
         info = read_info(run)
-        reported = info.reported
-        scores, zero_shot = info.scores.get(split), info.scores.get("zero_shot")
-        if split != reported:
-            zero_shot = None
-        title = f"{info.data.name}, {split}"
+        shown = split or info.reported or "test"
+        scores, zero_shot, probe = info.scores.get(shown), info.zero_shot, info.probe
+        if shown != info.reported:
+            zero_shot = probe = None
+        title = f"{info.data.name}, {shown}"
         if scores is None:
             from vlprompt.errors import RunError
 
-            raise RunError(f"{run}: fit had no {split} pictures to score: give PATH")
+            raise RunError(f"{run}: fit had no {shown} pictures to score: give PATH")
         method = info.method
     else:
         from vlprompt.errors import OptionError
@@ -62,8 +72,16 @@ def evaluate(
         if data is None:
             raise OptionError("to score training pictures, give their PATH")
         dataset = shared.open_data(
-            data, classes=classes, label_column=label_column, labels=labels, domain=domain
+            data,
+            classes=classes,
+            label_column=label_column,
+            labels=labels,
+            domain=domain,
+            least_classes=1,
+            val_fraction=0.0,
+            test_fraction=0.0,
         )
+        split = split or next(name for name in ("test", "val", "train") if name in dataset.splits)
         dataset.items(split)
         note("loading torch and the backbone")
         from vlprompt.feeding.feature_cache import FeatureCache
@@ -74,7 +92,7 @@ def evaluate(
             method, scores, zero_shot = score_run(
                 run, dataset, split, backbone=backbone, device=device, cache=cache, emit=receive
             )
-        title = f"{dataset.name}, {split}"
+        title = f"{dataset.name}, {split}" if len(dataset.splits) > 1 else f"{dataset.name}, all pictures"
     if json_:
         say(
             json.dumps(
@@ -90,5 +108,5 @@ def evaluate(
             )
         )
         return
-    show(scores_table(title, method, scores, zero_shot))
+    show(scores_table(title, method, scores, zero_shot, probe))
     show(class_table(scores, zero_shot))

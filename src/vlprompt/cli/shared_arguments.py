@@ -138,7 +138,7 @@ Method = Annotated[
         metavar="NAME",
         show_default=False,
         autocompletion=completing.method,
-        help="coop+lamm if not given; see vlprompt methods, and --method NAME --help for its options. vlprompt protocol "
+        help="auto if not given (compares some and takes the best; under protocol coop+lamm); see vlprompt methods, and --method NAME --help for its options. vlprompt protocol "
         "takes several with commas between; options go to those that have them",
     ),
 ]
@@ -207,13 +207,20 @@ def open_data(
     labels: str | None = None,
     domain: list[str] | None = None,
     root: str | None = None,
+    **reading: float,
 ) -> Dataset:
     """The data set that the arguments mean; says at once what was found."""
     from vlprompt.data.opening import open_dataset
 
     note(f"reading {path}")
     dataset = open_dataset(
-        path, classes=classes, label_column=label_column, labels=labels, domains=domain or None, root=root
+        path,
+        classes=classes,
+        label_column=label_column,
+        labels=labels,
+        domains=domain or None,
+        root=root,
+        **reading,  # type: ignore[arg-type]
     )
     counts = ", ".join(f"{len(items)} {name}" for name, items in dataset.splits.items())
     note(f"{dataset.name}: {len(dataset.class_names)} classes, {counts} pictures")

@@ -46,7 +46,8 @@ def run_demo(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with _cache(folder) as cache:
-        place = Place(backbone, folder, cache, data, shots)
+        shown = settings.SHOWN if settings.SHOWN in methods else methods[-1]
+        place = Place(backbone, folder, cache, data, shots, shown)
         backbone_and_data(place)  # a missing backbone or damaged data end the demo here
         number = workers or min(cores(), MOST_WORKERS)
         done = list(_progress(jobs_of(place, methods, number), number, quiet))
@@ -87,6 +88,7 @@ def jobs_of(place: Place, methods: Sequence[str], workers: int) -> list[list[Job
         Job(kind, method, seed, place)
         for kind in ("few_shot", "base_to_new")
         for method in methods
+        if settings.takes_part(method, kind)
         for seed in settings.SEEDS[method]
     ]
     return [encoding, sorted(training, key=lambda job: -job.cost)]

@@ -18,7 +18,6 @@ from vlprompt.report.html_pages import Html
 from vlprompt.report.run_report import classes, confusion_of
 from vlprompt.report.thumbnails import data_url
 from vlprompt.runs.info import RunInfo
-from vlprompt.training.train_options import TrainOptions
 
 Done = Sequence[tuple[Job, dict[str, Any]]]
 MENDED, SPOILED = 12, 4  # pictures shown that learning put right, and that it put wrong
@@ -97,17 +96,16 @@ def _page(
     accuracies = [line.values["accuracy"].mean for line in lines]
     best = max(range(1, len(lines)), key=accuracies.__getitem__)
     count = len(dataset.class_names)
-    title = titles.get(settings.SHOWN, settings.SHOWN)
+    title = titles.get(place.shown, place.shown)
     info = infos[order[0]]
-    heading = f"{count} kinds of emoji from {place.shots} pictures of each"
+    heading = f"{count} kinds of groceries from {place.shots} photographs of each"
     body_html = pages.fill(
         "demo.html",
         heading=heading,
         shots=place.shots,
         classes=count,
         subtitle=f'vlprompt demo: {len(order)} methods of prompt learning on the backbone "{place.backbone}", '
-        f"{len(dataset.items('test'))} test pictures of emoji that are in no training picture, drawn by "
-        f"{len(dataset.domains)} vendors",
+        f"{len(dataset.items('test'))} test pictures of the Grocery Store Dataset's own test part",
         numbers=_numbers(lines, best, seconds, workers),
         table=pages.table(header, body, best=[best]),
         seeds=f"Mean ± standard deviation over three seeds for {_and([titles[n] for n in order if n in settings.QUICK])}; "
@@ -217,13 +215,13 @@ def _first(predictions: Sequence[dict[str, Any]], right: str, wrong: str, most: 
 def _how() -> Html:
     return pages.notes(
         [
-            "Pictures: emoji of Noto (Google), Fluent (Microsoft) and Twemoji (Twitter); what an emoji shows lies in one "
-            "split only, whoever drew it.",
+            "Pictures: photographs from shops, of the Grocery Store Dataset (Klasson, Zhang, Kjellström, WACV 2019), training and "
+            "test pictures within its own split.",
             "Learning rates were chosen on the validation pictures, from three for every method; the test pictures played no "
             "part. Batch, epochs and views are the same for all methods of a kind; they keep the demo "
             "within three minutes on two cores.",
             "Features of the frozen image tower are computed once per picture and kept. MaPLe has prompts in the image "
-            "tower and so runs it in every step; CoCoOp has texts of its own for every picture. Both get one epoch here, "
+            "tower and so runs its blocks in every step; CoCoOp has texts of its own for every picture. Both get one epoch here, "
             "a fifth and a tenth of what their papers give them, and are far from finished: their rows say what a minute "
             "buys, not what the methods can do.",
         ]
@@ -239,21 +237,15 @@ def _settings(infos: dict[str, RunInfo], titles: dict[str, str], order: Sequence
     rows = []
     for name in order:
         info = infos[name]
-        train = info.train_options or TrainOptions()
+        train = info.train_options
+        steps = (
+            ["no steps", "", "", "", ""]
+            if train is None
+            else [train.optimizer, f"{train.lr:g}", train.epochs, train.batch, train.views]
+        )
         options = ", ".join(f"{k} = {v}" for k, v in info.options.items() if v != usual(name).get(k))
         learned = f"{info.parameters:,}".replace(",", " ")
-        rows.append(
-            [
-                titles[name],
-                options or "as usual",
-                learned,
-                train.optimizer,
-                f"{train.lr:g}",
-                train.epochs,
-                train.batch,
-                train.views,
-            ]
-        )
+        rows.append([titles[name], options or "as usual", learned, *steps])
     return pages.table(
         [
             "method",

@@ -28,13 +28,14 @@ from vlprompt.scoring.evaluation import logits_of
 
 @dataclass(frozen=True)
 class Place:
-    """Where a demo happens: the same for all its jobs."""
+    """Where a demo happens: the same for all its jobs. shown: the method whose predictions the page shows."""
 
     backbone: str
     out: Path
     cache: Path
     data: str = "demo"
     shots: int = settings.SHOTS
+    shown: str = settings.SHOWN
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _encode(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCache)
 
 
 def _few_shot(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCache) -> dict[str, Any]:
-    plan = make_plan(job.method, train=settings.BUDGET[job.method], recipe=settings.recipe(job.method))
+    plan = make_plan(job.method, train=settings.BUDGET.get(job.method), recipe=settings.recipe(job.method))
     split = draw(dataset, shots=job.place.shots, seed=job.seed)
     folder = job.place.out / "runs" / f"{job.method}-seed{job.seed}"
     run = learn(
@@ -113,7 +114,7 @@ def _few_shot(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCach
         "zero_shot": run.scores["zero_shot"]["accuracy"],
     }
     extra: dict[str, Any] = {"curve": curve(run.log), "info": run.info.to_json()}
-    if job.method == settings.SHOWN and job.seed == settings.SEEDS[job.method][0]:
+    if job.method == job.place.shown and job.seed == settings.SEEDS[job.method][0]:
         task = replace(run.method.task, templates=tuple(run.info.zero_shot_templates))
         test = Encoder(dataset, backbone, cache=cache).features(split.test)
         extra["predictions"] = [
@@ -131,7 +132,7 @@ def _few_shot(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCach
 def _base_to_new(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCache) -> dict[str, Any]:
     """As `protocols.base_to_new`, with one pass over the test pictures: the logits of all classes together
     hold those of base and new classes (no method of the demo lets classes see each other)."""
-    plan = make_plan(job.method, train=settings.BUDGET[job.method], recipe=settings.recipe(job.method))
+    plan = make_plan(job.method, train=settings.BUDGET.get(job.method), recipe=settings.recipe(job.method))
     split = draw(dataset, shots=job.place.shots, seed=job.seed, which="base")
     order = kept_labels(dataset.items("train"), "base") + kept_labels(dataset.items("train"), "new")
     base = len(split.class_names)

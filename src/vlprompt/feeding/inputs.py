@@ -2,7 +2,9 @@
 
 features: image features of the frozen tower, one per picture and view, from the disk cache if they are there
 patches: features and patch tokens, kept in memory, or made per batch when they do not fit
-pixels: uint8 crops kept in memory, or decoded per batch when they do not fit
+patch_states: the same with what stands at each patch in place of its token
+pixels: what a stem makes of them, kept in memory in half precision, where the image tower has one; or uint8 crops kept
+in memory; or decoded per batch when they do not fit
 pixels and features: both, of the very same view
 """
 
@@ -13,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,7 +33,14 @@ from vlprompt.methods.base import Batch
 Emit = Callable[[dict[str, Any]], None]
 View = int | str
 Wanted = tuple[Item, str, list[View]]  # a picture, the hash of its file, and the views to make
+Own = TypeVar("Own", bound="Inputs")
 CHUNK = 256  # pictures between two writes to the cache
+FEATURES, PATCHES, PATCH_STATES, STEM = (
+    "features",
+    "patches",
+    "patch_states",
+    "stem",
+)  # what the frozen tower is asked for
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,20 @@ class Inputs:
         """What a method is fed for the pictures of these numbers."""
         raise NotImplementedError
 
+    def part(self: Own, index: Tensor) -> Own:
+        """The pictures of these numbers alone, in that order."""
+        return replace(
+            self,
+            labels=self.labels[index],
+            items=[self.items[i] for i in index.tolist()],
+            skipped=[],
+            **self._of(index),
+        )
+
+    def _of(self, index: Tensor) -> dict[str, Any]:
+        """What a kind of inputs holds beside, for these pictures."""
+        return {}
+
     def stream(self, indices: Iterable[Tensor], view: int = 0) -> Iterator[Batch]:
         """Batch after batch."""
         for index in indices:
@@ -68,15 +91,40 @@ class Inputs:
 
 @dataclass
 class FeatureInputs(Inputs):
-    """features: [V, N, d] on the device; patches: [V, N, P, d] or None."""
+    """features: [V, N, d] on the device; patches: [V, N, P, d], or their states [V, N, P, width], or None.
+
+    kind: what the patches are called in a batch.
+    """
 
     features: Tensor
     patches: Tensor | None = None
+    kind: str = "patches"
+
+    def _of(self, index: Tensor) -> dict[str, Any]:
+        index = index.to(self.features.device)
+        patches = None if self.patches is None else self.patches[:, index]
+        return {"features": self.features[:, index], "patches": patches}
 
     def batch(self, index: Tensor, view: int = 0) -> Batch:
         index = index.to(self.features.device)
-        patches = None if self.patches is None else self.patches[view, index]
-        return Batch(features=self.features[view, index], patches=patches)
+        patches = {} if self.patches is None else {self.kind: self.patches[view, index]}
+        return Batch(features=self.features[view, index], **patches)
+
+
+@dataclass
+class StemInputs(Inputs):
+    """What the image tower's stem makes of every view, in place of pixels: float16 [V, N, cells, channels] on the device.
+
+    features: [V, N, d] of the frozen tower, if they are needed too.
+    """
+
+    stems: Tensor
+    features: Tensor | None = None
+
+    def batch(self, index: Tensor, view: int = 0) -> Batch:
+        index = index.to(self.stems.device)
+        features = None if self.features is None else self.features[view, index]
+        return Batch(features=features, pixels=self.stems[view, index].float())
 
 
 @dataclass
@@ -93,6 +141,11 @@ class PixelInputs(Inputs):
     digests: list[str]
     needs: Set[str] = frozenset({"pixels"})
     features: Tensor | None = None
+
+    def _of(self, index: Tensor) -> dict[str, Any]:
+        numbers = index.tolist()
+        crops = None if self.crops is None else self.crops[:, numbers]
+        return {"crops": crops, "digests": [self.digests[i] for i in numbers]}
 
     def batch(self, index: Tensor, view: int = 0) -> Batch:
         return self._feed(index, view, self._crops(index.tolist(), view))
@@ -133,12 +186,14 @@ class PixelInputs(Inputs):
 @torch.no_grad()
 def live_batch(backbone: Backbone, needs: Set[str], pixels: Tensor) -> Batch:
     """A batch made from preprocessed pixels on the spot."""
-    features = patches = None
+    features = patches = states = None
     if "patches" in needs:
         features, patches = backbone.patch_features(pixels)
+    elif "patch_states" in needs:
+        features, states = backbone.patch_states(pixels)
     elif "features" in needs:
         features = backbone.image_features(pixels)
-    return Batch(features, patches, pixels if "pixels" in needs else None)
+    return Batch(features, patches, pixels if "pixels" in needs else None, states)
 
 
 def to_pixels(crops: np.ndarray, preprocessing: Preprocessing, device: torch.device) -> Tensor:
@@ -184,39 +239,67 @@ class Encoder:
         if needs == {"features"}:
             return self.features(items, views, what=what)
         names = views.names()
+        if self.backbone.has_stem and needs <= {"pixels", "features"}:
+            size = 2 * len(names) * len(items) * self.backbone.stem_numbers
+            if size <= self.budget:
+                self.budget -= size
+                return self.stems(items, views, what=what, needs=needs)
         if needs == {"pixels", "features"}:  # the frozen tower's features of the very views that are cropped
             known = self.features(items, views, what=what)
             found = self.pixels(known.items, views, what=f"{what} (crops)", needs=needs, known_good=True)
             return replace(found, features=known.features, skipped=known.skipped + found.skipped)
         if "pixels" not in needs:
-            size = 4 * len(names) * len(items) * (1 + self.backbone.patches) * self.backbone.embed_dim
+            kind = "patch_states" if "patch_states" in needs else "patches"
+            width = self.backbone.image_width if kind == "patch_states" else self.backbone.embed_dim
+            size = 4 * len(names) * len(items) * (self.backbone.embed_dim + self.backbone.patches * width)
             if size <= self.budget:
                 self.budget -= size
-                return self.features(items, views, what=what, patches=True)
+                return self.features(items, views, what=what, patches=kind)
         return self.pixels(items, views, what=what, needs=needs, known_good=known_good)
 
     # -- frozen features -------------------------------------------------------------------------
 
     def features(
-        self, items: Sequence[Item], views: Views = Views(), *, what: str = "pictures", patches: bool = False
+        self, items: Sequence[Item], views: Views = Views(), *, what: str = "pictures", patches: str = ""
     ) -> FeatureInputs:
-        """Image features of every view of every picture that can be read."""
+        """Image features of every view of every picture that can be read; patches: what of them is wanted beside."""
+        kept, skipped, (features, *tokens) = self._frozen(items, views, what, patches or FEATURES)
+        return FeatureInputs(
+            labels_of(kept), kept, skipped, features, tokens[0] if tokens else None, patches or PATCHES
+        )
+
+    def stems(
+        self,
+        items: Sequence[Item],
+        views: Views = Views(),
+        *,
+        what: str = "pictures",
+        needs: Set[str] = frozenset({"pixels"}),
+    ) -> StemInputs:
+        """What the image tower's stem makes of every view of every picture that can be read."""
+        kept, skipped, (features, stems) = self._frozen(items, views, what, STEM)
+        return StemInputs(labels_of(kept), kept, skipped, stems, features if "features" in needs else None)
+
+    def _frozen(
+        self, items: Sequence[Item], views: Views, what: str, kind: str
+    ) -> tuple[list[Item], list[tuple[str, str]], list[Tensor]]:
+        """The pictures that can be read, those that cannot with the reason, and what the frozen image tower makes of
+        them: [V, N, ...] features first, then patches or outputs of the stem."""
         names = views.names()
         kept: list[Item] = []
         skipped: list[tuple[str, str]] = []
-        features: list[np.ndarray] = []  # per picture [V, d]
-        tokens: list[np.ndarray] = []
+        made: list[list[np.ndarray]] = []  # per picture, each [V, ...]
         progress = Progress(self.emit, what, len(items))
         for start in range(0, len(items), CHUNK):
             chunk = items[start : start + CHUNK]
             digests = file_hashes(self.cache or FeatureCache(False), self.dataset, chunk)
-            held = self._cached(chunk, digests, views) if not patches else {}
+            held = self._cached(chunk, digests, views) if kind == FEATURES else {}
             todo = [
                 (item, digest, [v for v in names if (digest, v) not in held])
                 for item, digest in zip(chunk, digests, strict=True)
                 if isinstance(digest, str) and any((digest, v) not in held for v in names)
             ]
-            wrong = self._encode(todo, held, views.seed, patches, progress)
+            wrong = self._encode(todo, held, views.seed, kind, progress)
             for item, digest in zip(chunk, digests, strict=True):
                 reason = digest if isinstance(digest, PictureError) else wrong.get(item)
                 if reason is not None:
@@ -225,19 +308,17 @@ class Encoder:
                     continue
                 kept.append(item)
                 rows = [held[str(digest), v] for v in names]
-                features.append(np.stack([row[0] for row in rows]))
-                if patches:
-                    tokens.append(np.stack([row[1] for row in rows]))
+                made.append([np.stack(parts) for parts in zip(*rows, strict=True)])
             progress.to(start + len(chunk))
-        device, d = self.backbone.device, self.backbone.embed_dim
-        stacked = np.stack(features, axis=1) if features else np.zeros((len(names), 0, d), np.float32)
-        return FeatureInputs(
-            labels_of(kept),
-            kept,
-            skipped,
-            torch.from_numpy(stacked).to(device),
-            torch.from_numpy(np.stack(tokens, axis=1)).to(device) if tokens else None,
-        )
+        if not made:
+            return [], skipped, [torch.from_numpy(part) for part in self._nothing(len(names), kind)]
+        whole = [torch.from_numpy(np.stack(parts, axis=1)) for parts in zip(*made, strict=True)]
+        return kept, skipped, [part.to(self.backbone.device) for part in whole]
+
+    def _nothing(self, views: int, kind: str) -> list[np.ndarray]:
+        """What `_frozen` gives of no pictures."""
+        features = np.zeros((views, 0, self.backbone.embed_dim), np.float32)
+        return [features] if kind != STEM else [features, np.zeros((views, 0, 1, 1), np.float16)]
 
     def _key(self, digest: str, view: View, seed: int) -> str:
         return feature_key(
@@ -260,7 +341,7 @@ class Encoder:
         return {pair: (value,) for pair, value in zip(wanted, found, strict=True) if value is not None}
 
     def _encode(
-        self, todo: Sequence[Wanted], held: dict[Any, Any], seed: int, patches: bool, progress: Progress
+        self, todo: Sequence[Wanted], held: dict[Any, Any], seed: int, kind: str, progress: Progress
     ) -> dict[Item, PictureError]:
         """Fills `held`; gives the pictures that cannot be decoded, with the reason."""
         wrong: dict[Item, PictureError] = {}
@@ -274,7 +355,7 @@ class Encoder:
                 pixels = to_pixels(
                     np.stack([crop for *_, crop in part]), self.backbone.preprocessing, self.backbone.device
                 )
-                rows = self._run_tower(pixels, patches)
+                rows = self._run_tower(pixels, kind)
                 for i, (digest, view, _) in enumerate(part):
                     held[digest, view] = tuple(row[i] for row in rows)
                     fresh.append((self._key(digest, view, seed), rows[0][i]))
@@ -291,13 +372,18 @@ class Encoder:
             flush(self.batch)
             progress.add(len(part))
         flush(1)
-        if self.cache is not None and not patches:
+        if self.cache is not None and kind == FEATURES:
             self.cache.put_many(fresh)
         return wrong
 
     @torch.no_grad()
-    def _run_tower(self, pixels: Tensor, patches: bool) -> list[np.ndarray]:
-        if patches:
+    def _run_tower(self, pixels: Tensor, kind: str) -> list[np.ndarray]:
+        if kind == STEM:
+            grids = self.backbone.stem(pixels)
+            return [self.backbone.image_features(grids).cpu().numpy(), grids.half().cpu().numpy()]
+        if kind == PATCH_STATES:
+            return [part.float().cpu().numpy() for part in self.backbone.patch_states(pixels)]
+        if kind == PATCHES:
             return [part.float().cpu().numpy() for part in self.backbone.patch_features(pixels)]
         return [self.backbone.image_features(pixels).float().cpu().numpy()]
 

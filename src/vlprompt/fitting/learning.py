@@ -6,45 +6,39 @@ pictures -> few-shot split -> backbone -> method -> inputs -> training -> scores
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.loading import opened
-from vlprompt.backbones.spec import BackboneSpec
-from vlprompt.data.dataset import Dataset, Item
+from vlprompt.backbones.spec import BackboneSpec, spec_of
+from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import Split, draw
 from vlprompt.errors import OptionError
 from vlprompt.feeding.feature_cache import FeatureCache
-from vlprompt.feeding.inputs import Encoder, FeatureInputs, Inputs, Progress, Views
+from vlprompt.feeding.inputs import Encoder
+from vlprompt.fitting.choosing import AUTO
+from vlprompt.fitting.lesson import Lesson
 from vlprompt.fitting.machine import Clock, machine, peak_memory, versions
-from vlprompt.fitting.measuring import Measure
-from vlprompt.fitting.notices import (
-    OnRecord,
-    announce,
-    lost_training_pictures,
-    notices,
-    score_record,
-    skipped_notice,
-)
+from vlprompt.fitting.measuring import CROSSED, GIVEN_ONLY, Measure, can_be_crossed, divided
+from vlprompt.fitting.notices import OnRecord, notices, skipped_notice
 from vlprompt.fitting.older_arguments import modern
-from vlprompt.fitting.outcome import Outcome
-from vlprompt.fitting.plan import Plan, make_plan, prepare
+from vlprompt.fitting.plan import Plan, make_plan, prepare, settled
+from vlprompt.fitting.recipes import measured_for
 from vlprompt.fitting.run_folders import checkpoint_key, contents_of, finished, open_log
 from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method
-from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.runs.info import ScoreInfo, TrainedInfo
 from vlprompt.runs.run import Run
 from vlprompt.scoring.calibration import calibration_line
-from vlprompt.scoring.evaluation import Scores, evaluate, logits_of
+from vlprompt.scoring.rejection import RejectionInfo, thresholds
 from vlprompt.training.checkpoints import FILE as CHECKPOINT
 from vlprompt.training.checkpoints import Checkpoints
-from vlprompt.training.loop import OnEpoch, message, train
+from vlprompt.training.loop import message
 from vlprompt.training.progress_bar import ProgressBar
 from vlprompt.training.train_options import TrainOptions
 
@@ -54,7 +48,7 @@ def fit(
     method: str | type[Method] | Plan | None = None,
     backbone: str | Path | BackboneSpec | Backbone = "embedded",
     *,
-    shots: int = 16,
+    shots: int = 0,
     seed: int = 1,
     out: str | Path | None = None,
     options: dict[str, Any] | None = None,
@@ -87,8 +81,9 @@ def fit(
         given = modern(older, data, method, backbone, measure, {"options": options, "train": train})
         data, method, backbone, measure = given.data, given.method, given.backbone, given.measure
         told = both(told, given.on_record)
-    plan = method if isinstance(method, Plan) else make_plan(method, options, train)
-    dataset = data if isinstance(data, Dataset) else open_dataset(data)
+    plan = method if isinstance(method, Plan) else named_plan(method, options, train, backbone)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, test_fraction=0.0, val_fraction=0.0)
+    dataset = divided(dataset, measure)
     split = draw(dataset, shots=shots, seed=seed)
     with ProgressBar() if progress is True else nullcontext() as bar:
         return learn(
@@ -97,13 +92,24 @@ def fit(
             opened(backbone),
             plan,
             out=out,
+            measure=measure,
             cache=cache,
-            calibrate=measure.calibrate,
             resume=resume,
             overwrite=overwrite,
             on_record=both(bar, told),
             command=command,
         )
+
+
+def named_plan(
+    method: str | type[Method] | None,
+    options: Any,
+    train: Any,
+    backbone: str | Path | BackboneSpec | Backbone,
+) -> Plan:
+    """The plan with the settings that were measured for the backbone's size, and what is given before them."""
+    source = backbone.name if isinstance(backbone, Backbone) else spec_of(backbone).source
+    return make_plan(method, options, train, measured_for(methods.name_of(method or AUTO), source))
 
 
 @alone_in_its_folder
@@ -114,8 +120,8 @@ def learn(
     plan: Plan,
     *,
     out: str | Path | None = None,
+    measure: Measure = GIVEN_ONLY,
     cache: FeatureCache | bool = True,
-    calibrate: bool | None = None,
     resume: bool = True,
     overwrite: bool = False,
     on_record: OnRecord | None = None,
@@ -128,7 +134,8 @@ def learn(
     `extend` for the others. The earlier run stays as it is.
     """
     clock = Clock()
-    if calibrate and not split.val:
+    folder = Path(out) if out is not None else None
+    if measure.calibrate and not split.val and not can_be_crossed(split, measure):
         raise OptionError(
             f"calibrate: {dataset.name} has no validation pictures to fit a temperature on: give it a "
             "val folder, or more pictures of each class"
@@ -140,69 +147,40 @@ def learn(
     done = finished(folder, info, backbone, resume, overwrite)
     if done is not None:
         both(on_record)(message(f"{folder}: finished already with these settings, nothing is done again"))
-        if calibrate is not None and calibrate != done.calibrated:
-            done.calibrate(calibrate)
+        if measure.calibrate is not None and measure.calibrate != done.calibrated:
+            done.calibrate(measure.calibrate)
             done.save(folder or "")
         return done
     log = open_log(folder, checkpoint_key(info), resume)
     emit = both(log, on_record)
     try:
-        info.notices = notices(dataset, split)
+        info.notices = notices(dataset, split, can_be_crossed(split, measure))
         for text in info.notices:
             emit(message(text))
         encoder = Encoder(dataset, backbone, cache=kept, budget=method.interpreter.budget, emit=emit)
-        views = Views(options.view_count() if method.facts.learns else 0, split.seed)
-        inputs = encoder.inputs(
-            method.facts.needs, split.train if method.facts.learns else [], views, what="training pictures"
-        )
-        lost = lost_training_pictures(split, inputs) if method.facts.learns else {}
-        held_out = {
-            name: HeldOut.read(encoder, method, items, name)
-            for name, items in (("test", split.test), ("val", split.val))
-            if items
-        }
+        lesson = Lesson(split, backbone, measure, encoder, emit)
+        if plan.method == AUTO:
+            chosen = lesson.choose(method.task, info.zero_shot_templates)
+            plan, method, options, info = settled(dataset, split, backbone, plan, chosen, info)
+        lesson.read(method, options)
         clock.lap("encode_s")
-        scores: dict[str, Scores] = {}
-        outcome = Outcome(method.task.class_names)
-        reported = next(iter(held_out), None)  # test, or val without one
-        if reported is not None:
-            task = replace(method.task, templates=tuple(info.zero_shot_templates))
-            logits = logits_of(ZeroShot(backbone, task), held_out[reported].features)
-            scores["zero_shot"] = outcome.zero_shot(held_out[reported].features, logits)
-            emit(score_record("zero-shot", reported, scores["zero_shot"]))
+        lesson.reference(method, info.zero_shot_templates)
         clock.lap("zero_shot_s")
-        trained = None
-        if method.facts.learns:
-            get_ready(method, inputs, held_out.get("val"))
-        if method.facts.learns and method.facts.trains:
-            announce(method, len(inputs), options, emit)
-            keeper = None
-            if folder is not None:
-                keeper = Checkpoints(
-                    folder,
-                    checkpoint_key(info),
-                    every=options.save_seconds,
-                    on_trouble=lambda text: emit(message(text)),
-                )
-                if not resume:
-                    keeper.clear()
-            on_epoch = validation(options, held_out.get("val"))
-            trained = train(
-                method, inputs, options, seed=split.seed, emit=emit, on_epoch=on_epoch, checkpoints=keeper
-            )
+        trained = lesson.teach(
+            method, options, checkpoints_in(folder, checkpoint_key(info), options, resume, emit)
+        )
         clock.lap("train_s", trained.seconds if trained else None)
-        for name, part in held_out.items():
-            tick = Progress(emit, f"scoring {name}", len(part.own))
-            scores[name] = outcome.add(name, part.own, logits_of(method, part.own, on_progress=tick.to))
-            emit(score_record(plan.method, name, scores[name]))
+        outcome = lesson.judge(method, plan, options, info.shown_title)
         clock.lap("evaluate_s")
-        skipped = inputs.skipped + [s for part in held_out.values() for s in part.features.skipped]
-        info.data.skipped = len(skipped)
-        if skipped:
-            info.notices.append(skipped_notice(skipped, lost, logged=folder is not None))  # the last one
+        info.data.skipped = len(lesson.skipped)
+        if lesson.skipped:
+            info.notices.append(
+                skipped_notice(lesson.skipped, lesson.lost, logged=folder is not None)
+            )  # the last one
             emit(message(info.notices[-1]))
-        info.reported = reported
-        info.scores = {name: ScoreInfo.of(s) for name, s in scores.items()}
+        info.measure = asdict(measure) if measure != GIVEN_ONLY else None
+        info.reported = outcome.reported
+        info.scores = {name: ScoreInfo.of(found) for name, found in outcome.scores.items()}
         info.training = TrainedInfo.from_json(asdict(trained)) if trained else None
         info.timings = clock.laps
         info.parameters = method.trainable_parameters() if method.facts.learns else 0
@@ -212,8 +190,12 @@ def learn(
         info.created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         info.memory = peak_memory(backbone.device)
         info.calibration, info.rejection = outcome.records()
-        run = Run(method.eval(), backbone, info, log.records, predictions=outcome.predictions(reported))
-        if calibrate:
+        run = Run(method.eval(), backbone, info, log.records, predictions=outcome.predictions())
+        if (known := lesson.known()) is not None:
+            run.known, found = known
+            info.rejection = info.rejection or RejectionInfo([], [], CROSSED, len(found))
+            info.rejection.likeness = thresholds(found)
+        if measure.calibrate:
             run.calibrate()
             assert info.calibration is not None
             emit(message(calibration_line(info.calibration)))
@@ -226,45 +208,17 @@ def learn(
     return run
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Pictures to score on: frozen features for the zero-shot reference, and what the method needs."""
-
-    features: Inputs
-    own: Inputs
-
-    @classmethod
-    def read(cls, encoder: Encoder, method: Method, items: Sequence[Item], name: str) -> HeldOut:
-        features = encoder.features(items, what=f"{name} pictures")
-        if method.facts.cached:
-            return cls(features, features)
-        own = encoder.inputs(method.facts.needs, features.items, what=f"{name} crops", known_good=True)
-        return cls(features, own)
-
-
-def validation(options: TrainOptions, held_out: HeldOut | None) -> OnEpoch | None:
-    """Scores on the validation pictures after some epochs, if that is asked for and there are any."""
-    every = options.validate_every or (1 if options.select == "best" else 0)
-    if held_out is None or not every:
+def checkpoints_in(
+    folder: Path | None, settings: str, options: TrainOptions, resume: bool, emit: OnRecord
+) -> Checkpoints | None:
+    if folder is None:
         return None
-
-    def on_epoch(epoch: int, method: Method) -> dict[str, float]:
-        if (epoch + 1) % every and epoch + 1 < options.epochs:
-            return {}
-        return {"val_accuracy": evaluate(method, held_out.own).accuracy}
-
-    return on_epoch
-
-
-def get_ready(method: Method, inputs: Inputs, val: HeldOut | None) -> None:
-    """Shows the method the features of the training and validation pictures, where they are at hand."""
-    if not isinstance(inputs, FeatureInputs):
-        return
-    features, labels = inputs.features, inputs.labels.to(inputs.features.device)
-    val_features, val_labels = features[0, :0], labels[:0]
-    if val is not None and isinstance(val.features, FeatureInputs):
-        val_features, val_labels = val.features.features[0], val.features.labels.to(features.device)
-    method.prepare(features, labels, val_features, val_labels)
+    keeper = Checkpoints(
+        folder, settings, every=options.save_seconds, on_trouble=lambda text: emit(message(text))
+    )
+    if not resume:
+        keeper.clear()
+    return keeper
 
 
 def both(*receivers: OnRecord | None) -> OnRecord:

@@ -10,9 +10,11 @@ from vlprompt.data.dataset import Dataset, equal_notices
 from vlprompt.data.sampling import Split
 from vlprompt.errors import DataError
 from vlprompt.feeding.inputs import Inputs
+from vlprompt.fitting.measuring import CROSSED
 from vlprompt.methods.base import Method
 from vlprompt.runs.records import LOG
 from vlprompt.scoring.evaluation import Scores
+from vlprompt.scoring.uncertainty import accuracy_text
 from vlprompt.training.estimating import estimate
 from vlprompt.training.loop import message
 from vlprompt.training.train_options import TrainOptions
@@ -44,10 +46,15 @@ def announce(method: Method, pictures: int, options: TrainOptions, emit: OnRecor
         emit(message(f"estimate: {found.text()}"))
 
 
-def notices(dataset: Dataset, split: Split) -> list[str]:
+def notices(dataset: Dataset, split: Split, crossed: bool) -> list[str]:
     """What a user should know about the data before trusting a figure."""
     found = [*dataset.notices, *split.notices, *equal_notices(dataset)]
-    if not split.test:
+    if crossed:
+        found.append(
+            f"all {len(split.train)} pictures are learned from; accuracy is measured by cross-validation, where every "
+            "picture is judged by what the others teach (--test 0.3 holds a part out instead)"
+        )
+    elif not split.test:
         other = "the validation pictures are scored" if split.val else "nothing can be scored"
         found.append(f"{dataset.name} has no test pictures: {other}")
     return found
@@ -84,7 +91,9 @@ def skipped_notice(skipped: Sequence[tuple[str, str]], lost: dict[str, tuple[int
 
 
 def score_record(who: str, split: str, scores: Scores) -> dict[str, Any]:
-    text = (
-        f"{who}: {scores.accuracy:.2f} % of {scores.count} {split} pictures, macro F1 {scores.macro_f1:.2f} %"
+    shown = accuracy_text(scores.correct, scores.count)
+    pictures = {CROSSED: "pictures in cross-validation", "val": "validation pictures"}.get(
+        split, f"{split} pictures"
     )
+    text = f"{who}: {shown} of {scores.count} {pictures}, macro F1 {scores.macro_f1:.2f} %"
     return message(text, scored=who, split=split, accuracy=scores.accuracy, count=scores.count)

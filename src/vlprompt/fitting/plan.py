@@ -17,6 +17,8 @@ from vlprompt.data.dataset import Dataset
 from vlprompt.data.sampling import Split
 from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import DataError, OptionError
+from vlprompt.fitting.choosing import AUTO, Chosen
+from vlprompt.fitting.measuring import per_class
 from vlprompt.fitting.recipes import load_recipe
 from vlprompt.methods.base import Method, set_parameter
 from vlprompt.options import build
@@ -27,7 +29,8 @@ from vlprompt.seeds import generator
 from vlprompt.training.run_log import ESCAPED
 from vlprompt.training.train_options import TrainOptions
 
-DEFAULT_METHOD = "coop+lamm"
+BLEND = "blend"
+DEFAULT_METHOD = AUTO
 # what `settings` is made from, in this order, so that runs of earlier versions are still known
 DECISIVE = (
     "method",
@@ -72,7 +75,13 @@ def make_plan(
     held = load_recipe(recipe) if recipe is not None else None
     name = methods.name_of(method or (held.method if held else DEFAULT_METHOD))
     options = (held.options if held else {}) | dict(options or {})
-    methods.load(name).options(options)  # bad values stop here, before anything is read
+    if name == AUTO and options:
+        raise OptionError(
+            f'method "{AUTO}" chooses by itself and has no options: name a method to give it some'
+        )
+    methods.load(BLEND if name == AUTO else name).options(
+        options
+    )  # bad values stop here, before anything is read
     if not isinstance(train, TrainOptions):
         train = build(TrainOptions, (held.train if held else {}) | dict(train or {}), owner="training")
     texts = (templates,) if isinstance(templates, str) else tuple(templates or ())
@@ -84,7 +93,7 @@ def prepare(
 ) -> tuple[Method, TrainOptions, RunInfo]:
     """The method with its initial values, the resolved training options, and what is known before training."""
     check_text(split.class_names)
-    spec = methods.load(plan.method)
+    spec = methods.load(BLEND if plan.method == AUTO else plan.method)
     spoken = plan.templates or (dataset.templates if spec.facts.says_template else ())
     task = Task(split.class_names, spoken or (DEFAULT_TEMPLATE,), shots_of(split))
     if after is None:
@@ -114,10 +123,11 @@ def prepare(
             len(split.train),
             len(split.val),
             len(split.test),
+            per_class=per_class(split.train),
         ),
         after=after.info.settings if after is not None else None,
     )
-    info.settings = settings_hash(info, options, split, backbone.device.type)
+    info.settings = settings_hash(info, plan.method, options, split, backbone.device.type)
     info.data.origin = dataset.origin  # where they lie decides nothing
     info.data.seal = sealed(dataset.origin)
     return method, options, info
@@ -147,19 +157,30 @@ def extended(method: Method, names: Sequence[str]) -> Method:
 
 
 def shots_of(split: Split) -> int:
-    """Training pictures per class as asked for; with all of them, their mean."""
-    return split.shots or max(1, round(len(split.train) / max(1, len({i.label for i in split.train}))))
+    """Training pictures per class as asked for, if there are so many of any class; else, and with all, their mean."""
+    if split.shots and split.shots <= per_class(split.train)[1]:
+        return split.shots
+    return max(1, round(len(split.train) / max(1, len({i.label for i in split.train}))))
 
 
-def settings_hash(info: RunInfo, options: TrainOptions, split: Split, device: str) -> str:
+def settled(
+    dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, chosen: Chosen, info: RunInfo
+) -> tuple[Plan, Method, TrainOptions, RunInfo]:
+    """The plan that auto chose, and `prepare` for it; the run stays known as one whose method was left to be chosen."""
+    train = chosen.train if plan.train == TrainOptions() else plan.train
+    named = Plan(chosen.method, chosen.options, train, tuple(info.zero_shot_templates))
+    method, options, found = prepare(dataset, split, backbone, named)
+    found.settings, found.notices, found.choice = info.settings, info.notices, chosen.record
+    found.data.contents = info.data.contents
+    return named, method, options, found
+
+
+def settings_hash(info: RunInfo, method: str, options: TrainOptions, split: Split, device: str) -> str:
     """What tells runs of different settings apart: everything that the resulting numbers depend on."""
-    held = info.to_json()
+    held = info.to_json() | {"method": method}
     known = {key: held[key] for key in DECISIVE} | {"train": options.decisive()}
-    known["data"] = {
-        key: value
-        for key, value in held["data"].items()
-        if key not in ("skipped", "contents", "origin", "seal")
-    }
+    left_out = ("skipped", "contents", "origin", "seal", "per_class")
+    known["data"] = {key: value for key, value in held["data"].items() if key not in left_out}
     if info.after is not None:
         known["after"] = info.after
     drawn = [[(item.path, item.label) for item in items] for items in (split.train, split.val, split.test)]

@@ -11,11 +11,13 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Batch:
     """What the loop feeds, as the method's facts ask for it: unit-length features [B, d] of the frozen image tower,
-    its patch tokens [B, N, d], preprocessed pixels [B, 3, H, W]. All that are there are of the same view."""
+    its patch tokens [B, N, d], preprocessed pixels [B, 3, H, W], what stands at each patch [B, N, width]
+    (`Backbone.patch_states`). All that are there are of the same view."""
 
     features: Tensor | None = None
     patches: Tensor | None = None
     pixels: Tensor | None = None
+    patch_states: Tensor | None = None
 
     def __len__(self) -> int:
         return len(next(t for t in (self.features, self.pixels) if t is not None))

@@ -8,23 +8,20 @@ section 3.2. The strength is the one that does best on the validation pictures, 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlprompt.errors import MissingExtra, OptionError, TrainingError
+from vlprompt.errors import OptionError, TrainingError
 from vlprompt.methods.base import Facts, Method, Recipe, Seen
+from vlprompt.methods.softmax_regression import Solution, softmax_regression
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import Output, Text
 from vlprompt.prompts.words import check_names
-
-if TYPE_CHECKING:
-    from sklearn.linear_model import LogisticRegression
 
 FACTS = Facts(
     title="Linear probe",
@@ -84,16 +81,13 @@ class LinearProbe(Method):
         strength = self.options.strength or self._best(
             x, y, val_features.double().cpu().numpy(), val_labels.cpu().numpy()
         )
-        found = solved(x, y, strength)
-        # of two classes scikit-learn gives the difference
-        weight, bias = (
-            (v if len(v) > 1 else np.concatenate([-v, v]) / 2) for v in (found.coef_, found.intercept_)
-        )
-        rows = torch.from_numpy(found.classes_).to(self.weight.device)
+        known, numbers = np.unique(y, return_inverse=True)
+        found = softmax_regression(x, numbers, strength)
+        rows = torch.from_numpy(known).to(self.weight.device)
         self.weight.zero_()
         self.bias.fill_(NEVER)
-        self.weight[rows] = torch.from_numpy(weight).to(self.weight)
-        self.bias[rows] = torch.from_numpy(bias).to(self.bias)
+        self.weight[rows] = torch.from_numpy(found.weight).to(self.weight)
+        self.bias[rows] = torch.from_numpy(found.bias).to(self.bias)
 
     def _best(self, x: np.ndarray, y: np.ndarray, val_x: np.ndarray, val_y: np.ndarray) -> float:
         """The strength with the most hits on held-out pictures; of equal ones that with the surer predictions."""
@@ -102,7 +96,7 @@ class LinearProbe(Method):
             return WITHOUT_CHOICE
         scores = np.array(
             [
-                [score(solved(seen, labels, strength), held, truth) for seen, labels, held, truth in parts]
+                [tried(seen, labels, strength, held, truth) for seen, labels, held, truth in parts]
                 for strength in STRENGTHS
             ]
         ).sum(1)
@@ -134,25 +128,24 @@ class LinearProbe(Method):
         return other
 
 
-def solved(x: np.ndarray, y: np.ndarray, strength: float) -> LogisticRegression:
-    """scikit-learn's solution; MissingExtra without it."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        raise MissingExtra("scikit-learn", "sklearn", "linear_probe") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the last digits of a weak penalty need not be found
-        return LogisticRegression(C=strength, max_iter=1000).fit(x, y)
+def tried(
+    x: np.ndarray, y: np.ndarray, strength: float, held: np.ndarray, truth: np.ndarray
+) -> tuple[float, float]:
+    """`score` on held-out pictures of what was learned from x and y."""
+    known, numbers = np.unique(y, return_inverse=True)
+    return score(softmax_regression(x, numbers, strength), known, held, truth)
 
 
-def score(model: LogisticRegression, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Hits, and the sum of log probabilities of the true classes, on held-out pictures."""
-    place = {label: i for i, label in enumerate(model.classes_.tolist())}
-    known = np.array([label in place for label in y.tolist()])
-    if not known.any():
+def score(model: Solution, known: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Hits, and the sum of log probabilities of the true classes, on held-out pictures. known: the model's labels."""
+    place = {label: i for i, label in enumerate(known.tolist())}
+    seen = np.array([label in place for label in y.tolist()])
+    if not seen.any():
         return 0.0, 0.0
-    logs = model.predict_log_proba(x[known])
-    columns = np.array([place[label] for label in y[known].tolist()])
+    logits = model.logits(x[seen])
+    logits -= logits.max(1, keepdims=True)
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    columns = np.array([place[label] for label in y[seen].tolist()])
     true = np.maximum(logs[np.arange(len(columns)), columns], -50.0)
     return float((logs.argmax(1) == columns).sum()), float(true.sum())
 

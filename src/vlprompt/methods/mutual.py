@@ -199,7 +199,7 @@ class CTPTFT(Method):
         )  # [1, B, d] where they share it, else [B, 1, d]
         if self.text_guided:
             image = F.normalize(image + self.tuner(image, text), dim=-1)
-        logits = self.backbone.logit_scale * (image @ text.transpose(-1, -2)).flatten(0, 1)
+        logits = self.backbone.scaled(image @ text.transpose(-1, -2)).flatten(0, 1)
         return Output(logits, image.flatten(0, 1), text if self.class_aware else text[0])
 
     def loss(self, output: Output, labels: Tensor) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from vlprompt.backbones.towers.transformer import normalise
 from vlprompt.prompts.interpreters.fixed import fixed_texts
 from vlprompt.prompts.interpreters.interpreter import Interpreter
 from vlprompt.prompts.tokens import FrozenText, Text, TextPrompt, join_rows
-from vlprompt.prompts.words import template_prompt
+from vlprompt.prompts.words import spaced, template_prompt
 
 
 def read(interpreter: Interpreter, texts: Sequence[Text], keep: bool = True) -> list[Tensor]:
@@ -48,6 +48,11 @@ def frozen_features(interpreter: Interpreter, text: FrozenText) -> Tensor:
 
 def _frozen(interpreter: Interpreter, text: FrozenText) -> Tensor:
     backbone = interpreter.backbone
+    if not text.unit_first:
+        filled = (
+            [template.replace("{}", spaced(name)) for name in text.class_names] for template in text.templates
+        )
+        return normalise(sum(backbone.text_features(row, unit=False) for row in filled))[None]
     each = [
         interpreter.text(template_prompt(backbone, text.class_names, template)) for template in text.templates
     ]

@@ -164,12 +164,13 @@ def join_rows(first: TextPrompt, second: TextPrompt) -> TextPrompt:
 class FrozenText:
     """Class names in templates as the frozen text tower reads them: what methods start from or compare with.
 
-    Features: the mean over the templates of unit-length features, of unit length again, [1, C, d]. Wrappers leave it as
-    it is. Since it is words, it is computed once for all methods on a backbone.
+    Features: the mean over the templates of unit-length features, of unit length again, [1, C, d]. unit_first: if not,
+    the mean is of features as the projection gives them. Wrappers leave it as it is. Since it is words, it is computed once for all methods on a backbone.
     """
 
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
+    unit_first: bool = True
 
 
 Text = TextPrompt | FrozenText

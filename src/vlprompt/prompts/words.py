@@ -108,7 +108,7 @@ def template_prompt(
     cut = shared if prefix_length is None else prefix_length - 1 + begins
     device = backbone.device
     return TextPrompt(
-        prefix=backbone.text.embed(torch.tensor([rows[0][:cut]], device=device)),
+        prefix=backbone.text.embed(torch.tensor([rows[0][:cut]], dtype=torch.long, device=device)),
         suffix=backbone.text.embed(pad_rows([row[cut:] for row in rows], device)),
         lengths=tuple(backbone.tokenizer.end_position(row) + 1 - cut for row in rows),
         label_start=max(0, start - cut),

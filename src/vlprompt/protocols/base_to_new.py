@@ -62,7 +62,8 @@ def base_to_new(
 
     out and more: as in `few_shot`. OptionError for a method that cannot be taken to new classes.
     """
-    from vlprompt.fitting.learning import HeldOut, learn
+    from vlprompt.fitting.learning import learn
+    from vlprompt.fitting.lesson import HeldOut
     from vlprompt.methods.zeroshot import ZeroShot
     from vlprompt.scoring.evaluation import evaluate
 

@@ -87,7 +87,8 @@ def class_incremental(
 
     OptionError for a method that cannot take further classes, with the reason.
     """
-    from vlprompt.fitting.learning import HeldOut, learn
+    from vlprompt.fitting.learning import learn
+    from vlprompt.fitting.lesson import HeldOut
     from vlprompt.methods.zeroshot import ZeroShot
 
     plan, setup, rest = plan_and_rest(method, more)

@@ -71,7 +71,8 @@ def cross_dataset(
 
     OptionError for a method that cannot be taken to other classes, with the reason.
     """
-    from vlprompt.fitting.learning import HeldOut, learn
+    from vlprompt.fitting.learning import learn
+    from vlprompt.fitting.lesson import HeldOut
     from vlprompt.methods.zeroshot import ZeroShot
     from vlprompt.scoring.evaluation import evaluate
 

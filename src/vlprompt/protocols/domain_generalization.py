@@ -64,7 +64,8 @@ def domain_generalization(
     targets: data sets of the same classes, or of some of them, known by their names or else by the names of
         their folders. out and more: as in `few_shot`.
     """
-    from vlprompt.fitting.learning import HeldOut, learn
+    from vlprompt.fitting.learning import learn
+    from vlprompt.fitting.lesson import HeldOut
     from vlprompt.methods.zeroshot import ZeroShot
 
     plan, setup, rest = plan_and_rest(method, more)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vlprompt.fitting.plan import Plan
     from vlprompt.methods.base import Method
 
+DEFAULT_METHOD = "coop+lamm"  # a protocol compares named methods; `fit` chooses where none is named
 _PLAN = ("options", "train", "recipe", "templates")
 _SETUP = ("classes", *LOOSE)
 _REST = ("cache", "resume", "overwrite", "on_record", "command")
@@ -33,6 +34,8 @@ def plan_and_rest(
             raise OptionError(f'no argument "{name}": {nearest(name, (*_PLAN, *_SETUP, *_REST))}')
     from vlprompt.fitting.plan import make_plan
 
+    if method is None and more.get("recipe") is None:
+        method = DEFAULT_METHOD
     plan = make_plan(method, **{k: v for k, v in more.items() if k in _PLAN})
     setup = {k: more[k] for k in _SETUP if k in more}
     return plan, setup, {k: v for k, v in more.items() if k in _REST}
@@ -42,7 +45,8 @@ def obstacle(protocol: str, plan: Plan) -> str | None:
     """Why a method takes no part in a protocol, in one line, as far as it is known before anything is trained."""
     spec = methods.load(plan.method)
     kind = facts_of(protocol).new_classes
-    if not kind or spec.facts_with(plan.options).takes_new_names:
+    facts = spec.facts_with(plan.options)
+    if not kind or (facts.takes_further_classes if kind == "further" else facts.takes_new_names):
         return None
     return f"{plan.method}: not under {protocol}, because it knows only the classes it was trained on and takes no {kind} classes"
 
@@ -52,6 +56,7 @@ def open_both(
 ) -> tuple[Dataset, Backbone]:
     """Data set and backbone, opened unless they are; setup: how, as `plan_and_rest` gives it."""
     dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup.get("classes"))
+
     loose = {name: setup[name] for name in LOOSE if name in setup}
     return dataset, opened(with_loose(backbone, loose, "protocols"))
 

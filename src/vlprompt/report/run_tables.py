@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from vlprompt.report.gathering import Cell as Cell
 from vlprompt.report.gathering import cells, gather
+from vlprompt.scoring.uncertainty import interval_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vlprompt.runs.info import RunInfo, ScoreInfo
+    from vlprompt.runs.info import ChoiceInfo, RunInfo, ScoreInfo
 
 
 @dataclass(frozen=True)
@@ -37,32 +38,78 @@ def rows_of(records: Iterable[dict[str, Any]]) -> list[Row]:
 
 
 def run_table(info: RunInfo) -> Table:
-    """Zero-shot beside what was learned, from run.json."""
-    reported = info.reported
-    scores = info.scores
-    split = f"{info.data.name}, {reported}" if reported else f"{info.data.name}: nothing to score on"
-    return scores_table(split, info.method, scores.get(reported or ""), scores.get("zero_shot"))
+    """Zero-shot, a linear probe and what was learned, beside each other, from run.json."""
+    title = (
+        f"{info.data.name}, {info.reported}" if info.reported else f"{info.data.name}: nothing to score on"
+    )
+    return scores_table(title, info.shown_title, info.learned, info.zero_shot, info.probe)
 
 
 def cost_line(info: RunInfo) -> str:
     """Seconds and learned numbers of a run, from run.json."""
     timings = info.timings
     learned = f"{info.parameters:,}".replace(",", " ")
-    return f"{timings.get('train_s', 0):.1f} s training, {timings.get('total_s', 0):.1f} s in all, {learned} learned numbers"
+    return (
+        f"{info.data.train} pictures learned from ({info.pictures_text}); {timings.get('train_s', 0):.1f} s training, "
+        f"{timings.get('total_s', 0):.1f} s in all, {learned} learned numbers"
+    )
 
 
-def scores_table(title: str, method: str, learned: ScoreInfo | None, zero_shot: ScoreInfo | None) -> Table:
-    """Accuracy and macro F1 of both, and what learning changed."""
-    header = ["", "accuracy", "macro F1", "pictures"]
+def choice_table(choice: ChoiceInfo, most: int = 8) -> Table:
+    """The candidates of `--method auto`, the best first."""
+    ordered = sorted(choice.candidates, key=lambda one: one.loss)
+    shown = ordered[:most] + [one for one in ordered[most:] if " " not in one.name]
     body = []
-    for name, scores in (("zero-shot", zero_shot), (method, learned)):
-        if scores is not None:
-            body.append([name, f"{scores.accuracy:.2f} %", f"{scores.macro_f1:.2f} %", str(scores.count)])
-    if learned is not None and zero_shot is not None and method != "zeroshot":
-        change = [
-            f"{getattr(learned, key) - getattr(zero_shot, key):+.2f}" for key in ("accuracy", "macro_f1")
-        ]
-        body.append(["change", *change, ""])
+    for one in shown:
+        body.append(
+            [
+                one.name,
+                f"{100 * one.hits / max(1, choice.count):.1f} %",
+                f"{one.loss:.3f}",
+                "yes" if one.new_names else "no",
+            ]
+        )
+    header = ["compared", "accuracy", "loss", "takes new names"]
+    title = f"compared on {choice.count} training pictures in {choice.folds} parts, the least loss first"
+    return plain_table(title, header, body, bold=0)
+
+
+def choice_lines(choice: ChoiceInfo) -> list[str]:
+    """What was chosen and why, what that gives up, and how to have another."""
+    found = [f"chosen: {choice.chosen}"]
+    if choice.reason:
+        found.append(choice.reason)
+    if "linear_probe" in choice.chosen:
+        found.append(
+            f"a linear probe knows the classes that it was shown and no others: {choice.names} is kept beside it for "
+            "further class names"
+        )
+    return [*found, "another: --method NAME (vlprompt methods)"]
+
+
+def scores_table(
+    title: str,
+    method: str,
+    learned: ScoreInfo | None,
+    zero_shot: ScoreInfo | None,
+    probe: ScoreInfo | None = None,
+) -> Table:
+    """Accuracy and macro F1 of all, with the interval where pictures are few, and what learning changed."""
+    rows = [
+        (name, found)
+        for name, found in (("zero-shot", zero_shot), ("linear probe", probe), (method, learned))
+        if found is not None
+    ]
+    unsure = any(interval_text(found.correct, found.count) for _, found in rows)
+    header = ["", "accuracy", *(["95 % sure"] if unsure else []), "macro F1", "pictures"]
+    body = []
+    for name, found in rows:
+        spread = [interval_text(found.correct, found.count)] if unsure else []
+        body.append([name, f"{found.accuracy:.2f} %", *spread, f"{found.macro_f1:.2f} %", str(found.count)])
+    if learned is not None and zero_shot is not None and len(rows) > 1 and rows[-1][1] is not zero_shot:
+        accuracy, f1 = learned.accuracy - zero_shot.accuracy, learned.macro_f1 - zero_shot.macro_f1
+        if method not in ("zeroshot", "Zero-shot CLIP"):
+            body.append(["change", f"{accuracy:+.2f}", *([""] if unsure else []), f"{f1:+.2f}", ""])
     return plain_table(title, header, body, bold=0)
 
 
@@ -96,7 +143,19 @@ def plain_table(
     from rich.table import Table
 
     table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    words = ("", "method", "protocol", "data", "backbone", "class", "value", "same direction")
+    words = (
+        "",
+        "method",
+        "compared",
+        "95 % sure",
+        "takes new names",
+        "protocol",
+        "data",
+        "backbone",
+        "class",
+        "value",
+        "same direction",
+    )
     for i, name in enumerate(header):
         table.add_column(
             name, justify="left" if name in words else "right", style="bold" if i == bold else None

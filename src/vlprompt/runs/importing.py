@@ -1,7 +1,8 @@
 """Checkpoints of the published implementations (`model.pth.tar-N`) become runs.
 
-Written by CoOp and CoCoOp (Zhou et al.), MaPLe, IVLP and VPT (Khattak et al.) and LAMM (Gao et al.), whose
-trainer saves {"state_dict", "epoch", ...}. Their tensor names are those of `Method.published_names`, with or
+Written by CoOp and CoCoOp (Zhou et al.), MaPLe, IVLP, VPT and PromptSRC (Khattak et al.), LAMM (Gao et al.), KgCoOp and
+TCP (Yao et al.), MMRL and MMRL++ (Guo and Gu) and GalLoP (Lafon et al.), which save {"state_dict", "epoch", ...}; and
+what CLIP-LoRA (Zanella and Ben Ayed) learns, under the names that its tensors have in the model. Their tensor names are those of `Method.published_names`, with or
 without the leading "prompt_learner."; MaPLe, IVLP and VPT save the whole CLIP beside, which is not read.
 Sizes (context length, depth, class-specific contexts, label tokens) are read off the shapes; no shape says
 where the class name stands (CoOp) or which words the context started from (IVLP, MaPLe): those are options.
@@ -14,6 +15,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,6 @@ from torch import Tensor
 import vlprompt
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.backbones.loading import opened
 from vlprompt.backbones.spec import LOOSE, BackboneSpec, with_loose
 from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_name
 from vlprompt.data.naming import read_names
@@ -100,22 +101,25 @@ def import_checkpoint(
         found = method_of(shapes)
         method = method or found
         given = dict(options or {})
-        sized = sizes(method, shapes, path)
+        everything = {name: value.shape for name, value in stored.items()}
+        sized = sizes(method, everything, path)
         for name in given.keys() & sized.keys():
             if given[name] != sized[name]:
                 raise OptionError(
                     f"{name} is {given[name]!r}, but {path.name} was trained with {sized[name]!r}"
                 )
         check_classes(stored, shapes, names, path)
+        from vlprompt.backbones.loading import opened
+
         backbone = opened(backbone)
         spec = methods.load(method)
         task = Task(names, (template,), shots)
-        learned = spec.build(backbone, task, given | sized)
+        learned = spec.build(backbone, task, given | sized).eval()
 
         def load(name: str) -> Tensor:
             return held.load(stored[name])
 
-        fill(learned, shapes, load, path, method, found)
+        fill(learned, everything, load, path, method, found)
         if method == "lamm" and LEARNER + "ctx" in stored:
             check_frozen_context(learned, load(LEARNER + "ctx"), template, path)
         at_end = given.get("name_position", "end") == "end"
@@ -198,7 +202,9 @@ def fill(
     places = learned.published_names()
     hint = f"; it looks like a checkpoint of {found}" if found != method else ""
     missing = sorted(set(places) - set(shapes))
-    surplus = sorted(set(shapes) - set(places) - ({LEARNER + "ctx"} if method == "lamm" else set()))
+    unused = learned.facts.published_unused
+    there = {name for name in shapes if is_learned(name) and not any(fnmatchcase(name, p) for p in unused)}
+    surplus = sorted(there - set(places) - ({LEARNER + "ctx"} if method == "lamm" else set()))
     towers = (learned.backbone.text, learned.backbone.image)
     layers = max(getattr(getattr(tower, "sizes", None), "layers", 0) for tower in towers)
     surplus = [name for name in surplus if not beyond(name, layers)]

@@ -57,8 +57,9 @@ class BackboneInfo(Record):
 @dataclass
 class DataInfo(Record):
     """The pictures. split: whose splits these are. classes: all, base or new. train, val, test: pictures that were
-    used. skipped: that could not be read. contents: hash of the bytes of all of them. origin: arguments with which `open_dataset` opens them again;
-    seal: says that they were written here (see `seals`)."""
+    used. skipped: that could not be read. per_class: fewest and most training pictures of a class. contents: hash of the
+    bytes of all of them. origin: arguments with which `open_dataset` opens them again; seal: says that they were
+    written here (see `seals`)."""
 
     name: str = "own pictures"
     fingerprint: str = ""
@@ -68,6 +69,7 @@ class DataInfo(Record):
     val: Count = 0
     test: Count = 0
     skipped: Count = 0
+    per_class: tuple[Count, Count] | None = field(default=None, metadata=OPTIONAL)
     contents: str | None = field(default=None, metadata=OPTIONAL)
     origin: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
     seal: str | None = field(default=None, metadata=OPTIONAL)
@@ -144,6 +146,36 @@ class ImportedInfo(Record):
 
 
 @dataclass
+class CandidateInfo(Record):
+    """What was compared: hits among the pictures, mean loss in nats, whether it takes names that it has not learned."""
+
+    name: str
+    hits: Count
+    loss: float
+    new_names: bool
+
+
+@dataclass
+class ChoiceInfo(Record):
+    """How `--method auto` chose. chosen: a candidate's name; names: the method that is asked about further names.
+
+    count: held-out pictures of the comparison; folds: its parts. reason: where nothing was compared.
+    """
+
+    chosen: str
+    names: str
+    count: Count = 0
+    folds: Count = 0
+    candidates: list[CandidateInfo] = field(default_factory=list)
+    reason: str = ""
+
+    def check(self, at: str) -> None:
+        for one in self.candidates:
+            if one.hits > self.count:
+                raise WrongField(f"{at}candidates", f"says {one.hits} hits of {self.count} pictures")
+
+
+@dataclass
 class TensorsInfo(Record):
     """The tensors file that run.json belongs to."""
 
@@ -160,7 +192,7 @@ class RunInfo(Record):
     templates: the method's; zero_shot_templates: the reference's. shots: as asked for, 0 for all; task_shots: pictures
     per class that the method was told. reported: the scores that stand for the run, a key of `scores`.
     timings: seconds; memory: MiB. settings: a hash that tells runs of different settings apart; after: that of the
-    run it went on from. more: fields that this version does not know.
+    run it went on from. choice: of auto. measure: how it was measured, where it was asked for. more: fields that this version does not know.
     """
 
     method: Name
@@ -192,6 +224,8 @@ class RunInfo(Record):
     calibration: CalibrationInfo | None = None
     rejection: RejectionInfo | None = None
     imported: ImportedInfo | None = field(default=None, metadata=OPTIONAL)
+    choice: ChoiceInfo | None = field(default=None, metadata=OPTIONAL)
+    measure: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
     labels: list[Name | bool | int | float] | None = field(default=None, metadata=OPTIONAL)
     format: Count = FORMAT
     shown_classes: list[Name] | None = None
@@ -239,6 +273,21 @@ class RunInfo(Record):
     def zero_shot(self) -> ScoreInfo | None:
         """Those of the names alone, on the same pictures."""
         return self.scores.get("zero_shot")
+
+    @property
+    def probe(self) -> ScoreInfo | None:
+        """Those of a linear probe on the same training pictures."""
+        return self.scores.get("linear_probe")
+
+    @property
+    def pictures_text(self) -> str:
+        """How many pictures of each class were learned from: `10 of each class`, `3 to 12 of each class`."""
+        if self.data.per_class is not None:
+            few, most = self.data.per_class
+            return f"{few if few == most else f'{few} to {most}'} of each class"
+        if self.shots and self.data.train == self.shots * len(self.class_names):
+            return f"{self.shots} of each class"
+        return f"{self.data.train / len(self.class_names):.3g} of each class on average"
 
     @property
     def calibrated(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vlprompt.plain_text import markdown, markdown_code
 from vlprompt.runs.info import RunInfo
+from vlprompt.scoring.uncertainty import accuracy_text
 
 
 def card(info: RunInfo, where: str = "path/to/this/folder") -> str:
@@ -23,18 +24,20 @@ def card(info: RunInfo, where: str = "path/to/this/folder") -> str:
     ]
     for key, title in (
         ("zero_shot", "zero-shot"),
+        ("linear_probe", "linear probe"),
+        ("cross-validation", f"{markdown(info.method)}, cross-validation"),
         ("test", f"{markdown(info.method)}, test"),
         ("val", f"{markdown(info.method)}, validation"),
     ):
         score = info.scores.get(key)
         if score:
-            row = f"| {title} | {score.accuracy:.2f} % | {score.macro_f1:.2f} % | {score.count} |"
+            row = f"| {title} | {accuracy_text(score.correct, score.count)} | {score.macro_f1:.2f} % | {score.count} |"
             lines.append(row)
     train, timings = info.train_options, info.timings
     lines += [
         "",
         f"- classes: {len(names)} ({', '.join(map(markdown, names[:10]))}{', ...' if len(names) > 10 else ''})",
-        (f"- training pictures: {data.train} ({info.shots or 'all'} per class), seed {info.seed}"),
+        (f"- training pictures: {data.train} ({info.pictures_text}), seed {info.seed}"),
     ]
     if train:
         lines.append(

@@ -1,6 +1,6 @@
 """Features for other programs: soft embeddings to text features, and what a run compares with what.
 
-    logits = logit_scale * image_features . text_features
+    logits = logit_scale * image_features . text_features (+ logit_bias, of backbones that have one)
 
 holds for every method whose logits are nothing else; Tip-Adapter adds votes to it and a linear probe a bias.
 """
@@ -69,7 +69,13 @@ def encode_text_embeddings(
         raise OptionError(f"{len(deep)} deep prompts are too many: the text tower has {sizes.layers} blocks")
     device = backbone.device
     return Fast(backbone).text(
-        TextPrompt(prefix.to(device), suffix.to(device), ends, [p.to(device) for p in deep])
+        TextPrompt(
+            prefix.to(device),
+            suffix.to(device),
+            ends,
+            [p.to(device) for p in deep],
+            start=len(backbone.tokenizer.start),
+        )
     )
 
 

@@ -25,7 +25,7 @@ def score_run(
 ) -> tuple[str, ScoreInfo, ScoreInfo]:
     """(method, its scores, zero-shot scores).
 
-    Classes are those of the data set. OptionError where the method cannot be taken to other classes.
+    Classes are the run's where it knows all of the data set's, else those of the data set. OptionError where the method cannot be taken to other classes.
     """
     from vlprompt.feeding.inputs import Encoder
     from vlprompt.methods.zeroshot import ZeroShot
@@ -39,7 +39,7 @@ def score_run(
         from vlprompt.errors import DataError
 
         raise DataError(f"{dataset.name}: none of the {split} pictures could be read")
-    names = run.class_names if set(dataset.class_names) == set(run.class_names) else dataset.class_names
+    names = run.class_names if set(dataset.class_names) <= set(run.class_names) else dataset.class_names
     templates = run.info.zero_shot_templates or run.info.templates
     task = replace(run.learned.task, class_names=tuple(names), templates=tuple(templates))
     place = {name: i for i, name in enumerate(names)}

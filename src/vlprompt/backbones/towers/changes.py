@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlprompt.backbones.towers.transformer import wide
+
 Matrix = Literal["q", "k", "v", "o"]  # queries, keys, values, and the output of attention
 _PLACE = {"q": 0, "k": 1, "v": 2, "o": 0}  # which part of the rows of its layer a matrix is
 T = TypeVar("T", bound=nn.Module)
@@ -58,7 +60,7 @@ class ChangedLayer(nn.Module):
         self.layer, self.width, self.changes = layer, width, changes
         self.weight = layer.weight
         if not torch.is_grad_enabled() and not drops(list(changes.values())):  # one product does for both
-            parts = list(layer.weight.float().split(width))
+            parts = list(wide(layer.weight).split(width))
             for place, change in changes.items():
                 parts[place] = parts[place] + change.up @ change.down
             self.__dict__["merged"] = torch.cat(parts).to(layer.weight.dtype)
@@ -83,7 +85,7 @@ class ChangedLayer(nn.Module):
     @staticmethod
     def _added(x: Tensor, change: MatrixChange) -> Tensor:
         if change.kept is None:
-            return F.linear(F.linear(x.float(), change.down), change.up)
+            return F.linear(F.linear(wide(x), change.down), change.up)
         kept, missing = change.kept, x.shape[-2] - change.kept.shape[-2]
         kept = F.pad(kept, (0, 0, 0, missing)) if missing > 0 else kept[..., : x.shape[-2], :]
         kept = kept.repeat(len(x) // len(kept), 1, 1)  # rows of one prefix after those of another
@@ -97,13 +99,13 @@ class _SeenInPart(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, kept: Tensor, down: Tensor, factor: float) -> Tensor:
         ctx.save_for_backward(x, kept, down)
         ctx.factor = factor
-        return F.linear(x.float() * kept, factor * down)
+        return F.linear(wide(x) * kept, factor * down)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor, None]:
         (x, kept, down), (gradient,) = ctx.saved_tensors, gradients
         to_x = (gradient @ (ctx.factor * down)) * kept
-        rows = gradient.flatten(0, -2).t() @ (x.float() * kept).flatten(0, -2)
+        rows = gradient.flatten(0, -2).t() @ (wide(x) * kept).flatten(0, -2)
         return to_x.to(x.dtype), None, ctx.factor * rows, None
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlprompt.backbones.towers.transformer import Block, LayerNorm, TransformerSizes, block_list, hide
+from vlprompt.backbones.towers.transformer import Block, LayerNorm, TransformerSizes, block_list, hide, wide
 
 Enter = Callable[[int, Tensor], Tensor]  # (block, tokens [B, L, width]) -> tokens, perhaps more of them
 
@@ -72,7 +72,7 @@ class Unit(nn.Module):
     """To unit length."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(x.float(), dim=-1)
+        return F.normalize(wide(x), dim=-1)
 
 
 class Exp(nn.Module):
@@ -138,7 +138,7 @@ class TextTower(nn.Module):
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings without positions, float32: [..., L] -> [..., L, width]."""
-        return self.token_embedding(ids).float()
+        return wide(self.token_embedding(ids))
 
     def place(self, x: Tensor, first: int = 0) -> Tensor:
         """Tokens as the first block takes them: [..., L, width], the first of them at position `first`."""
@@ -216,7 +216,7 @@ class TextTower(nn.Module):
         if x.shape[1] < length:
             x = F.pad(x, (0, 0, 0, 1))
         x = self.place(torch.where(self._real(x, counts)[..., None], x, self.padding()))
-        token = self.ln_embedding(self.class_embedding.float() + self.positional_embedding[-1])
+        token = self.ln_embedding(wide(self.class_embedding) + self.positional_embedding[-1])
         return torch.cat([x, token.expand(x.shape[0], 1, -1)], dim=1)
 
     def _mask(self, x: Tensor, counts: Tensor, at: Tensor | None) -> Tensor | None:
@@ -240,6 +240,6 @@ class TextTower(nn.Module):
     def read_out(self, x: Tensor, unit: bool = True) -> Tensor:
         """Text features, of unit length if so wanted, from the states that are read: [..., width] -> [..., embed_dim]."""
         x = self.head(self.ln_final(x))
-        x = (x.to(self.projection.dtype) @ self.projection).float()
+        x = wide(x.to(self.projection.dtype) @ self.projection)
         x = x if self.projection_bias is None else x + self.projection_bias
         return F.normalize(x, dim=-1) if unit else x

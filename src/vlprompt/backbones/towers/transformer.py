@@ -52,11 +52,16 @@ def known_activation(name: str) -> str:
     return name
 
 
+def wide(x: Tensor) -> Tensor:
+    """The same in float32, or in float64 where it is so already: what norms, sums and features are computed in."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 class LayerNorm(nn.LayerNorm):
     """Layer norm in float32 whatever the precision of the tower."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x.float(), self.normalized_shape, self.weight, self.bias, self.eps)
+        return F.layer_norm(wide(x), self.normalized_shape, self.weight, self.bias, self.eps)
 
 
 class Side(nn.Linear):

@@ -22,6 +22,7 @@ from vlprompt.backbones.towers.transformer import (
     TransformerSizes,
     block_list,
     known_activation,
+    wide,
 )
 
 Enter = Callable[[int, Tensor], Tensor]  # (block, tokens [B, L, width]) -> tokens, perhaps more of them
@@ -96,7 +97,7 @@ class AttentionPooling(nn.Module):
         k, v = (part.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for part in parts)
         q = self.query.to(k.dtype).view(self.heads, 1, -1).expand(*k.shape[:-2], 1, -1)
         attended = F.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2)[..., 0, :]
-        x = self.out(attended).float()
+        x = wide(self.out(attended))
         if self.ln is None or self.fc is None or self.proj is None:
             return x
         hidden = ACTIVATIONS[self.activation](self.fc(self.ln(x).to(self.fc.weight.dtype)))
@@ -191,7 +192,7 @@ class Vision(nn.Module):
     def project(self, x: Tensor) -> Tensor:
         """Into the joint space, unit length: [..., width] -> [..., embed_dim]."""
         if self.projection is not None:
-            x = (x.to(self.projection.dtype) @ self.projection).float()
+            x = wide(x.to(self.projection.dtype) @ self.projection)
         return F.normalize(x if self.projection_bias is None else x + self.projection_bias, dim=-1)
 
     def normed(self, x: Tensor) -> Tensor:
@@ -245,9 +246,9 @@ class ImageTower(Vision):
         self.positional_embedding = nn.Parameter(torch.zeros(self.start + sizes.patches, sizes.width))
 
     def embed(self, pixels: Tensor) -> Tensor:
-        patches = self.patch_embedding(pixels.to(self.patch_embedding.weight.dtype)).float()
+        patches = wide(self.patch_embedding(pixels.to(self.patch_embedding.weight.dtype)))
         patches = patches.flatten(2).transpose(1, 2)
         if self.form.class_token:
-            class_token = self.class_embedding.float().expand(pixels.shape[0], 1, -1)
+            class_token = wide(self.class_embedding).expand(pixels.shape[0], 1, -1)
             patches = torch.cat([class_token, patches], dim=1)
-        return patches + self.positional_embedding.float()
+        return patches + wide(self.positional_embedding)

@@ -61,7 +61,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor], hidden
     """
     if q.device.type == "cpu" and not state[0].shape[-2]:
         scores = q @ k.transpose(-1, -2)
-        return torch.add(hidden, scores, alpha=q.shape[-1] ** -0.5).softmax(-1, torch.float32).to(v.dtype) @ v
+        return torch.add(hidden, scores, alpha=q.shape[-1] ** -0.5).softmax(-1, wide_dtype(v)).to(v.dtype) @ v
     return (_attend_in_parts if q.device.type == "cpu" else _attend_fused)(q, k, v, state, hidden)
 
 
@@ -90,10 +90,15 @@ def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tenso
     to_prefix = q.reshape(groups, heads, classes * length, size) @ shared_k.transpose(-1, -2)
     own = q @ k.transpose(-1, -2)
     scores = torch.cat([to_prefix.unflatten(2, (classes, length)), own], dim=-1)  # [G, heads, C, Q, P + L]
-    weights = torch.add(hidden, scores, alpha=size**-0.5).softmax(dim=-1, dtype=torch.float32).to(v.dtype)
+    weights = torch.add(hidden, scores, alpha=size**-0.5).softmax(dim=-1, dtype=wide_dtype(v)).to(v.dtype)
     prefix = shared_k.shape[-2]
     from_prefix = weights[..., :prefix].reshape(groups, heads, classes * length, prefix) @ shared_v
     return weights[..., prefix:] @ v + from_prefix.unflatten(2, (classes, length))
+
+
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """What weights of attention are computed in: float32, or float64 where the rest is."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def causal_mask(length: int, prefix: int, device: torch.device) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.towers.changes import changed
 from vlprompt.backbones.towers.text import TextTower
-from vlprompt.backbones.towers.transformer import ACTIVATIONS, Block, hide, normalise
+from vlprompt.backbones.towers.transformer import ACTIVATIONS, Block, hide, normalise, wide
 from vlprompt.backbones.towers.vit import Vision
 from vlprompt.prompts.tokens import BlockTokens, ImagePrompt, TextPrompt
 
@@ -106,7 +106,7 @@ class Plain:
         else:
             x = x[rows, counts - 1] if form.read == "end" else x[:, -1]
         x = tower.head(tower.ln_final(x))
-        x = (x.to(tower.projection.dtype) @ tower.projection).float()
+        x = wide(x.to(tower.projection.dtype) @ tower.projection)
         return normalise(x if tower.projection_bias is None else x + tower.projection_bias)
 
     def image(self, pixels: Tensor, prompt: ImagePrompt | None = None) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from vlprompt.errors import ExportError, OptionError, VlpromptError
 from vlprompt.runs.exporting import file_formats as formats
 from vlprompt.runs.exporting.checking import Difference, compare
-from vlprompt.runs.exporting.export_options import ExportOptions
+from vlprompt.runs.exporting.export_options import ExportOptions, kind_of
 from vlprompt.runs.exporting.metadata import describe
 from vlprompt.runs.exporting.program import program_of
 from vlprompt.runs.run import Run
@@ -42,11 +42,17 @@ class Exported:
 
 
 def export(
-    run: Run | str | Path, path: str | Path, options: ExportOptions | None = None, **values: Any
+    run: Run | str | Path,
+    path: str | Path,
+    options: ExportOptions | None = None,
+    *,
+    overwrite: bool = False,
+    **values: Any,
 ) -> Exported:
     """Writes a run as one file: pictures in, logits and probabilities [batch, C] out, batch of any size.
 
-    run: a Run in float32 on the CPU, or its folder. path: of the file, replaced at once if it is there.
+    run: a Run in float32 on the CPU, or its folder. path: of the file, whose ending says its kind.
+    overwrite: replace what is there, at once when the new file is whole.
     options, or single ones of `ExportOptions` by name: format ("onnx", "torch", "auto"), pixels ("uint8" for
     pictures [batch, S, S, 3] from 0 to 255, "float" for [batch, 3, S, S] from 0 to 1).
 
@@ -57,11 +63,7 @@ def export(
     """
     opts = options if options is not None else ExportOptions(**values)
     path = Path(path)
-    kind = opts.format if opts.format != "auto" else "torch" if path.suffix == ".pt2" else "onnx"
-    if kind == "torch" and path.suffix != ".pt2":
-        raise OptionError(f'{path}: torch.export.load wants a file that ends in ".pt2"')
-    if path.is_dir():
-        raise OptionError(f"{path}: is a folder; give the file to write, such as {path / 'model.onnx'}")
+    kind = kind_of(path, opts.format, overwrite)
     held = run if isinstance(run, Run) else Run.load(run, device="cpu", precision="float32")
     if held.backbone.dtype != torch.float32 or held.backbone.device.type != "cpu":
         raise OptionError(

@@ -1,0 +1,279 @@
+"""auto: which method suits these pictures, by stratified cross-validation among the training pictures alone.
+
+Compared are methods that are cheap on kept features: zero-shot, a linear probe at several penalties, Tip-Adapter, LAMM
+and CoOp + LAMM where they are quick enough, and weighted sums of their logits. Each is brought to its best temperature,
+so that logits of different kinds can be added, and the least loss wins: of few pictures it says more than the number of
+hits. The accuracy that is told is that of choosing itself: each part of the pictures is judged by what the other parts
+would have chosen (Cawley and Talbot, JMLR 2010, on why the winner's own figure would be too good).
+
+Everything is a function of the pictures, their labels and the seed: no clock decides, so that a run that is
+interrupted chooses the same again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from vlprompt import methods
+from vlprompt.backbones.backbone import Backbone
+from vlprompt.data.task import Task
+from vlprompt.feeding.inputs import FeatureInputs
+from vlprompt.fitting.measuring import Fold, crossed_logits, stratified
+from vlprompt.fitting.notices import OnRecord
+from vlprompt.methods.base import Method
+from vlprompt.methods.linear_probe import NEVER
+from vlprompt.methods.softmax_regression import softmax_regression
+from vlprompt.runs.info import CandidateInfo, ChoiceInfo
+from vlprompt.scoring.calibration import fit_temperature
+from vlprompt.seeds import generator
+from vlprompt.training.estimating import estimate
+from vlprompt.training.loop import message, train
+from vlprompt.training.train_options import TrainOptions
+
+AUTO = "auto"
+SAFE_FROM = 5  # pictures of every class below which nothing is chosen
+STRENGTHS = (1.0, 10.0, 100.0)  # of the probe, on features of length 1
+SHARES = (0.25, 0.5, 1.0, 2.0)  # weights of what is added to the first part, both at their temperatures
+PROMPTS = ("lamm", "coop+lamm")
+RATE = 4e10  # operations a second that two cores reach, to judge what is quick enough
+COMPARED, FINAL = 40.0, 30.0  # such seconds that prompts may take in the comparison, and at last
+SAFE_WEIGHTS = (1.0, 0.02)  # of a probe and of zero-shot, where nothing can be compared
+STEPS = 60  # of a prompt in the comparison
+BLEND, PROBE, ZERO_SHOT, TIP = "blend", "linear_probe", "zeroshot", "tip_adapter"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Parts with the weight of each; strength: of the probe among them."""
+
+    parts: tuple[str, ...]
+    shares: tuple[float, ...]
+    strength: float = 0.0
+
+    @property
+    def name(self) -> str:
+        words = [
+            part if share == 1 else f"{share:g} {part}"
+            for part, share in zip(self.parts, self.shares, strict=True)
+        ]
+        return " + ".join(words) + (f" (C {self.strength:g})" if self.strength else "")
+
+    @property
+    def keys(self) -> list[str]:
+        """What its parts are called among the logits."""
+        return [f"{part} {self.strength:g}" if part == PROBE else part for part in self.parts]
+
+
+@dataclass
+class Chosen:
+    """method, options: to learn all pictures with. logits, numbers: of held-out pictures, as `crossed_logits` gives them;
+    None where nothing was compared."""
+
+    method: str
+    options: dict[str, Any]
+    train: TrainOptions
+    record: ChoiceInfo
+    logits: np.ndarray | None = None
+    numbers: np.ndarray | None = None
+
+
+def choose(
+    training: FeatureInputs, backbone: Backbone, task: Task, *, folds: int, seed: int, emit: OnRecord
+) -> Chosen:
+    """What to learn these pictures with. training: test crops. task: with the templates of the zero-shot reference."""
+    labels = training.labels.numpy()
+    counts = np.bincount(labels, minlength=len(task.class_names))
+    parts = stratified(labels, folds or 5, seed)
+    if counts.min() < SAFE_FROM or not parts:
+        return _safe(int(counts.min()))
+    made = _Logits(training, backbone, task, parts, seed, emit)
+    tried = [(one, made.of(one)) for one in _candidates(made)]
+    truth, place = labels[made.numbers], made.fold_of
+    losses = np.array([_losses(logits, truth) for _, logits in tried])  # [K, M]
+    best = int(losses.mean(1).argmin())
+    crossed = np.empty_like(tried[0][1])
+    for k in range(len(parts)):
+        own = place == k
+        chosen = int(losses[:, ~own].mean(1).argmin())
+        crossed[own] = tried[chosen][1][own]
+    hits = [int((logits.argmax(1) == truth).sum()) for _, logits in tried]
+    named = [i for i, (one, _) in enumerate(tried) if len(one.parts) == 1 and one.parts[0] != PROBE]
+    names = tried[min(named, key=lambda i: losses[i].mean())][0].parts[0]
+    names = next((part for part in tried[best][0].parts if part in PROMPTS), names)  # one takes steps at most
+    record = ChoiceInfo(
+        chosen=tried[best][0].name,
+        names=names,
+        count=len(truth),
+        folds=len(parts),
+        candidates=[
+            CandidateInfo(one.name, hit, round(float(loss.mean()), 4), _new_names(one))
+            for (one, _), hit, loss in zip(tried, hits, losses, strict=True)
+        ],
+    )
+    return _chosen(tried[best][0], made, names, record, crossed)
+
+
+def _new_names(one: Candidate) -> bool:
+    return PROBE not in one.parts
+
+
+def _losses(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """-log p of the true class of each picture, at the temperature that suits all best."""
+    return np.array(-_log_softmax(logits / fit_temperature(logits, truth))[np.arange(len(truth)), truth])
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+def _candidates(made: _Logits) -> Iterator[Candidate]:
+    """Single methods first, then a probe with what the words and the pictures say beside."""
+    singles = [ZERO_SHOT, TIP, *made.prompts]
+    for name in singles:
+        yield Candidate((name,), (1.0,))
+    for strength in STRENGTHS:
+        yield Candidate((PROBE,), (1.0,), strength)
+    for strength in STRENGTHS:
+        for name in singles:
+            for share in SHARES:
+                yield Candidate((PROBE, name), (1.0, share), strength)
+
+
+class _Logits:
+    """Logits of every part on the held-out pictures, at their own temperatures, made once."""
+
+    def __init__(
+        self,
+        training: FeatureInputs,
+        backbone: Backbone,
+        task: Task,
+        folds: Sequence[Fold],
+        seed: int,
+        emit: OnRecord,
+    ) -> None:
+        self.training, self.backbone, self.task = training, backbone, task
+        self.folds, self.seed, self.emit = folds, seed, emit
+        self.numbers = np.sort(np.concatenate([fold.held.numpy() for fold in folds]))
+        self.fold_of = np.empty(len(self.numbers), int)
+        for k, fold in enumerate(folds):
+            self.fold_of[np.searchsorted(self.numbers, fold.held.numpy())] = k
+        self.truth = training.labels.numpy()[self.numbers]
+        self.prompts = [name for name in PROMPTS if self._quick(name)]
+        self.temperatures: dict[str, float] = {}
+        self._held: dict[str, np.ndarray] = {}
+
+    def of(self, one: Candidate) -> np.ndarray:
+        """[M, C]."""
+        parts = [share * self._part(key) for key, share in zip(one.keys, one.shares, strict=True)]
+        return np.asarray(sum(parts))
+
+    def _part(self, key: str) -> np.ndarray:
+        if key not in self._held:
+            found = self._made(key)
+            self.temperatures[key] = fit_temperature(found, self.truth)
+            self._held[key] = found / self.temperatures[key]
+        return self._held[key]
+
+    def _made(self, key: str) -> np.ndarray:
+        name, _, strength = key.partition(" ")
+        if name == PROBE:
+            return self._probe(float(strength))
+        self.emit(message(f"comparing: {name}"))
+        found, numbers = crossed_logits(
+            self._learner(name), self.training, self.training, self.folds, len(self.task.class_names)
+        )
+        assert (numbers == self.numbers).all()
+        return found
+
+    def _probe(self, strength: float) -> np.ndarray:
+        x, y = self.training.features[0].double().cpu().numpy(), self.training.labels.numpy()
+        found = np.full((len(self.numbers), len(self.task.class_names)), NEVER, np.float32)
+        for fold in self.folds:
+            seen, held = fold.learned.numpy(), fold.held.numpy()
+            known, numbers = np.unique(y[seen], return_inverse=True)
+            rows = np.searchsorted(self.numbers, held)
+            found[rows[:, None], known] = softmax_regression(x[seen], numbers, strength).logits(x[held])
+        return found
+
+    def _learner(self, name: str) -> Callable[[FeatureInputs], Method]:
+        spec = methods.load(name)
+
+        def learned(inputs: FeatureInputs) -> Method:
+            method = spec.build(self.backbone, self.task, {}, generator(self.seed, "initial values"))
+            if method.facts.learns:
+                none = inputs.features[0, :0], inputs.labels[:0]
+                method.prepare(inputs.features, inputs.labels.to(inputs.features.device), *none)
+            if method.facts.takes_steps:
+                train(method, inputs, quick_options(method, len(inputs), STEPS), seed=self.seed)
+            return method
+
+        return learned
+
+    def _quick(self, name: str) -> bool:
+        method = methods.load(name).build(
+            self.backbone, self.task, {}, generator(self.seed, "initial values")
+        )
+        options = quick_options(method, len(self.training), STEPS)
+        needed = estimate(method, len(self.training), options, rate=RATE).seconds * len(self.folds)
+        return needed * len(PROMPTS) <= COMPARED
+
+
+def quick_options(method: Method, pictures: int, steps: int) -> TrainOptions:
+    """Whole-batch training in so many steps, on test crops."""
+    given = TrainOptions(
+        epochs=steps, batch=pictures, views="center", warmup_epochs=0, optimizer="adamw", lr=0.01
+    )
+    return given.resolved(method.facts.recipe, method.facts.needs)
+
+
+def _chosen(one: Candidate, made: _Logits, names: str, record: ChoiceInfo, crossed: np.ndarray) -> Chosen:
+    """The winner as a method; with a probe in it, a blend that keeps the part for further names beside."""
+    temperature = fit_temperature(made.of(one), made.truth)
+    if len(one.parts) == 1 and one.parts[0] != PROBE:
+        taught = one.parts[0]
+        found = Chosen(taught, {}, TrainOptions(), record, crossed, made.numbers)
+    else:
+        weights = {
+            part: share / (made.temperatures[key] * temperature)
+            for part, key, share in zip(one.parts, one.keys, one.shares, strict=True)
+        }
+        weights.setdefault(names, 0.0)
+        options = blend_options(weights, names, one.strength)
+        taught = names
+        found = Chosen(BLEND, options, TrainOptions(), record, crossed, made.numbers)
+    if taught in PROMPTS:
+        method = methods.load(taught).build(
+            made.backbone, made.task, {}, generator(made.seed, "initial values")
+        )
+        options_of = quick_options(method, len(made.training), STEPS)
+        found.train = TrainOptions(**{k: v for k, v in asdict(options_of).items() if k in _GIVEN})
+    return found
+
+
+_GIVEN = ("epochs", "batch", "views", "warmup_epochs", "optimizer", "lr")
+
+
+def blend_options(weights: dict[str, float], names: str, strength: float) -> dict[str, Any]:
+    """Options of a blend."""
+    return {
+        "parts": " ".join(weights),
+        "weights": " ".join(f"{value:.6g}" for value in weights.values()),
+        "names": names,
+        "strength": strength or 10.0,
+    }
+
+
+def _safe(fewest: int) -> Chosen:
+    """Too few pictures to compare anything by: a probe, held by the names."""
+    reason = (
+        f"{fewest} pictures of a class are too few to compare methods by ({SAFE_FROM} are not): taken is what is known to "
+        "be safe, a linear probe with zero-shot added"
+    )
+    weights = {PROBE: SAFE_WEIGHTS[0], ZERO_SHOT: SAFE_WEIGHTS[1]}
+    record = ChoiceInfo(chosen=f"{PROBE} + {ZERO_SHOT}", names=ZERO_SHOT, reason=reason)
+    return Chosen(BLEND, blend_options(weights, ZERO_SHOT, 10.0), TrainOptions(), record)

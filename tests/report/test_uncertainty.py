@@ -1,0 +1,29 @@
+"""Intervals of accuracies hold the truth as often as they say."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlprompt.scoring.uncertainty import accuracy_text, interval_text, wilson
+
+
+@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_an_interval_holds_what_was_measured_and_stays_within_bounds(pair):
+    low, high = wilson(*pair)
+    assert 0 <= low <= 100 * pair[0] / pair[1] + 1e-9 and 100 * pair[0] / pair[1] - 1e-9 <= high <= 100
+
+
+@pytest.mark.parametrize("count", [6, 12, 60, 300])
+def test_it_holds_the_truth_in_95_of_100_cases(count):
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0.3, 0.98, 20_000)
+    hits = rng.binomial(count, truth)
+    bounds = np.array([wilson(k, count) for k in range(count + 1)])[hits] / 100
+    assert 0.93 < ((bounds[:, 0] <= truth) & (truth <= bounds[:, 1])).mean() < 0.98
+
+
+def test_texts():
+    assert accuracy_text(9, 12) == "75.00 % (95 % sure: 47 to 91)"
+    assert accuracy_text(4000, 5000) == "80.00 %" and interval_text(4000, 5000) == ""
+    assert accuracy_text(0, 0) == "0.00 % (95 % sure: 0 to 100)"
