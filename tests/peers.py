@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.machinery
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,6 +18,9 @@ STOOD_IN = (
     "torchvision.transforms.functional",
     "torchvision.ops",
     "torchvision.ops.misc",
+    "torchvision.datasets",
+    "torchvision.models",
+    "torchvision.models.feature_extraction",
 )
 
 
@@ -40,26 +45,48 @@ def import_open_clip() -> Any:
     a CPU build of torch. Empty modules stand in for it, only while open_clip is imported.
     """
     if "open_clip" not in sys.modules:
-        before = {name: sys.modules.get(name) for name in (*HIDDEN, *STOOD_IN)}
-        for name in STOOD_IN:
-            module = _StandIn(name)
-            module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
-            sys.modules[name] = module
-            parent, _, child = name.rpartition(".")
-            if parent:
-                setattr(sys.modules[parent], child, module)
-        for name in HIDDEN:
-            sys.modules[name] = None  # type: ignore[assignment]  # makes `import` fail
-        try:
-            import open_clip
-        except ImportError as error:
-            pytest.skip(f"open_clip is not installed: {error}")
-        finally:
-            for name, module in before.items():
-                if module is None:
-                    del sys.modules[name]
-                else:
-                    sys.modules[name] = module
+        with without_torchvision(hidden=HIDDEN):
+            try:
+                import open_clip
+            except ImportError as error:
+                pytest.skip(f"open_clip is not installed: {error}")
     import open_clip.model
 
     return open_clip.model
+
+
+def import_timm() -> Any:
+    """timm, or a skip; with empty modules in place of torchvision, which it needs for its data alone."""
+    if "timm" not in sys.modules:
+        with without_torchvision():
+            try:
+                import timm
+            except (ImportError, RuntimeError) as error:
+                pytest.skip(f"timm does not import here: {error}")
+    import timm
+    import timm.layers
+
+    return timm
+
+
+@contextmanager
+def without_torchvision(hidden: tuple[str, ...] = ()) -> Iterator[None]:
+    """Empty modules in place of torchvision's for a while, and none at all for `hidden`."""
+    before = {name: sys.modules.get(name) for name in (*hidden, *STOOD_IN)}
+    for name in STOOD_IN:
+        module = _StandIn(name)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
+        sys.modules[name] = module
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, module)
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # makes `import` fail
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            if module is None:
+                sys.modules.pop(name, None)
+            else:
+                sys.modules[name] = module

@@ -152,8 +152,8 @@ def test_unknown_sources(tmp_path: Path) -> None:
 
 
 CONFIGS: list[tuple[dict[str, Any], str]] = [
-    ({"model_type": "siglip"}, '"siglip", not CLIP'),
-    ({"vision_config": {"hidden_act": "relu"}}, 'hidden_act "relu"'),
+    ({"model_type": "blip"}, '"blip", which is none of the families'),
+    ({"vision_config": {"hidden_act": "mish"}}, 'hidden_act "mish"'),
     ({"vision_config": {"patch_size": [16, 8]}}, "square"),
     ({"text_config": {"num_attention_heads": 7}}, "7 heads"),
     ({"text_config": {"hidden_size": 32}}, r"positional_embedding has shape \(77, 64\).*\(77, 32\)"),

@@ -10,7 +10,8 @@ from support import tiny_weights
 
 from vlprompt.backbones.towers.resnet import ResNetSizes, ResNetTower
 from vlprompt.backbones.towers.vit import ImageSizes
-from vlprompt.backbones.weights.openai_clip import from_open_clip, from_openai, refuse_unknown_open_clip
+from vlprompt.backbones.weights.open_clip import from_open_clip, refuse_unknown_open_clip
+from vlprompt.backbones.weights.openai_clip import from_openai
 from vlprompt.errors import BackboneError
 
 # (width, blocks per stage, heads, pixels, embedding): Radford et al. 2021, table 19
@@ -85,20 +86,14 @@ def test_open_clip_with_an_openai_config() -> None:
 
 
 OTHER_MODELS: list[tuple[dict[str, Any], str]] = [
-    ({"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224"}}, "vision_cfg.timm_model_name"),
-    ({"text_cfg": {"hf_model_name": "roberta-base"}}, "text_cfg.hf_model_name"),
-    ({"text_cfg": {"hf_tokenizer_name": "bert-base-uncased"}}, "text_cfg.hf_tokenizer_name"),
-    ({"multimodal_cfg": {"width": 512}}, "model_cfg.multimodal_cfg"),
-    ({"init_logit_bias": -10}, "model_cfg.init_logit_bias"),
-    ({"vision_cfg": {"attentional_pool": True}}, "vision_cfg.attentional_pool"),
-    ({"vision_cfg": {"pool_type": "avg"}}, "vision_cfg.pool_type"),
-    ({"vision_cfg": {"no_ln_pre": True}}, "vision_cfg.no_ln_pre"),
-    ({"vision_cfg": {"ls_init_value": 0.1}}, "vision_cfg.ls_init_value"),
+    ({"vision_cfg": {"attentional_pool": "parallel"}}, "vision_cfg.attentional_pool"),
+    ({"vision_cfg": {"pool_type": "none"}}, "vision_cfg.pool_type"),
+    ({"vision_cfg": {"qk_norm": True}}, "vision_cfg.qk_norm"),
     ({"vision_cfg": {"norm_kwargs": {"elementwise_affine": False}}}, "elementwise_affine"),
-    ({"text_cfg": {"no_causal_mask": True}}, "text_cfg.no_causal_mask"),
-    ({"text_cfg": {"act_kwargs": {"approximate": "tanh"}}}, "text_cfg.act_kwargs"),
-    ({"text_cfg": {"pool_type": "last"}}, "text_cfg.pool_type"),
-    ({"text_cfg": {"tokenizer_kwargs": {"clean": "canonicalize"}}}, "text_cfg.tokenizer_kwargs"),
+    ({"vision_cfg": {"act_kwargs": {"approximate": "tan"}}}, "GELU is called 'tan'"),
+    ({"text_cfg": {"pool_type": "none"}}, "text_cfg.pool_type"),
+    ({"text_cfg": {"use_pad_mask": True}}, "text_cfg.use_pad_mask"),
+    ({"text_cfg": {"tokenizer_kwargs": {"tokenizer_mode": "clips"}}}, "tokenizer_mode"),
     ({"vision_cfg": {"something_new": 3}}, "vision_cfg.something_new"),
 ]
 

@@ -39,3 +39,13 @@ def test_values_that_are_none_or_too_many():
     values[place] = None
     with pytest.raises(OptionError, match="give a value"):
         forms.read(rows, values)
+
+
+def test_labels_say_no_code():
+    """What stands above a field is in words; the option's own name stands below."""
+    for _, method in forms.method_choices():
+        if method == "auto":
+            continue
+        for row in forms.rows(method, Limits()):
+            assert "_" not in row.label and "lambda" not in row.label and row.label[0].isupper(), row.label
+            assert len(row.label) <= forms.MOST_LETTERS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from vlprompt.backbones.weights.hybrid_clip import FORMAT
 from vlprompt.errors import BackboneError, OptionError, nearest
@@ -32,7 +33,9 @@ SMALL_FILES = [
     "preprocessor_config.json",
     "processor_config.json",
     "tokenizer.json",
+    "tokenizer_config.json",
     "vocab.json",
+    "vocab.txt",
     "merges.txt",
 ]
 # Best first. Where both are there, safetensors are read.
@@ -109,6 +112,17 @@ def layout_of(folder: Path, prefer_open_clip: bool = False) -> str:
     raise BackboneError(
         f"{folder} has neither config.json (Hugging Face) nor open_clip_config.json, so its sizes are unknown"
     )
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """A file that holds a JSON object. Raises BackboneError."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise BackboneError(f"{path} is no JSON object")
+    return content
 
 
 def weights_in(folder: Path, layout: str) -> Path:

@@ -121,7 +121,7 @@ class Preprocessing:
             )
         scaled = config.get("size", {"shortest_edge": 224})
         cropped = None
-        if config.get("do_center_crop", True):
+        if config.get("do_center_crop", not _squashes(config)):
             cropped = _square(config.get("crop_size", 224), "crop_size")
         if isinstance(scaled, int):
             scaled = {"shortest_edge": scaled}
@@ -169,6 +169,11 @@ def _without_ends(image: Image.Image, short: int, size: int) -> Image.Image:
         return image
     left, top = max(width - most, 0) // 2, max(height - most, 0) // 2
     return image.crop((left, top, left + min(width, most), top + min(height, most)))
+
+
+def _squashes(config: Mapping[str, Any]) -> bool:
+    """Whether a processor that does not say it leaves no part of the picture out."""
+    return str(config.get("image_processor_type", "")).startswith("Siglip")
 
 
 def _three(values: Any, what: str) -> tuple[float, float, float]:

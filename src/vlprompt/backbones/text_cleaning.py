@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import html
 import re
+import string
 import unicodedata
+from collections.abc import Callable
 
 try:
     import ftfy
@@ -22,6 +24,7 @@ _TERMINAL_ESCAPE = re.compile(r"\033\[((?:\d|;)*)([a-zA-Z])")
 # What a program would not show: control characters but tab and line ends, marks of byte order and
 # direction. The zero-width joiner stays, because emoji are built with it.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]")
+_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _QUOTES = {ord(c): "'" for c in "\u02bc\u2018\u2019\u201a\u201b"} | {
     ord(c): '"' for c in "\u201c\u201d\u201e\u201f"
 }
@@ -32,6 +35,28 @@ _LIGATURES = {
 }
 _FULL_WIDTH = {c: unicodedata.normalize("NFKC", chr(c)) for c in (0x3000, *range(0xFF01, 0xFFF0))}
 _FULL_WIDTH = {c: to for c, to in _FULL_WIDTH.items() if to != chr(c)}
+
+
+def basic(text: str) -> str:
+    """The text repaired and unescaped, without white space around it."""
+    text = ftfy.fix_text(text) if ftfy is not None else repair(text)
+    return html.unescape(html.unescape(text)).strip()
+
+
+def single_spaces(text: str) -> str:
+    """Repaired and unescaped, with single spaces: what open_clip does before other tokenizers than CLIP's."""
+    return _WHITE_SPACE.sub(" ", basic(text)).strip()
+
+
+def canonical(text: str) -> str:
+    """Without punctuation, lower case, single spaces: what open_clip does before SigLIP's tokenizers."""
+    text = basic(text).replace("_", " ").translate(_WITHOUT_PUNCTUATION).lower()
+    return " ".join(text.split())
+
+
+def unpunctuated(text: str) -> str:
+    """Lower case, without punctuation, single spaces: what transformers does before SigLIP's tokenizer."""
+    return _WHITE_SPACE.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).strip()
 
 
 def clean(text: str) -> str:
@@ -72,3 +97,14 @@ def _undo_misread_utf8(text: str) -> str:
         except UnicodeError:
             continue
     return text
+
+
+# What families do to texts before they are tokenized; names as in open_clip, where it has them.
+CLEANING: dict[str, Callable[[str], str] | None] = {
+    "": None,
+    "whitespace": single_spaces,
+    "lower": clean,
+    "canonicalize": canonical,
+    "unpunctuated": unpunctuated,
+    "lower_alone": str.lower,
+}

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vlprompt.backbones.text_cleaning import clean
+from vlprompt.backbones.text_cleaning import CLEANING
+from vlprompt.backbones.text_cleaning import clean as clips_cleaning
 from vlprompt.errors import BackboneError, OptionError
-from vlprompt.files import parse_json, read_file
+from vlprompt.files import parse_json, read_file, read_json
 
 if TYPE_CHECKING:
     import tokenizers
@@ -35,7 +36,7 @@ MOST = 256 << 20  # bytes of a tokenizer.json; those of large vocabularies have 
 class Tokenizer:
     """Token ids of texts, with a start and an end token.
 
-    start_id: None where texts begin without one. context_length: most ids that a text may have, start and end included.
+    start_id: None where texts begin without one. pad_id: what towers that attend to padding fill rows with. context_length: most ids that a text may have, start and end included.
     vocabulary: number of ids. fingerprint: hash of everything that decides the ids.
     """
 
@@ -49,12 +50,14 @@ class Tokenizer:
         prepare: Callable[[str], str] | None = None,
         clip_rules: bool = False,
         fingerprint: str,
+        pad_id: int = 0,
     ) -> None:
         self._core = core
         self._prepare = prepare
         self._clip_rules = clip_rules
         self.start_id = start_id
         self.end_id = end_id
+        self.pad_id = pad_id
         self.context_length = context_length
         self.vocabulary = core.get_vocab_size(with_added_tokens=True)
         self.fingerprint = hashlib.sha256(
@@ -164,19 +167,26 @@ def _clip_tokenizer(context_length: int) -> Tokenizer:
         start_id=vocabulary[START],
         end_id=vocabulary[END],
         context_length=context_length,
-        prepare=clean,
+        prepare=clips_cleaning,
         clip_rules=True,
         fingerprint=f"clip {_hash(vocabulary)}",
     )
 
 
 def tokenizer_from_json(
-    path: Path, *, start_id: int | None = None, end_id: int | None = None, context_length: int = 77
+    path: Path,
+    *,
+    start_id: int | None = None,
+    end_id: int | None = None,
+    context_length: int = 77,
+    clean: str = "",
+    ends: bool = True,
 ) -> Tokenizer:
     """A tokenizer from a `tokenizer.json` file; CLIP's own vocabulary gets CLIP's own rules.
 
-    Start and end are what the file itself puts around a text, else CLIP's two special tokens, else
-    start_id and end_id. Raises BackboneError.
+    Start and end are what the file itself puts around a text (or behind it), else CLIP's two special tokens, else
+    start_id and end_id. clean: of `text_cleaning.CLEANING`. ends: if not, padding stands for the end token.
+    Raises BackboneError.
     """
     from tokenizers import Tokenizer as Core
 
@@ -189,20 +199,77 @@ def tokenizer_from_json(
     vocabulary = core.get_vocab(with_added_tokens=True)
     if vocabulary == clip_vocabulary():
         return clip_tokenizer(context_length)
+    pad = pad_id(core, path.parent)
     core.no_padding()
     core.no_truncation()
     around = core.encode("").ids
-    start, end = (
-        around if len(around) == 2 else (vocabulary.get(START, start_id), vocabulary.get(END, end_id))
-    )
-    if start is None or end is None or not {start, end} <= set(vocabulary.values()):
-        raise BackboneError(f'tokenizer {path} has no tokens "{START}" and "{END}", and nothing names others')
+    start: int | None
+    end: int | None
+    if len(around) in (1, 2):
+        start, end = around[0] if len(around) == 2 else None, around[-1]
+    else:
+        start, end = vocabulary.get(START, start_id), vocabulary.get(END, end_id)
+        if start is None or end is None or not {start, end} <= set(vocabulary.values()):
+            raise BackboneError(
+                f'tokenizer {path} has no tokens "{START}" and "{END}", and nothing names others'
+            )
     return Tokenizer(
         core,
         start_id=start,
-        end_id=end,
+        end_id=end if ends else pad,
         context_length=context_length,
-        fingerprint=f"json {hashlib.sha256(canonical.encode()).hexdigest()}",
+        prepare=CLEANING[clean],
+        fingerprint=f"json {hashlib.sha256(canonical.encode()).hexdigest()}{f' {clean}' if clean else ''}",
+        pad_id=pad,
+    )
+
+
+def pad_id(core: tokenizers.Tokenizer, folder: Path) -> int:
+    """The token that rows are filled with: as the file says, or the configuration beside it, or by its usual names."""
+    if core.padding is not None:
+        return int(core.padding["pad_id"])
+    stated = _stated(folder).get("pad_token")
+    name = stated.get("content") if isinstance(stated, dict) else stated
+    found = (core.token_to_id(str(one)) for one in (name, "<pad>", "[PAD]") if one)
+    return next((number for number in found if number is not None), 0)
+
+
+def _stated(folder: Path) -> dict[str, Any]:
+    """What tokenizer_config.json says, if it is there. Raises BackboneError if it cannot be read."""
+    file = folder / "tokenizer_config.json"
+    if not file.is_file():
+        return {}
+    try:
+        found = read_json(file)
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"cannot read {file}: {error}") from error
+    return found if isinstance(found, dict) else {}
+
+
+def tokenizer_from_words(path: Path, *, context_length: int = 77) -> Tokenizer:
+    """BERT's WordPiece from its `vocab.txt`, one word a line. Raises BackboneError for a file that is none."""
+    from tokenizers import Tokenizer as Core
+    from tokenizers import models, normalizers, pre_tokenizers
+
+    try:
+        words = read_file(path, MOST).decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BackboneError(f"cannot read {path}: {error}") from error
+    vocabulary = {word.strip(): i for i, word in enumerate(words)}
+    lacking = [word for word in ("[CLS]", "[SEP]", "[UNK]", "[PAD]") if word not in vocabulary]
+    if lacking:
+        raise BackboneError(f"{path} is no vocabulary of BERT's: {', '.join(lacking)} is not in it")
+    core = Core(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    stated = _stated(path.parent)
+    core.normalizer = normalizers.BertNormalizer(lowercase=bool(stated.get("do_lower_case", True)))
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return Tokenizer(
+        core,
+        start_id=vocabulary["[CLS]"],
+        end_id=vocabulary["[SEP]"],
+        context_length=context_length,
+        fingerprint=f"words {_hash(vocabulary)} {stated.get('do_lower_case', True)}",
+        pad_id=vocabulary["[PAD]"],
     )
 
 

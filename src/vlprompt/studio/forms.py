@@ -154,7 +154,7 @@ def _row(entry: dict[str, Any], start: dict[str, Any], into: str, limits: Limits
     low, high = entry.get("low"), entry.get("high")
     if name == "epochs" and limits is not None:
         low, high = 1, limits.epochs
-    label = _LABELS.get(name) or _first_words(entry["help"]) or name.replace("_", " ")
+    label = _LABELS.get(name) or _first_words(entry["help"]) or name.replace("_", " ").capitalize()
     return Row(
         name,
         label,

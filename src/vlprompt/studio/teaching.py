@@ -92,7 +92,7 @@ def learn_new(session: Session, backbones: Backbones, choice: Choice, report: Re
     if not new:
         raise DataError("there is no new class with pictures: make one and drop pictures on it")
     if not keeps_apart(before):
-        raise OptionError(f"{before.info['title']} cannot learn new classes alone: learn all classes again")
+        raise OptionError(f"{before.info.title} cannot learn new classes alone: learn all classes again")
     info = before.info
     given = tuple(info.templates)
     templates = () if given == Task(()).templates else given

@@ -1,6 +1,7 @@
 """Hugging Face's `CLIPModel` to ours: `config.json` says the sizes, the state dict holds the tensors.
 
-Defaults of missing entries are those of transformers' `CLIPTextConfig` and `CLIPVisionConfig`.
+`MetaClip2Model` is the same with another vocabulary. Defaults of missing entries are those of transformers'
+`CLIPTextConfig` and `CLIPVisionConfig`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 from vlprompt.backbones.towers.text import TextSizes
 from vlprompt.backbones.towers.transformer import TransformerSizes
 from vlprompt.backbones.towers.vit import ImageSizes
-from vlprompt.backbones.weights.tower_weights import ClipWeights, Layout, TowerWeights
+from vlprompt.backbones.weights.tower_weights import ClipWeights, Layout, TowerWeights, both
 from vlprompt.errors import BackboneError
 
 TEXT_DEFAULTS = {
@@ -34,40 +35,37 @@ VISION_DEFAULTS = {
     "hidden_act": "quick_gelu",
     "layer_norm_eps": 1e-5,
 }
-# "gelu" is the exact one; the tanh forms ("gelu_new", "gelu_fast") are other functions.
-ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu"}
+# "gelu" is the exact one; "gelu_new" and "gelu_fast" are its tanh form written out.
+ACTIVATIONS = {
+    "quick_gelu": "quick_gelu",
+    "gelu": "gelu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+}
 
 
 def from_huggingface(state: Mapping[str, Any], config: Mapping[str, Any]) -> ClipWeights:
     """From a `CLIPModel` state dict and `config.json`. Raises BackboneError for other models."""
-    refuse_other_models(config)
     layout = Layout(state)
     text = tower_config(config, "text_config", TEXT_DEFAULTS)
     vision = tower_config(config, "vision_config", VISION_DEFAULTS)
     text_sizes = TextSizes(
-        **_common(text),
+        **common_sizes(layout, text),
         context_length=int(text["max_position_embeddings"]),
         vocabulary=int(text["vocab_size"]),
     )
-    image_sizes = ImageSizes(
-        **_common(vision), resolution=_side(vision["image_size"]), patch=_side(vision["patch_size"])
-    )
-    for sizes in (text_sizes, image_sizes):
-        layout.check_layers(sizes.layers)
     embed_dim = layout.shape("text_projection.weight", 2)[0]
     weights = ClipWeights(
         text=TowerWeights(
             text_sizes,
             layout.take(_text_names(text_sizes), transposed=("projection",)),
-            _activation(text, "text_config"),
+            activation_of(text, "text_config"),
             float(text["layer_norm_eps"]),
         ),
-        image=TowerWeights(
-            image_sizes,
-            layout.take(_image_names(image_sizes), transposed=("projection",)),
-            _activation(vision, "vision_config"),
-            float(vision["layer_norm_eps"]),
-        ),
+        image=image_weights(layout, vision),
         embed_dim=embed_dim,
         logit_scale=layout.scale(),
     )
@@ -75,12 +73,19 @@ def from_huggingface(state: Mapping[str, Any], config: Mapping[str, Any]) -> Cli
     return weights
 
 
-def refuse_other_models(config: Mapping[str, Any]) -> None:
-    kind = config.get("model_type") or ", ".join(config.get("architectures") or ["a model of unknown type"])
-    if kind not in ("clip", "CLIPModel"):
-        raise BackboneError(
-            f'config.json describes "{kind}", not CLIP (model_type "clip" with text and image tower)'
-        )
+def image_weights(layout: Layout, config: Mapping[str, Any]) -> TowerWeights:
+    """CLIP's image tower, which other families have too. config: of the image tower."""
+    sizes = ImageSizes(
+        **common_sizes(layout, config),
+        resolution=square_side(config["image_size"]),
+        patch=square_side(config["patch_size"]),
+    )
+    return TowerWeights(
+        sizes,
+        layout.take(_image_names(sizes), transposed=("projection",)),
+        activation_of(config, "vision_config"),
+        float(config["layer_norm_eps"]),
+    )
 
 
 def tower_config(config: Mapping[str, Any], part: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,10 +98,13 @@ def end_ids(config: Mapping[str, Any]) -> tuple[int | None, int | None]:
     """Start and end id where config.json states them; 2 stood for "the highest id" in old files."""
     text = tower_config(config, "text_config", TEXT_DEFAULTS)
     end = text.get("eos_token_id")
+    if config.get("model_type", "clip") != "clip":
+        return text.get("bos_token_id"), end
     return text.get("bos_token_id"), None if end == 2 else end
 
 
-def _common(config: Mapping[str, Any]) -> dict[str, int]:
+def common_sizes(layout: Layout, config: Mapping[str, Any]) -> dict[str, int]:
+    """Sizes that all transformers have. Raises BackboneError for what can be none."""
     width, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
     if heads < 1 or width % heads:
         raise BackboneError(f"config.json: width {width} cannot be split into {heads} heads")
@@ -105,10 +113,11 @@ def _common(config: Mapping[str, Any]) -> dict[str, int]:
         raise BackboneError(
             f"config.json: width {width}, {layers} layers, inner width {mlp_width} are no sizes"
         )
+    layout.check_layers(layers)
     return {"width": width, "layers": layers, "heads": heads, "mlp_width": mlp_width}
 
 
-def _activation(config: Mapping[str, Any], part: str) -> str:
+def activation_of(config: Mapping[str, Any], part: str) -> str:
     name = str(config["hidden_act"])
     if name not in ACTIVATIONS:
         raise BackboneError(
@@ -117,7 +126,7 @@ def _activation(config: Mapping[str, Any], part: str) -> str:
     return ACTIVATIONS[name]
 
 
-def _side(size: Any) -> int:
+def square_side(size: Any) -> int:
     sides = [size] if isinstance(size, int) else list(size)
     if len(set(sides)) != 1 or sides[0] < 1:
         raise BackboneError(f"config.json: pictures and patches must be squares, not {tuple(sides)}")
@@ -129,8 +138,8 @@ def _text_names(sizes: TextSizes) -> dict[str, tuple[str, ...]]:
         "token_embedding.weight": ("text_model.embeddings.token_embedding.weight",),
         "positional_embedding": ("text_model.embeddings.position_embedding.weight",),
         "projection": ("text_projection.weight",),
-        **_both("ln_final", "text_model.final_layer_norm"),
-        **_block_names("text_model", sizes),
+        **both("ln_final", "text_model.final_layer_norm"),
+        **block_names("text_model", sizes),
     }
 
 
@@ -140,24 +149,20 @@ def _image_names(sizes: ImageSizes) -> dict[str, tuple[str, ...]]:
         "class_embedding": ("vision_model.embeddings.class_embedding",),
         "positional_embedding": ("vision_model.embeddings.position_embedding.weight",),
         "projection": ("visual_projection.weight",),
-        **_both("ln_pre", "vision_model.pre_layrnorm"),  # their spelling
-        **_both("ln_post", "vision_model.post_layernorm"),
-        **_block_names("vision_model", sizes),
+        **both("ln_pre", "vision_model.pre_layrnorm"),  # their spelling
+        **both("ln_post", "vision_model.post_layernorm"),
+        **block_names("vision_model", sizes),
     }
 
 
-def _block_names(tower: str, sizes: TransformerSizes) -> dict[str, tuple[str, ...]]:
+def block_names(tower: str, sizes: TransformerSizes) -> dict[str, tuple[str, ...]]:
     names: dict[str, tuple[str, ...]] = {}
     for i in range(sizes.layers):
         ours, theirs = f"blocks.{i}", f"{tower}.encoder.layers.{i}"
-        names |= _both(f"{ours}.ln_1", f"{theirs}.layer_norm1")
-        names |= _both(f"{ours}.qkv", *(f"{theirs}.self_attn.{part}_proj" for part in "qkv"))
-        names |= _both(f"{ours}.out", f"{theirs}.self_attn.out_proj")
-        names |= _both(f"{ours}.ln_2", f"{theirs}.layer_norm2")
-        names |= _both(f"{ours}.fc", f"{theirs}.mlp.fc1")
-        names |= _both(f"{ours}.proj", f"{theirs}.mlp.fc2")
+        names |= both(f"{ours}.ln_1", f"{theirs}.layer_norm1")
+        names |= both(f"{ours}.qkv", *(f"{theirs}.self_attn.{part}_proj" for part in "qkv"))
+        names |= both(f"{ours}.out", f"{theirs}.self_attn.out_proj")
+        names |= both(f"{ours}.ln_2", f"{theirs}.layer_norm2")
+        names |= both(f"{ours}.fc", f"{theirs}.mlp.fc1")
+        names |= both(f"{ours}.proj", f"{theirs}.mlp.fc2")
     return names
-
-
-def _both(ours: str, *theirs: str) -> dict[str, tuple[str, ...]]:
-    return {f"{ours}.{part}": tuple(f"{name}.{part}" for name in theirs) for part in ("weight", "bias")}

@@ -1,8 +1,6 @@
-"""OpenAI's and open_clip's weights to ours: pure functions from state dicts to sizes and tensors.
+"""OpenAI's weights to ours: pure functions from state dicts to sizes and tensors.
 
-Both use the names of https://github.com/openai/CLIP. OpenAI: all sizes are read from the shapes,
-heads = width / 64, QuickGELU. open_clip: what shapes cannot say comes from `model_cfg` of
-`open_clip_config.json`; anything there that changes the computation is refused by name.
+The names are those of https://github.com/openai/CLIP. All sizes are read from the shapes, heads = width / 64, QuickGELU.
 Missing and surplus tensors are BackboneErrors that name them.
 """
 
@@ -10,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from vlprompt.backbones.towers.resnet import ResNetSizes, resnet_names
@@ -19,115 +16,26 @@ from vlprompt.backbones.towers.vit import ImageSizes
 from vlprompt.backbones.weights.tower_weights import ClipWeights, Layout, TowerWeights
 from vlprompt.errors import BackboneError
 
-# Entries of open_clip's model_cfg that leave the features alone, or that are read below.
-OPEN_CLIP_READ = {
-    "model_cfg": {
-        "embed_dim",
-        "quick_gelu",
-        "vision_cfg",
-        "text_cfg",
-        "custom_text",
-        "cast_dtype",
-        "output_dict",
-        "init_logit_scale",
-        "nonscalar_logit_scale",
-    },
-    "vision_cfg": {
-        "image_size",
-        "layers",
-        "width",
-        "head_width",
-        "patch_size",
-        "mlp_ratio",
-        "patch_dropout",
-        "norm_kwargs",
-        "attn_pooler_queries",
-        "attn_pooler_heads",
-        "output_tokens",
-    },
-    "text_cfg": {
-        "context_length",
-        "vocab_size",
-        "width",
-        "heads",
-        "layers",
-        "mlp_ratio",
-        "norm_kwargs",
-        "pad_id",
-        "eos_id",
-        "output_tokens",
-        "hf_model_pretrained",
-        "hf_proj_type",
-        "hf_pooler_type",
-    },
-}
-# Entries that must have the value that CLIP has.
-OPEN_CLIP_FIXED: dict[str, tuple[Any, ...]] = {
-    "pos_embed_type": ("learnable",),
-    "pool_type": ("tok", "argmax"),
-    "proj_type": ("linear",),
-    "block_type": (None, "default"),
-}
-
 
 def from_openai(state: Mapping[str, Any]) -> ClipWeights:
     """From the state dict of one of OpenAI's models (tensors or arrays, any precision), ViT or ResNet."""
     layout = Layout(state)
     text = text_sizes(layout, heads=None)
-    image = vit_sizes(layout) if "visual.proj" in layout.state else resnet_sizes(layout)
-    return _weights(layout, text, image, activation="quick_gelu")
-
-
-def from_open_clip(state: Mapping[str, Any], config: Mapping[str, Any]) -> ClipWeights:
-    """From open_clip's state dict and its `model_cfg`."""
-    refuse_unknown_open_clip(config)
-    if "text.token_embedding.weight" in state:  # its newer class keeps the text tower in a module of its own
-        state = {name.removeprefix("text."): tensor for name, tensor in state.items()}
-    layout = Layout(state)
-    text_config, vision = config.get("text_cfg", {}), config.get("vision_cfg", {})
-    text = text_sizes(layout, heads=text_config.get("heads", 8))
-    head_width = vision.get("head_width", 64)
     image: ImageSizes | ResNetSizes
-    if isinstance(vision.get("layers"), (list, tuple)):
-        image = resnet_sizes(layout)
-        image = replace(image, heads=image.width * 32 // head_width)
+    if "visual.proj" in layout.state:
+        image = vit_sizes(layout)
+        image_names = vit_names(image.layers)
     else:
-        image = vit_sizes(layout, head_width)
-    return _weights(
-        layout,
-        text,
-        image,
-        activation="quick_gelu" if config.get("quick_gelu") else "gelu",
-        text_eps=(text_config.get("norm_kwargs") or {}).get("eps", 1e-5),
-        image_eps=(vision.get("norm_kwargs") or {}).get("eps", 1e-5),
+        image = resnet_sizes(layout)
+        image_names = resnet_names(image)
+    weights = ClipWeights(
+        text=TowerWeights(text, layout.take(text_names(text.layers))),
+        image=TowerWeights(image, layout.take(image_names)),
+        embed_dim=layout.shape("text_projection", 2)[1],
+        logit_scale=layout.scale(),
     )
-
-
-def refuse_unknown_open_clip(config: Mapping[str, Any]) -> None:
-    """Raises BackboneError if `model_cfg` asks for something that CLIP's towers do not have."""
-    parts = {
-        "model_cfg": config,
-        "vision_cfg": config.get("vision_cfg", {}),
-        "text_cfg": config.get("text_cfg", {}),
-    }
-    for part, values in parts.items():
-        for name, value in values.items():
-            known = name in OPEN_CLIP_READ[part] or value in OPEN_CLIP_FIXED.get(name, ())
-            if not known and value not in (None, False, {}, []) and not _unused(name, values):
-                raise BackboneError(
-                    f"open_clip_config.json: {part}.{name} = {value!r} is not a CLIP that vlprompt knows "
-                    "(two plain CLIP towers, ViT or ResNet)"
-                )
-        extra = set(values.get("norm_kwargs") or {}) - {"eps"}
-        if extra:
-            raise BackboneError(
-                f"open_clip_config.json: {part}.norm_kwargs has unknown {', '.join(sorted(extra))}"
-            )
-
-
-def _unused(name: str, values: Mapping[str, Any]) -> bool:
-    """timm and Hugging Face settings say nothing where no such model is named."""
-    return name.startswith("timm_") and not values.get("timm_model_name")
+    layout.finish()
+    return weights
 
 
 def text_sizes(layout: Layout, heads: int | None) -> TextSizes:
@@ -136,7 +44,7 @@ def text_sizes(layout: Layout, heads: int | None) -> TextSizes:
     return TextSizes(
         width=width,
         layers=layout.count(r"transformer\.resblocks\.(\d+)\."),
-        heads=_split(width, 64, "text") if heads is None else heads,
+        heads=split_heads(width, 64, "text") if heads is None else heads,
         mlp_width=layout.shape("transformer.resblocks.0.mlp.c_fc.weight", 2)[0],
         context_length=layout.shape("positional_embedding", 2)[0],
         vocabulary=vocabulary,
@@ -149,7 +57,7 @@ def vit_sizes(layout: Layout, head_width: int = 64) -> ImageSizes:
     return ImageSizes(
         width=width,
         layers=layout.count(r"visual\.transformer\.resblocks\.(\d+)\."),
-        heads=_split(width, head_width, "image"),
+        heads=split_heads(width, head_width, "image"),
         mlp_width=layout.shape("visual.transformer.resblocks.0.mlp.c_fc.weight", 2)[0],
         resolution=grid * patch,
         patch=patch,
@@ -167,7 +75,7 @@ def resnet_sizes(layout: Layout) -> ResNetSizes:
     )
 
 
-def _split(width: int, head_width: int, tower: str) -> int:
+def split_heads(width: int, head_width: int, tower: str) -> int:
     if width % head_width:
         raise BackboneError(
             f"the {tower} tower is {width} wide and cannot be split into heads of {head_width}"
@@ -175,40 +83,21 @@ def _split(width: int, head_width: int, tower: str) -> int:
     return width // head_width
 
 
-def _weights(
-    layout: Layout,
-    text: TextSizes,
-    image: ImageSizes | ResNetSizes,
-    activation: str,
-    text_eps: float = 1e-5,
-    image_eps: float = 1e-5,
-) -> ClipWeights:
-    image_names = _vit_names(image.layers) if isinstance(image, ImageSizes) else resnet_names(image)
-    weights = ClipWeights(
-        text=TowerWeights(text, layout.take(_text_names(text.layers)), activation, text_eps),
-        image=TowerWeights(image, layout.take(image_names), activation, image_eps),
-        embed_dim=layout.shape("text_projection", 2)[1],
-        logit_scale=layout.scale(),
-    )
-    layout.finish()
-    return weights
-
-
-def _text_names(layers: int) -> dict[str, tuple[str, ...]]:
+def text_names(layers: int) -> dict[str, tuple[str, ...]]:
     same = ["token_embedding.weight", "positional_embedding", "ln_final.weight", "ln_final.bias"]
     names = {name: (name,) for name in same} | {"projection": ("text_projection",)}
-    return names | _block_names("transformer", layers)
+    return names | block_names("transformer", layers)
 
 
-def _vit_names(layers: int) -> dict[str, tuple[str, ...]]:
+def vit_names(layers: int) -> dict[str, tuple[str, ...]]:
     names = {"patch_embedding.weight": ("visual.conv1.weight",), "projection": ("visual.proj",)}
     same = ["class_embedding", "positional_embedding"]
     same += [f"{norm}.{part}" for norm in ("ln_pre", "ln_post") for part in ("weight", "bias")]
     names |= {name: (f"visual.{name}",) for name in same}
-    return names | _block_names("visual.transformer", layers)
+    return names | block_names("visual.transformer", layers)
 
 
-def _block_names(prefix: str, layers: int) -> dict[str, tuple[str, ...]]:
+def block_names(prefix: str, layers: int) -> dict[str, tuple[str, ...]]:
     modules = {
         "ln_1": "ln_1.",
         "qkv": "attn.in_proj_",

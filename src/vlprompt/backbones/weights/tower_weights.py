@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -24,6 +24,19 @@ NO_WEIGHTS = (
     "attn_mask",
     "num_batches_tracked",
 )
+
+
+Names = dict[str, tuple[str, ...]]  # our name -> those of the tensors that make it up
+
+
+def both(ours: str, *theirs: str) -> Names:
+    """Weight and bias of a layer, which may be several layers of theirs, one below the other."""
+    return {f"{ours}.{part}": tuple(f"{name}.{part}" for name in theirs) for part in ("weight", "bias")}
+
+
+def pooled_query(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A query that is the same for all pictures, behind its own layer: [width] -> [width]."""
+    return query @ weight.T + bias
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,13 @@ class ClipWeights:
     embed_dim: int
     logit_scale: float
     logit_bias: float = 0.0
+
+    def padded_with(self, pad_id: int) -> ClipWeights:
+        """The same with the tokenizer's own padding, where the text tower sees any."""
+        form = self.text.form
+        if not isinstance(form, TextForm) or not (form.padded or form.read == "class"):
+            return self
+        return replace(self, text=replace(self.text, form=replace(form, pad_id=pad_id)))
 
     @property
     def text_sizes(self) -> TextSizes:
@@ -118,6 +138,10 @@ class Layout:
         """The inverse temperature, which files hold as its logarithm."""
         stored = self.take({"logit_scale": ("logit_scale",)})
         return math.exp(stored["logit_scale"].item()) if stored else 1.0
+
+    def bias(self) -> float:
+        """What is added to logits, where the model has such a number."""
+        return self.take({"bias": ("logit_bias",)})["bias"].item() if "logit_bias" in self.state else 0.0
 
     def finish(self) -> None:
         """Raises BackboneError if tensors are missing or left over."""
