@@ -171,6 +171,14 @@ def finish_writing(folder: Path) -> None:
     listed.unlink(missing_ok=True)
 
 
+def settle(part: Path, place: Path) -> None:
+    """Puts a file that was written beside its place there, once its content is on the disk."""
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, place)
+    _flush(place.parent)
+
+
 def _part(folder: Path, name: str) -> Path:
     return folder / f".{name}.{os.getpid()}{PART}"
 

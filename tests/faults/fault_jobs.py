@@ -123,6 +123,26 @@ def hold_folder(pipe: Any, folder: Path) -> None:
         signal.pause()
 
 
+def hold_shard(pipe: Any, folder: Path) -> None:
+    """A shard that is being written until the process is killed."""
+    from vlprompt.collections import shards
+
+    class Holding:
+        name, kind = "words", "txt"
+
+        def write(self, pictures: Any, file: Path) -> int:
+            file.write_text("half")
+            pipe.send("writing")
+            signal.pause()
+            return 0
+
+    shards.write_shard(shards.Shard(str(folder / "part-00000.txt"), ("a",)), Holding())
+
+
+def fit_here(data: Path, out: Path) -> Any:
+    return fit(data, "coop", backbone=backbone(), out=out, shots=3, train=TRAIN, cache=False)
+
+
 def write_cache(pipe: Any, folder: Path, start: int) -> None:
     """Batch after batch, and a word after each."""
     cache = FeatureCache(folder)

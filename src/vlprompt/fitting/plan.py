@@ -24,6 +24,7 @@ from vlprompt.methods.base import Method, set_parameter
 from vlprompt.options import build
 from vlprompt.runs.info import DataInfo, RunInfo
 from vlprompt.runs.run import Run, backbone_info
+from vlprompt.runs.seals import sealed
 from vlprompt.seeds import generator
 from vlprompt.training.run_log import ESCAPED
 from vlprompt.training.train_options import TrainOptions
@@ -128,6 +129,7 @@ def prepare(
     )
     info.settings = settings_hash(info, plan.method, options, split, backbone.device.type)
     info.data.origin = dataset.origin  # where they lie decides nothing
+    info.data.seal = sealed(dataset.origin)
     return method, options, info
 
 
@@ -177,7 +179,7 @@ def settings_hash(info: RunInfo, method: str, options: TrainOptions, split: Spli
     """What tells runs of different settings apart: everything that the resulting numbers depend on."""
     held = info.to_json() | {"method": method}
     known = {key: held[key] for key in DECISIVE} | {"train": options.decisive()}
-    left_out = ("skipped", "contents", "origin", "per_class")
+    left_out = ("skipped", "contents", "origin", "seal", "per_class")
     known["data"] = {key: value for key, value in held["data"].items() if key not in left_out}
     if info.after is not None:
         known["after"] = info.after

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlprompt.errors import VlpromptError
+from vlprompt.plain_text import printable
 from vlprompt.report.thumbnails import thumbnail
 from vlprompt.runs.info import RunInfo, ScoreInfo, read_info
 from vlprompt.runs.predictions_file import Said, read_predictions
 from vlprompt.runs.records import read_log
+from vlprompt.runs.seals import is_sealed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -120,6 +122,12 @@ def _open_dataset(found: Evidence, data: str | Dataset | None) -> None:
     elif data is not None:
         root = Path(data).expanduser()
         dataset = reopened(origin, root) if origin else open_dataset(root)
+    elif not is_sealed(found.info.data.origin, found.info.data.seal):
+        found.missing["dataset"] = (
+            f"the run was not learned here by you, so the place that it names ({_place(origin)}) is not opened; "
+            "--data says where its pictures are"
+        )
+        return
     else:
         try:
             dataset = reopened(origin)
@@ -136,6 +144,10 @@ def _open_dataset(found: Evidence, data: str | Dataset | None) -> None:
     if gone:
         found.missing["pictures"] = f"{gone} of the {len(found.said)} scored pictures are no longer there"
     found.dataset = dataset
+
+
+def _place(origin: dict[str, Any]) -> str:
+    return printable(str(origin.get("path") or origin.get("root") or "?"))[:200]
 
 
 def _load_run(found: Evidence, folder: Path, backbone: str | Backbone | None, device: str) -> None:

@@ -162,7 +162,7 @@ def shareable(info: RunInfo) -> RunInfo:
         backbone.source = Path(backbone.source).name
     if backbone.tokenizer:
         backbone.tokenizer = Path(backbone.tokenizer).name
-    told.data.origin = None  # where the pictures lie
+    told.data.origin = told.data.seal = None  # where the pictures lie
     plain = [_DETAIL.split(text)[0] for text in told.notices]
     told.notices = [text for text in plain if "/" not in text and "\\" not in text]
     named = ("class_names", "shown_classes", "labels", "templates", "zero_shot_templates")

@@ -58,7 +58,8 @@ class BackboneInfo(Record):
 class DataInfo(Record):
     """The pictures. split: whose splits these are. classes: all, base or new. train, val, test: pictures that were
     used. skipped: that could not be read. per_class: fewest and most training pictures of a class. contents: hash of the
-    bytes of all of them. origin: arguments with which `open_dataset` opens them again."""
+    bytes of all of them. origin: arguments with which `open_dataset` opens them again; seal: says that they were
+    written here (see `seals`)."""
 
     name: str = "own pictures"
     fingerprint: str = ""
@@ -71,6 +72,7 @@ class DataInfo(Record):
     per_class: tuple[Count, Count] | None = field(default=None, metadata=OPTIONAL)
     contents: str | None = field(default=None, metadata=OPTIONAL)
     origin: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
+    seal: str | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass
