@@ -17,6 +17,10 @@ PAGES = (HERE / "methods.md", *sorted((HERE / "methods").glob("*.md")))
 FED = {
     ("features",): "encoded once by the frozen image tower, features kept",
     ("features", "patches"): "encoded once by the frozen image tower, features and patch tokens kept",
+    (
+        "features",
+        "patch_states",
+    ): "encoded once by the frozen image tower, features and states of the patches kept",
     ("pixels",): "run through the image tower in every step",
     (
         "features",
@@ -89,7 +93,8 @@ def recipes_table(small: bool) -> Iterator[str]:
         held = load_recipe(name)
         options = ", ".join(f"{key} {shown(value)}" for key, value in held.options.items()) or "none"
         train = (f"{held.train[key]:g}" if key in held.train else "own" for key in ("epochs", "batch", "lr"))
-        yield f"| `{name}` | {held.method} | {cell(held.title)} | {cell(options)} | {' | '.join(train)} |"
+        what = held.title + (f"; variants {', '.join(held.variants)}" if held.variants else "")
+        yield f"| `{name}` | {held.method} | {cell(what)} | {cell(options)} | {' | '.join(train)} |"
 
 
 def table(name: str) -> str:

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 TESTS = Path(__file__).parent.parent / "tests"
+sys.path.insert(0, str(TESTS / "faults"))
+from hostile_pictures import KINDS  # noqa: E402
+
 CANARY = Path("canary")  # what hostile checkpoints would make
 KEYS = [f"key{number}" for number in range(40)]
 
@@ -42,6 +45,13 @@ def pictures(folder: Path) -> Iterator[bytes]:
     exif[0x0112] = 6
     yield picture("JPEG", exif=exif)
     yield b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 7\n"
+    yield picture("JPEG", progressive=True)
+    yield picture("JPEG2000")
+    yield picture("AVIF") if features.check("avif") else b""
+    for make in KINDS.values():  # a small one of each kind that costs more than its size
+        data = make(1e-4)
+        if len(data) < 20_000:
+            yield data
 
 
 def archives(folder: Path) -> Iterator[bytes]:

@@ -30,7 +30,6 @@ GROUND = {
     "error_messages": "errors",
     "files": "",
     "plain_text": "",
-    "web_guards": "",
     "seeds": "",
     "options": "errors",
     "locks": "errors files",

@@ -29,7 +29,7 @@ from export import export, logit_scale
 from tokenizers import Tokenizer
 from torch import Tensor
 from towers import Config, ImageTower, TextTower
-from train import Recipe, Source, train
+from train import Recipe, Source, damped, train
 
 STAGES = ("vocabulary", "closed-form", "grids", "train", "export")
 HELD_OUT = 500  # last Flickr8k pictures: retrieval, never trained on
@@ -56,6 +56,7 @@ class Settings:
     ridge: float = 0.5
     captions: float = 0.2
     wider: float = 0.3
+    share: float = 0.5  # of what the blocks learnt
 
 
 def learn_vocabulary(s: Settings) -> None:
@@ -254,6 +255,7 @@ def train_blocks(s: Settings) -> None:
     average = train(
         image, sources, state["directions"].to(s.device), s.work, s.minutes, Recipe(), s.device, s.end
     )
+    average = damped(average, s.share)
     torch.save(
         {"config": config, "image": average.state_dict(), "text": text.state_dict()}, s.work / "trained.pt"
     )

@@ -1,6 +1,6 @@
 """PromptClassifier: prompt learning in the manner of scikit-learn.
 
-classifier = PromptClassifier(method="coop+lamm", shots=16).fit(paths, labels)
+classifier = PromptClassifier().fit(paths, labels)
 classifier.predict(["a.jpg"]), classifier.predict_proba(...), classifier.score(paths, labels)
 """
 
@@ -72,14 +72,14 @@ class _Parameters:
 class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     """Learns classes from a few pictures of each by learning prompts for a CLIP-like backbone.
 
-    method: see `vlprompt methods`; or a class of your own. backbone: what `load_backbone` loads (then device and precision
+    method: "auto" compares some and takes the best; else see `vlprompt methods`; or a class of your own. backbone: what `load_backbone` loads (then device and precision
     belong to it), a BackboneSpec, or a Backbone.
     shots: training pictures per class, 0 for all that are given. options, train: of the method and of the loop, by name.
     classes: names for the labels (a list in label order, or a dict), when the labels themselves say little.
     cache: keep features on disk. verbose: progress on stderr. calibrate: divide logits by the temperature that suits
     validation pictures best, so that probabilities mean what they say. validation_fraction: part of every class of
-    labelled pictures that is kept from training for this and for `predict(reject=...)`; None: 0.2 to calibrate, else 0.
-    A folder has validation pictures of its own, or gets them.
+    labelled pictures that is kept from training for this and for `predict(reject=...)`; None: nothing is, and where they are
+    needed (calibrate, auto, a folder without test pictures) cross-validation gives the figures.
 
     After fit: classes_ (labels, sorted), class_names_ (what the prompts say for each), run_,
     zero_shot_score_ and score_ (accuracy from 0 to 1 on held-out pictures, when there are any; else None).
@@ -87,9 +87,9 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
 
     def __init__(
         self,
-        method: str | type[Method] = "coop+lamm",
+        method: str | type[Method] = "auto",
         backbone: Any = "embedded",
-        shots: int = 16,
+        shots: int = 0,
         seed: int = 1,
         options: dict[str, Any] | None = None,
         train: dict[str, Any] | None = None,
@@ -130,7 +130,6 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         from vlprompt.data.opening import open_dataset
         from vlprompt.fitting.learning import fit
         from vlprompt.fitting.measuring import Measure
-        from vlprompt.fitting.plan import make_plan
 
         refuse_sparse(X)
         if y is None:
@@ -144,20 +143,38 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
             labels = _as_labels(y)
             data = self._with_validation(from_pictures(X, list(labels), classes=self.classes))
         if not hasattr(data, "splits"):
-            data = open_dataset(data, classes=self.classes)
+            data = open_dataset(data, classes=self.classes, val_fraction=0.0, test_fraction=0.0)
         run = fit(
             data,
-            make_plan(self.method, self.options, self.train, templates=self.templates),
+            self._plan(),
             self._backbone(),
             shots=self.shots,
             seed=self.seed,
             cache=self.cache,
             progress=self.verbose,
-            measure=Measure(calibrate=self.calibrate),
+            measure=Measure(folds=5 if self._measures(y) else 0, calibrate=self.calibrate),
         )
         if run.info.data.skipped:
             warnings.warn(run.info.notices[-1], stacklevel=2)  # nothing else shows a run's notices here
         return self._take(run, labels, getattr(data, "class_keys", None))
+
+    def _measures(self, y: Any) -> bool:
+        """Whether pictures without others to test on are judged in turn; searches fit often, and ask for it themselves."""
+        return y is None or bool(self.calibrate) or self.method == "auto"
+
+    def _plan(self) -> Any:
+        """What to learn, with the settings that were measured for the backbone's size before the published ones."""
+        from vlprompt.fitting.plan import make_plan
+        from vlprompt.fitting.recipes import measured_for
+        from vlprompt.methods import name_of
+
+        source = (
+            getattr(self.backbone, "source", None)
+            or getattr(self.backbone, "name", None)
+            or str(self.backbone)
+        )
+        recipe = measured_for(name_of(self.method), source)
+        return make_plan(self.method, self.options, self.train, recipe, self.templates)
 
     def _backbone(self) -> Any:
         """The backbone; device and precision are said by a BackboneSpec or a Backbone itself, or beside a source."""
@@ -170,11 +187,11 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     def _with_validation(self, data: Dataset) -> Dataset:
         from dataclasses import replace
 
-        from vlprompt.data.splitting import VAL_FRACTION, hold_out
+        from vlprompt.data.splitting import hold_out
 
         fraction = self.validation_fraction
         if fraction is None:
-            fraction = VAL_FRACTION if self.calibrate else 0.0
+            fraction = 0.0
         kept, held = hold_out(data.items("train"), fraction, seed=self.seed)
         return replace(data, splits={"train": kept, "val": held}) if held else data
 
@@ -227,17 +244,17 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
     def predict(self, X: Any, *, reject: bool | float = False) -> np.ndarray:
         """[N] labels, of the kind that was given to fit.
 
-        reject: answer only where the most probable class reaches a threshold that was chosen on the validation
-        pictures, so that this share of them (True: 0.95) got an answer. Other pictures get "unknown", or -1 where
-        labels are numbers. RunError where fit had no validation pictures.
+        reject: answer only pictures that are like the classes, by a threshold that was chosen on pictures of known
+        classes, so that this share of them (True: 0.95) got an answer. Other pictures get "unknown", or -1 where
+        labels are numbers. RunError where fit had nothing to choose it on.
         """
         probabilities = self.predict_proba(X)
         found = self.classes_[probabilities.argmax(axis=1)]
         if reject is False:
             return found
-        from vlprompt.scoring.rejection import UNKNOWN, threshold_of
+        from vlprompt.scoring.rejection import UNKNOWN
 
-        unsure = probabilities.max(axis=1) < threshold_of(self._run().info, reject)
+        unsure = self._run().unknown(X, reject)
         number = self.classes_.dtype.kind in "iuf"
         if number and -1 in self.classes_:
             raise OptionError(

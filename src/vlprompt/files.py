@@ -9,13 +9,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 PART = ".part"  # ending of files that are being written
+LIST = ".written-together.json"  # of files that are on the way to their places
 MB = 1 << 20
 MOST_NESTED = 100  # JSON values inside each other; what people write stays below ten
 
@@ -105,28 +107,92 @@ def write_atomically(path: Path, data: bytes) -> None:
     write_together(path.parent, {path.name: data})
 
 
-def write_together(folder: Path, files: dict[str, bytes]) -> None:
-    """Files that belong together, the last of which says that they are complete.
+def write_together(folder: Path, files: dict[str, bytes], gone: Collection[str] = ()) -> None:
+    """Files that belong together, the last of which says that they are complete. gone: what else goes for them.
 
-    All are written beside their places first. Of several, the old last one goes before the others come, so
-    that a process that is killed leaves the old ones, the new ones, or no last one. OSError leaves the old.
+    All are written beside their places first, then a list of them: from then on they count, and whoever comes after a
+    process that was killed in the middle ends what it began (`finish_writing`). Before, the old ones are as they
+    were. So there are the old files or the new ones, never some of each. OSError leaves the old.
     """
-    beside = {name: folder / f".{name}.{os.getpid()}{PART}" for name in files}
-    *_, last = files
+    beside = {name: _part(folder, name) for name in files}
+    listed = folder / LIST
     try:
+        finish_writing(folder)
         for name, data in files.items():
-            with open(beside[name], "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        if len(files) > 1:
-            (folder / last).unlink(missing_ok=True)
-        for name in files:
+            _write(beside[name], data)
+        if len(files) == 1 and not gone:
+            (name,) = files
             os.replace(beside[name], folder / name)
+        else:
+            said = {
+                "files": {name: path.name for name, path in beside.items()},
+                "gone": sorted(set(gone) - set(files)),
+            }
+            _write(_part(folder, LIST), json.dumps(said).encode())
+            _flush(folder)  # the parts have to be on the disk before the list that says so
+            os.replace(_part(folder, LIST), listed)
+            _flush(folder)
+            finish_writing(folder)
     finally:
-        for path in beside.values():
-            path.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):  # the new names themselves have to reach the disk
+        if not listed.exists():  # else they are all that there is of the new files
+            for path in (*beside.values(), _part(folder, LIST)):
+                path.unlink(missing_ok=True)
+    _flush(folder)
+
+
+def finish_writing(folder: Path) -> None:
+    """Ends what a process began that was killed while it wrote files together; OSError if the folder is read-only."""
+    listed = folder / LIST
+    try:
+        said = parse_json(read_file(listed, MB))
+        files, gone = dict(said["files"]), list(said["gone"])
+        names = [*files, *files.values(), *gone]
+        *others, last = files
+    except FileNotFoundError:
+        return
+    except (ValueError, TypeError, KeyError):
+        names = [""]
+    if any(
+        not isinstance(name, str) or not name or Path(name).name != name or ".." in name for name in names
+    ):
+        listed.unlink(missing_ok=True)  # of nobody who writes folders
+        return
+    if (folder / files[last]).exists():
+        (folder / last).unlink(missing_ok=True)  # programs that do not know of the list find no mixture
+    for name in gone:
+        if (folder / name).is_dir() and not (folder / name).is_symlink():
+            shutil.rmtree(folder / name, ignore_errors=True)
+        else:
+            (folder / name).unlink(missing_ok=True)
+    for name in (*others, last):
+        with suppress(FileNotFoundError):  # it is in its place already
+            os.replace(folder / files[name], folder / name)
+    _flush(folder)
+    listed.unlink(missing_ok=True)
+
+
+def settle(part: Path, place: Path) -> None:
+    """Puts a file that was written beside its place there, once its content is on the disk."""
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, place)
+    _flush(place.parent)
+
+
+def _part(folder: Path, name: str) -> Path:
+    return folder / f".{name}.{os.getpid()}{PART}"
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(folder: Path) -> None:
+    """New names themselves have to reach the disk."""
+    if hasattr(os, "O_DIRECTORY"):
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(opened)
@@ -135,7 +201,9 @@ def write_together(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Removes what killed processes had begun to write; only for one who has the folder alone."""
+    """Ends or removes what killed processes had begun to write; only for one who has the folder alone."""
+    with suppress(OSError):
+        finish_writing(folder)
     for path in folder.glob(f".*{PART}"):
         with suppress(OSError):
             path.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +19,7 @@ from vlprompt.files import remove_parts
 T = TypeVar("T")
 WAIT = 3.0  # seconds for another process to leave a run folder: enough for one that is about to end
 
+_OWN = threading.local()
 LOCK = ".lock"  # of a folder
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems without locks
 _PLACE = 1 << 30  # Windows locks bytes, and others may not read them: one far behind the content
@@ -38,6 +40,25 @@ def open_locked(path: Path, *, wait: bool) -> int | None:
             os.close(file)
             return None
         time.sleep(0.05)
+
+
+@contextmanager
+def locked_for_appending(path: Path) -> Iterator[int]:
+    """A file, made if need be, open for reading and for writing at its end, by one process at a time.
+
+    Where the file system knows no locks, others are not kept away.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        try:
+            while not _lock(file, True):  # Windows does not wait
+                time.sleep(0.01)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+        yield file
+    finally:
+        os.close(file)
 
 
 @contextmanager
@@ -79,15 +100,25 @@ def alone_in_its_folder(function: Callable[..., T]) -> Callable[..., T]:
 
     @wraps(function)
     def locked(*args: Any, **more: Any) -> T:
-        with ExitStack() as stack:
-            if more.get("out") is not None:
-                _enter(stack, Path(more["out"]))
+        with alone_in(more.get("out")):
             return function(*args, **more)
 
     return locked
 
 
+@contextmanager
+def alone_in(folder: str | Path | None) -> Iterator[None]:
+    """The same for a block, in a folder or in none."""
+    with ExitStack() as stack:
+        if folder is not None:
+            _enter(stack, Path(folder))
+        yield
+
+
 def _enter(stack: ExitStack, folder: Path) -> None:
+    if folder.absolute() in _held():  # by a function that calls this one
+        return
+    there = folder.exists()
     try:
         held = stack.enter_context(folder_lock(folder, WAIT))
     except (
@@ -96,9 +127,28 @@ def _enter(stack: ExitStack, folder: Path) -> None:
         return
     if not held:
         raise RunError(
-            f"{folder}: another fit is at work in it: wait for its end, or choose another folder (--out)"
+            f"{folder}: another command is at work in it: wait for its end, or choose another folder (--out)"
         )
+    _held().add(folder.absolute())
+    stack.callback(_held().discard, folder.absolute())
+    if not there:
+        stack.callback(_remove_if_empty, folder)  # nothing came of it
     remove_parts(folder)
+
+
+def _held() -> set[Path]:
+    """Folders that this thread has alone."""
+    if not hasattr(_OWN, "folders"):
+        _OWN.folders = set()
+    folders: set[Path] = _OWN.folders
+    return folders
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        (folder / LOCK).unlink()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _present(path: Path) -> int | None:

@@ -55,3 +55,38 @@ def rich_console(**more: Any) -> Console:
     made = Console(**more)
     made.push_render_hook(Hook())
     return made
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def cell(text: str) -> str:
+    """The text of a cell in a CSV file, with an apostrophe before what a spreadsheet would compute."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def of_cell(text: str) -> str:
+    """The text that `cell` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def csv_line(values: Iterable[Any]) -> str:
+    """A row of a CSV file, as Python's csv writes it; but a carriage return is quoted too, which else ends the row."""
+    texts = ("" if value is None else str(value) for value in values)
+    quoted = (
+        f'"{text.replace(chr(34), 2 * chr(34))}"' if re.search('[,"\r\n]', text) else text for text in texts
+    )
+    return ",".join(quoted) + "\n"
+
+
+_MARKS = re.compile(r"[\\`*\[\]<>&|~$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
+
+
+def markdown(text: str) -> str:
+    """The text as words of a Markdown page: no links, no HTML, no table of its own, on one line."""
+    return _MARKS.sub(lambda found: f"\\{found[0]}", " ".join(printable(text).split()))
+
+
+def markdown_code(text: str) -> str:
+    """The same between backticks."""
+    return f"`{' '.join(printable(text).split()).replace('`', chr(39))}`"

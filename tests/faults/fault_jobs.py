@@ -95,6 +95,54 @@ def hold(pipe: Any, data: Path, out: Path) -> None:
     fit(data, "coop", backbone=backbone(), out=out, shots=3, train=TRAIN, cache=False, progress=wait)
 
 
+def replace_and_die(pipe: Any, at: int, old: Path | None, new: Path, folder: Path, way: str) -> None:
+    """A copy of the run `old` that is replaced by the run `new`, as `way` says."""
+    import shutil
+
+    from vlprompt.runs import hub
+    from vlprompt.runs.run import Run
+
+    if old is not None:
+        shutil.copytree(old, folder)
+    run = Run.load(new, backbone())
+    run.folder = None
+    hub.fetch_run = lambda *_: new
+    death = Death(folder.parent, at)
+    if way == "pull":
+        hub.pull("a/b", folder, overwrite=True)
+    else:
+        run.save(folder)
+    pipe.send(death.count)
+
+
+def hold_folder(pipe: Any, folder: Path) -> None:
+    from vlprompt.locks import folder_lock
+
+    with folder_lock(folder, 0):
+        pipe.send("held")
+        signal.pause()
+
+
+def hold_shard(pipe: Any, folder: Path) -> None:
+    """A shard that is being written until the process is killed."""
+    from vlprompt.collections import shards
+
+    class Holding:
+        name, kind = "words", "txt"
+
+        def write(self, pictures: Any, file: Path) -> int:
+            file.write_text("half")
+            pipe.send("writing")
+            signal.pause()
+            return 0
+
+    shards.write_shard(shards.Shard(str(folder / "part-00000.txt"), ("a",)), Holding())
+
+
+def fit_here(data: Path, out: Path) -> Any:
+    return fit(data, "coop", backbone=backbone(), out=out, shots=3, train=TRAIN, cache=False)
+
+
 def write_cache(pipe: Any, folder: Path, start: int) -> None:
     """Batch after batch, and a word after each."""
     cache = FeatureCache(folder)

@@ -171,8 +171,7 @@ def test_a_tar_of_nothing_but_headers(cost, tmp_path):
     info = tarfile.TarInfo("a")
     info.type = tarfile.SYMTYPE
     (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf() * 100_000 + os.urandom(600_000), 1))
-    taken, _ = cost("archive", tmp_path / "a.tar.gz")
-    assert taken < 50
+    assert cost("archive", tmp_path / "a.tar.gz")[0] < 50
 
 
 def test_honest_long_names_are_read(cost, tmp_path):

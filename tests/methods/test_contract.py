@@ -164,6 +164,13 @@ def test_facts_are_known_without_importing_the_method(name: str) -> None:
     assert bool(facts.plain_words) == facts.learns
 
 
+def test_every_method_file_has_a_test_file() -> None:
+    here, package = Path(__file__).parent, Path(methods.__file__).parent
+    files = {file.stem for file in package.glob("*.py") if read_facts(file, file.stem)}
+    assert len(files) >= 12
+    assert not {name for name in files if not (here / f"test_{name}.py").is_file()}
+
+
 def test_looks_of_methods_differ() -> None:
     plain = [methods.known_facts(name) for name in methods.plain_names()]
     for part in ("colour", "marker", "order", "title"):

@@ -30,14 +30,15 @@ from vlprompt.training.train_options import TrainOptions
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "add-a-method.md"
 TASK = Task(("red cat", "green dog", "blue sea"), shots=4)
-OURS = ("my_kgcoop.KgCoOp", "averaged_coop.AveragedCoOp", "two_rates.TwoRates")
+GROWING = "growing_contexts.GrowingContexts"
+OURS = ("my_kgcoop.KgCoOp", "averaged_coop.AveragedCoOp", "two_rates.TwoRates", GROWING)
 
 
 @pytest.fixture(autouse=True)
 def found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(HERE))
     yield
-    for name in ("my_kgcoop", "averaged_coop", "two_rates", "former_nudge"):
+    for name in ("my_kgcoop", "averaged_coop", "two_rates", "growing_contexts", "former_nudge"):
         sys.modules.pop(name, None)
 
 
@@ -179,6 +180,35 @@ def test_the_saved_run_holds_what_was_learned_and_no_more(tmp_path: Path) -> Non
     (file,) = (tmp_path / "run").glob("*.safetensors")
     assert set(load_file(file)) == {"context"}
     assert Run.load(tmp_path / "run", tiny_backbone()).learned.facts.title == "Averaged CoOp"
+
+
+def test_any_method_can_grow_and_keeps_every_bit_of_what_it_has(tmp_path: Path) -> None:
+    from vlprompt.protocols.class_incremental import class_incremental
+
+    data = open_dataset(picture_folder(tmp_path / "data"))
+    more: dict[str, Any] = {"train": {"epochs": 2, "batch": 4, "views": 1, "warmup_epochs": 0, "lr": 0.1}}
+    (record,) = class_incremental(
+        data,
+        GROWING,
+        tiny_backbone(),
+        sessions=3,
+        out=tmp_path / "runs",
+        shots=2,
+        seeds=[1],
+        cache=False,
+        **more,
+    )
+    assert record["text_change"] == 0.0 and record["own_forgetting"] == 0.0
+    first, last = (
+        Run.load(tmp_path / "runs" / "seed1" / f"session{i}", tiny_backbone()).learned for i in (1, 3)
+    )
+    assert torch.equal(last.rows("context")[:2], first.context)
+    assert last.context.shape[0] == 1 and not torch.equal(last.kept["context"][2], last.context[0])
+    assert len(last.kept) == 3 and last.trainable_parameters() == last.context.numel()
+    some = last.for_classes([last.task.class_names[i] for i in (3, 0)])
+    assert torch.equal(some.context, last.rows("context")[[3, 0]])
+    with pytest.raises(OptionError, match="knows only the classes"):
+        last.for_classes(["teapot"])
 
 
 class NoNames(TipAdapter):

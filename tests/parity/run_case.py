@@ -123,7 +123,7 @@ def read_template(texts: list[str], names: list[str]) -> str:
 
 
 @lru_cache(maxsize=4)
-def backbone_of(arguments: str, precision: str) -> Backbone:
+def backbone_of(arguments: str, precision: str = "float32") -> Backbone:
     backbone = build_backbone(make_weights(**json.loads(arguments)), clip_tokenizer(), name="parity")
     for tower in (backbone.text, backbone.image):
         tower.to(DTYPES[precision])

@@ -245,3 +245,14 @@ def test_texts_that_are_the_same_count_in_equal_parts():
     assert contrast(features, features, same, 100.0) == pytest.approx(
         2 / 3 * torch.log(torch.tensor(2.0)).item(), abs=1e-4
     )
+
+
+def test_damping_goes_from_the_closed_form_to_the_trained_blocks():
+    from train import damped
+
+    tower, tokens = image_tower(), torch.randn(3, 4, 16)
+    for parameter in tower.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    with torch.no_grad():
+        torch.testing.assert_close(damped(tower, 1.0).read(tokens), tower.read(tokens))
+        torch.testing.assert_close(damped(tower, 0.0).read(tokens), F.normalize(tokens.mean(1), dim=1))

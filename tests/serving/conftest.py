@@ -116,6 +116,8 @@ def server(run: Path) -> Iterator[Server]:
         "0.02",
         "--max-waiting",
         "40",
+        "--reject",
+        "0.95",
     )
     with started(run, *words) as one:
         yield one

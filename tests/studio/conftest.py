@@ -64,4 +64,5 @@ def studio(tiny: str, limits: Limits, tmp_path: Path, monkeypatch: pytest.Monkey
     held = Studio(Backbones([tiny]), limits=limits)
     yield held
     held.close()
-    assert not list(place.iterdir())
+    # but what torch keeps of compiled functions, wherever it is first used
+    assert not [path for path in place.iterdir() if not path.name.startswith("torchinductor")]

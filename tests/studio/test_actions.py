@@ -87,3 +87,69 @@ def test_the_download_leaves_such_a_class_out_and_says_so(studio, probe, tmp_pat
         "blue sea",
     )
     assert bundle(studio.session("c")) is None
+
+
+# -- correcting ------------------------------------------------------------------------------------
+
+
+def test_pictures_are_moved_and_removed(act, studio):
+    session = teach(studio.session("a"))
+    first, second = session.classes
+    held = list(first.pictures)
+    session.studied = set(held)
+    act.opener(first.number)(TAB)
+    assert session.opened == (first.number, 0)
+    correct = act.corrector(first.number, held, remove=False)
+    correct(second.number, True, False, True, False, False, request=TAB)
+    assert first.pictures == [held[1], held[3], held[4]] and second.pictures[-2:] == [held[0], held[2]]
+    assert session.studied == {held[1], held[3], held[4]}
+    _, said = act.corrector(first.number, first.pictures, remove=True)(None, True, False, False, request=TAB)
+    assert said == "" and first.pictures == [held[3], held[4]] and not session.path(held[1]).exists()
+    act.opener(first.number)(TAB)
+    assert session.opened is None
+    for values, message in (((None, False), "tick the pictures first"), ((None, True), "choose the class")):
+        with pytest.raises(Exception, match=message):
+            act.corrector(first.number, first.pictures[:1], remove=False)(*values, request=TAB)
+    act.corrector(first.number, [held[1]], remove=True)(None, True, request=TAB)  # gone already
+
+
+def test_a_class_is_renamed(act, studio, tiny):
+    session = teach(studio.session("a"))
+    number = session.classes[0].number
+    assert act.renamer(number)("ripe cat", tiny, TAB)[1] == "" and session.names[0] == "ripe cat"
+    with pytest.raises(Exception, match="there is a class"):
+        act.renamer(number)("Blue Sea", tiny, TAB)
+    act.renamer(number)("Ripe cat", tiny, TAB)  # its own, written in another way
+    learn_all(session, studio.backbones, Choice("lamm", tiny, {}, {"epochs": 1}), lambda record: None)
+    assert "was learned by that name: press Learn" in act.renamer(number)("other cat", tiny, TAB)[1]
+
+
+def test_a_picture_of_the_camera(act, studio):
+    session = teach(studio.session("a"))
+    act.shooter()(sent(studio, "shot.png", png("red cat", 9)), session.classes[1].number, TAB)
+    assert len(session.classes[1].pictures) == 6
+    with pytest.raises(Exception, match="choose the class"):
+        act.shooter()(sent(studio, "shot.png", png("red cat", 9)), None, TAB)
+
+
+def test_runs_are_kept_and_opened_again(act, studio, tiny, tmp_path):
+    studio.runs = tmp_path / "runs"
+    session = teach(studio.session("a"))
+    with pytest.raises(Exception, match="nothing was learned yet"):
+        act.keep(TAB)
+    learn_all(session, studio.backbones, Choice("lamm", tiny, {}, {"epochs": 1}), lambda record: None)
+    page, runs = act.keep(TAB)
+    act.keep(TAB)
+    assert "Kept in" in page and len(runs.choices) == 1 and len(act.kept(TAB).choices) == 2
+    other = SimpleNamespace(session_hash="b")
+    act.reopen_kept(runs.value, other)
+    assert studio.session("b").names == session.names and studio.session("b").run is not None
+    for name in ("../runs", "none", ""):
+        with pytest.raises(Exception, match="no longer there|choose a run"):
+            act.reopen_kept(name, other)
+
+
+def test_what_was_said_of_other_classes_goes(act, studio):
+    teach(studio.session("a"))
+    _, _, checked, _, whose = act.classes_changed(TAB)
+    assert checked == "" and [name for name, _ in whose.choices] == ["red cat", "blue sea"]

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,27 +56,18 @@ class Served:
         return sorted(self.temporary.glob("vlprompt-studio-*/sessions/*"))
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
+@contextmanager
+def serving(tmp_path: Path) -> Iterator[Served]:
     """`vlprompt studio`, a process of its own."""
     temporary = Path(tempfile.mkdtemp(dir=tmp_path))
     photos = tmp_path / "photos"
-    photos.mkdir()
+    photos.mkdir(exist_ok=True)
     said = tmp_path / "said.txt"
     environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    words = ["--port", "0", "--no-open", "--allow-folder", str(photos), "--runs", str(tmp_path / "runs")]
     with said.open("w") as err:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "vlprompt",
-                "studio",
-                "--port",
-                "0",
-                "--no-open",
-                "--allow-folder",
-                str(photos),
-            ],
+            [sys.executable, "-m", "vlprompt", "studio", *words],
             stdout=subprocess.PIPE,
             stderr=err,
             text=True,
@@ -91,6 +83,12 @@ def served(tmp_path: Path) -> Iterator[Served]:
                 process.kill()
                 process.wait()
             process.stdout.close()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    with serving(tmp_path) as found:
+        yield found
 
 
 @pytest.fixture
@@ -266,6 +264,77 @@ def test_from_first_picture_to_a_run_that_opens_again(served, pictures, shots, t
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(60) == 128 + signal.SIGTERM
     assert list(served.temporary.iterdir()) == []
+
+
+def test_what_is_wrong_is_corrected_and_what_was_learned_opens_after_a_restart(pictures, shots, tmp_path):
+    fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    asked = []
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *fake])
+        with serving(tmp_path) as served:
+            view = browser.new_context(viewport={"width": 1400, "height": 1000}, permissions=["camera"])
+            me = Person(view.new_page(), shots)
+            me.page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+            me.page.goto(served.door)
+            me.see("Start here.")
+            box = me.page.locator(".gradio-container").bounding_box()
+            assert abs(box["x"] - (1400 - box["width"]) / 2) < 10  # in the middle
+            me.page.get_by_role("textbox", name="Name of a new class").fill("fruit")
+            me.press("Add class")
+            me.drop("fruit", pictures["fruit"])
+            me.page.get_by_role("textbox", name="Name of a new class").fill("flowr")
+            me.press("Add class")
+            me.drop("flowr", [*pictures["flower"], pictures["bird"][0], pictures["bird"][1]])
+            me.press("Correct the pictures or the name of flowr")
+            me.shoot("9-correct")
+            me.page.get_by_role("checkbox", name="Choose picture 7 of flowr").check()
+            me.press("Remove ticked")
+            me.card("flowr").get_by_text("7 pictures").wait_for()
+            me.page.get_by_role("textbox", name="Name of flowr").fill("flower")
+            me.press("Rename")
+            me.card("flower").wait_for()
+            me.page.get_by_role("checkbox", name="Choose picture 7 of flower").check()
+            me.page.get_by_role("combobox", name="Ticked ones belong to").click()
+            me.page.get_by_role("option", name="fruit").click()
+            me.press("Move ticked")
+            me.card("fruit").get_by_text("7 pictures").wait_for()
+            me.page.locator("#camera-classes button").first.click()
+            me.page.get_by_role("combobox", name="The next pictures are of").click()
+            me.page.get_by_role("option", name="flower").click()
+            me.press("Click to Access Webcam")
+            me.page.get_by_role("button", name="capture photo").click()
+            me.card("flower").get_by_text("7 pictures").wait_for()
+            me.shoot("10-corrected")
+
+            me.press("Learn")
+            me.see("after learning", "#outcome")
+            me.tab("How good is it?")
+            me.press("Check it")
+            me.see("What is taken for what", "#checked")
+            me.press("Remove the class fruit")  # what was checked was of other classes
+            me.page.locator("#checked").get_by_text("What is taken for what").wait_for(state="detached")
+            me.tab("Keep it")
+            me.press("Keep it here")
+            me.see("Kept in", "#kept")
+            me.page.evaluate("location.reload()")
+            until(lambda: asked == ["beforeunload"])
+            assert me.card("flower").is_visible()
+            # the camera's picture is taken while the page still loads it to show it
+            assert [text for text in me.complaints if "CONTENT_LENGTH_MISMATCH" not in text] == []
+            me.page.close()
+        with serving(tmp_path) as served:
+            you = Person(
+                browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="dark"), shots
+            )
+            you.page.goto(served.door)
+            you.see("Start here.")
+            you.tab("Keep it")
+            you.page.get_by_role("combobox", name="Runs on this computer").click()
+            you.page.get_by_role("option", name="studio-").click()
+            you.press("Open it")
+            you.card("flower").get_by_text("learned earlier").wait_for()
+            you.shoot("11-after-a-restart")
+        browser.close()
 
 
 def test_a_folder_and_an_archive_bring_their_classes(served, pictures, shots, tmp_path):

@@ -11,7 +11,7 @@ from vlprompt.studio import forms
 from vlprompt.studio.limits import Limits
 
 
-@pytest.mark.parametrize("method", [name for _, name in forms.method_choices()])
+@pytest.mark.parametrize("method", [name for _, name in forms.method_choices() if name != "auto"])
 @pytest.mark.parametrize("small", [True, False])
 def test_start_values_are_a_plan(method, small):
     rows = forms.rows(method, Limits(), small)
@@ -25,7 +25,8 @@ def test_start_values_are_a_plan(method, small):
 def test_every_method_that_learns_is_offered_and_the_default_comes_first():
     names = [name for _, name in forms.method_choices()]
     assert names[0] == forms.DEFAULT_METHOD
-    assert set(names) == set(methods.names()) - {"zeroshot"}
+    assert set(names) == {"auto", *methods.names()} - {"zeroshot"}
+    assert forms.rows("auto", Limits()) == []  # it chooses by itself
 
 
 def test_values_that_are_none_or_too_many():
@@ -38,3 +39,13 @@ def test_values_that_are_none_or_too_many():
     values[place] = None
     with pytest.raises(OptionError, match="give a value"):
         forms.read(rows, values)
+
+
+def test_labels_say_no_code():
+    """What stands above a field is in words; the option's own name stands below."""
+    for _, method in forms.method_choices():
+        if method == "auto":
+            continue
+        for row in forms.rows(method, Limits()):
+            assert "_" not in row.label and "lambda" not in row.label and row.label[0].isupper(), row.label
+            assert len(row.label) <= forms.MOST_LETTERS

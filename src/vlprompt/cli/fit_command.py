@@ -63,7 +63,9 @@ def fit(
         float,
         typer.Option("--val", metavar="SHARE", show_default=False, help="hold a share out for validation"),
     ] = 0.0,
-    folds: Annotated[int, typer.Option("--folds", help="parts of the cross-validation; 0: none")] = 5,
+    cross_folds: Annotated[
+        int, typer.Option("--cross-folds", help="parts of the cross-validation; 0: none")
+    ] = 5,
     json_: shared.Json = False,
     no_resume: Annotated[
         bool, typer.Option("--no-resume", help="begin again where an interrupted run could go on")
@@ -104,7 +106,7 @@ def fit(
         raise OptionError(f"--shots is {shots}: expected 0 (all pictures) or more")
     from vlprompt.fitting.measuring import Measure, divided
 
-    measure = Measure(test, val, folds, calibrate)  # bad values stop before anything is read
+    measure = Measure(test, val, cross_folds, calibrate)  # bad values stop before anything is read
     whole = {} if root is not None else {"val_fraction": 0.0, "test_fraction": 0.0}
     dataset = shared.open_data(
         data, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root, **whole
@@ -116,8 +118,11 @@ def fit(
     from vlprompt.data.sampling import draw
     from vlprompt.fitting.learning import learn
     from vlprompt.fitting.plan import make_plan
+    from vlprompt.fitting.recipes import measured_for
     from vlprompt.report.run_tables import cost_line, run_table
 
+    if recipe is None and method is not None:
+        recipe = measured_for(method, backbone)
     plan = make_plan(method, options, train, recipe, template)
     folder = out or default_folder(dataset, f"{plan.method}-{shots or 'all'}shot-seed{seed}")
     with progress() as receive:

@@ -15,6 +15,7 @@ import typer
 from vlprompt import __version__
 from vlprompt.cli import completion as completing
 from vlprompt.cli.cache_command import cache
+from vlprompt.cli.check_command import check
 from vlprompt.cli.console import switches
 from vlprompt.cli.data_command import data
 from vlprompt.cli.demo_command import demo
@@ -33,8 +34,10 @@ from vlprompt.cli.protocol_command import protocol, table
 from vlprompt.cli.report_command import report
 from vlprompt.cli.serve_command import PANELS as SERVER
 from vlprompt.cli.serve_command import serve
+from vlprompt.cli.sort_command import sort
 from vlprompt.cli.studio_command import studio
 from vlprompt.cli.sweep_command import sweep
+from vlprompt.cli.teach_command import teach
 from vlprompt.errors import OptionError, nearest
 from vlprompt.plain_text import printable
 
@@ -48,6 +51,9 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, str], ...] = (
     ("fit", fit, True, ANEW),
     ("eval", evaluate, False, ""),
     ("predict", predict, False, ""),
+    ("teach", teach, False, ANEW),
+    ("sort", sort, False, ""),
+    ("check", check, False, ""),
     ("report", report, False, ""),
     ("studio", studio, False, ""),
     ("methods", methods, False, ""),

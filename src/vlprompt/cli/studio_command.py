@@ -44,6 +44,14 @@ def studio(
             help="a folder that the page may read pictures from; may be given again. Without it, pictures are dropped",
         ),
     ] = None,
+    runs: Annotated[
+        Path | None,
+        typer.Option(
+            "--runs",
+            metavar="DIR",
+            help="where the page keeps runs when that is asked for, and opens them again, also after a restart",
+        ),
+    ] = Path("runs"),
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="open the page in the browser")
     ] = True,
@@ -67,7 +75,9 @@ def studio(
     from vlprompt.studio.web_server import serve
     from vlprompt.studio.workshop import Studio
 
-    held = Studio(Backbones(backbone or ["embedded"], device, precision), allowed=allow_folder or [])
+    held = Studio(
+        Backbones(backbone or ["embedded"], device, precision), allowed=allow_folder or [], runs=runs
+    )
 
     def ready(address: str) -> None:
         say(f"studio: {address}   (Ctrl-C ends it)")

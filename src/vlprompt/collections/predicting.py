@@ -7,7 +7,6 @@ FOLDER/part-00000.parquet|jsonl|csv      parquet and jsonl: path, label, top (cl
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlprompt.collections.shards import SHARD, Done, OnShard, parquet, process
 from vlprompt.errors import OptionError, nearest
+from vlprompt.plain_text import cell, csv_line
 
 if TYPE_CHECKING:
     from vlprompt.runs.run import Prediction, Run
@@ -126,11 +126,11 @@ def csv_rows(found: Prediction) -> Iterator[list[Any]]:
     The row of rank 1 is the answer: of a rejected picture "unknown", and its classes come behind.
     """
     if found.rejected:
-        yield [found.picture, 1, found.label, "", ""]
+        yield [cell(found.picture), 1, cell(found.label or ""), "", ""]
     for rank, (name, p) in enumerate(found.top, start=2 if found.rejected else 1):
-        yield [found.picture, rank, name, f"{p:.{DIGITS}f}", ""]
+        yield [cell(found.picture), rank, cell(name), f"{p:.{DIGITS}f}", ""]
     if found.error is not None:
-        yield [found.picture, "", "", "", found.error]
+        yield [cell(found.picture), "", "", "", cell(found.error)]
 
 
 def _parquet(found: Iterable[Prediction], file: Path) -> None:
@@ -150,10 +150,9 @@ def _jsonl(found: Iterable[Prediction], file: Path) -> None:
 
 def _csv(found: Iterable[Prediction], file: Path) -> None:
     with open(file, "w", newline="", encoding="utf-8", errors="surrogateescape") as text:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        text.write(csv_line(COLUMNS))
         for prediction in found:
-            writer.writerows(csv_rows(prediction))
+            text.writelines(map(csv_line, csv_rows(prediction)))
 
 
 WRITERS = {"parquet": _parquet, "jsonl": _jsonl, "csv": _csv}

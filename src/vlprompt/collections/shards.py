@@ -11,15 +11,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from vlprompt.errors import MissingExtra, OptionError, RunError
+from vlprompt.files import read_json, settle, write_atomically
 
 SHARD = 4096  # pictures in a shard
+HOST = "".join(c for c in socket.gethostname() if c.isalnum() or c == "-")[:50] or "host"
+DAY = 86_400.0  # seconds, after which nobody is at work on a shard any more
 OnShard = Callable[["Shard", int], None]
 
 
@@ -96,6 +101,7 @@ def process(
     if ray is not None:
         paths = [os.path.abspath(path) for path in paths]
     prepare_folder(folder, paths, work, shard, overwrite)
+    remove_left(folder)
     shards = [
         Shard(
             str(folder.resolve() / f"part-{start // shard:05d}.{work.kind}"),
@@ -116,8 +122,6 @@ def process(
 
 def prepare_folder(folder: Path, paths: Sequence[str], work: Work, shard: int, overwrite: bool) -> None:
     """Writes the file of facts, or checks that it says the same."""
-    from vlprompt.files import write_atomically
-
     names = hashlib.sha256(
         "\n".join(map(os.path.abspath, paths)).encode(errors="surrogateescape")
     ).hexdigest()
@@ -129,7 +133,7 @@ def prepare_folder(folder: Path, paths: Sequence[str], work: Work, shard: int, o
             for old in folder.glob("part-*"):
                 old.unlink()
         elif file.exists():
-            held = json.loads(file.read_text(encoding="utf-8"))
+            held = read_json(file)
             other = [name for name, value in facts.items() if held.get(name) != value]
             if other:
                 raise RunError(
@@ -139,18 +143,50 @@ def prepare_folder(folder: Path, paths: Sequence[str], work: Work, shard: int, o
         elif any(folder.glob("part-*")):
             raise RunError(f"{folder}: holds shards of something else: choose another folder or --overwrite")
         write_atomically(file, (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder}: cannot be used ({error})") from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunError(f"{folder}: cannot be used ({getattr(error, 'strerror', None) or error})") from error
+
+
+def remove_left(folder: Path) -> None:
+    """Removes what killed processes had begun to write: those of this machine, or a day ago."""
+    for path in folder.glob("part-*.tmp"):
+        host, number = path.name.removesuffix(".tmp").split(".")[-2:]
+        with suppress(OSError):
+            dead = host == HOST and number.isdigit() and not is_running(int(number))
+            if dead or time.time() - path.stat().st_mtime > DAY:
+                path.unlink()
+
+
+def is_running(number: int) -> bool:
+    """Whether there is a process of that number on this machine; without signals, nobody knows."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return number != os.getpid()
 
 
 def write_shard(shard: Shard, work: Work) -> Shard:
-    """Writes the file of one shard at once; gives the shard with the number of unreadable pictures."""
-    part = Path(f"{shard.path}.{os.getpid()}.tmp")
+    """Writes the file of one shard at once; gives the shard with the number of unreadable pictures.
+
+    RunError where it cannot be written: what is there by then stays, and the same command goes on.
+    """
+    part = Path(f"{shard.path}.{HOST}.{os.getpid()}.tmp")
     try:
         errors = work.write(shard.pictures, part)
-        os.replace(part, shard.path)
+        settle(part, Path(shard.path))
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(
+            f"{shard.path}: cannot be written ({reason}): give the same command again then"
+        ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return Shard(shard.path, shard.pictures, errors)
 
 

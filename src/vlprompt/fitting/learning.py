@@ -11,9 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.loading import opened
-from vlprompt.backbones.spec import BackboneSpec
+from vlprompt.backbones.spec import BackboneSpec, spec_of
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import Split, draw
@@ -23,16 +24,18 @@ from vlprompt.feeding.inputs import Encoder
 from vlprompt.fitting.choosing import AUTO
 from vlprompt.fitting.lesson import Lesson
 from vlprompt.fitting.machine import Clock, machine, peak_memory, versions
-from vlprompt.fitting.measuring import GIVEN_ONLY, Measure, can_be_crossed, divided
+from vlprompt.fitting.measuring import CROSSED, GIVEN_ONLY, Measure, can_be_crossed, divided
 from vlprompt.fitting.notices import OnRecord, notices, skipped_notice
 from vlprompt.fitting.older_arguments import modern
 from vlprompt.fitting.plan import Plan, make_plan, prepare, settled
+from vlprompt.fitting.recipes import measured_for
 from vlprompt.fitting.run_folders import checkpoint_key, contents_of, finished, open_log
 from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method
 from vlprompt.runs.info import ScoreInfo, TrainedInfo
 from vlprompt.runs.run import Run
 from vlprompt.scoring.calibration import calibration_line
+from vlprompt.scoring.rejection import RejectionInfo, thresholds
 from vlprompt.training.checkpoints import FILE as CHECKPOINT
 from vlprompt.training.checkpoints import Checkpoints
 from vlprompt.training.loop import message
@@ -78,7 +81,7 @@ def fit(
         given = modern(older, data, method, backbone, measure, {"options": options, "train": train})
         data, method, backbone, measure = given.data, given.method, given.backbone, given.measure
         told = both(told, given.on_record)
-    plan = method if isinstance(method, Plan) else make_plan(method, options, train)
+    plan = method if isinstance(method, Plan) else named_plan(method, options, train, backbone)
     dataset = data if isinstance(data, Dataset) else open_dataset(data, test_fraction=0.0, val_fraction=0.0)
     dataset = divided(dataset, measure)
     split = draw(dataset, shots=shots, seed=seed)
@@ -96,6 +99,17 @@ def fit(
             on_record=both(bar, told),
             command=command,
         )
+
+
+def named_plan(
+    method: str | type[Method] | None,
+    options: Any,
+    train: Any,
+    backbone: str | Path | BackboneSpec | Backbone,
+) -> Plan:
+    """The plan with the settings that were measured for the backbone's size, and what is given before them."""
+    source = backbone.name if isinstance(backbone, Backbone) else spec_of(backbone).source
+    return make_plan(method, options, train, measured_for(methods.name_of(method or AUTO), source))
 
 
 @alone_in_its_folder
@@ -147,7 +161,7 @@ def learn(
         lesson = Lesson(split, backbone, measure, encoder, emit)
         if plan.method == AUTO:
             chosen = lesson.choose(method.task, info.zero_shot_templates)
-            method, options, info = settled(dataset, split, backbone, plan, chosen, info)
+            plan, method, options, info = settled(dataset, split, backbone, plan, chosen, info)
         lesson.read(method, options)
         clock.lap("encode_s")
         lesson.reference(method, info.zero_shot_templates)
@@ -164,6 +178,7 @@ def learn(
                 skipped_notice(lesson.skipped, lesson.lost, logged=folder is not None)
             )  # the last one
             emit(message(info.notices[-1]))
+        info.measure = asdict(measure) if measure != GIVEN_ONLY else None
         info.reported = outcome.reported
         info.scores = {name: ScoreInfo.of(found) for name, found in outcome.scores.items()}
         info.training = TrainedInfo.from_json(asdict(trained)) if trained else None
@@ -176,6 +191,10 @@ def learn(
         info.memory = peak_memory(backbone.device)
         info.calibration, info.rejection = outcome.records()
         run = Run(method.eval(), backbone, info, log.records, predictions=outcome.predictions())
+        if (known := lesson.known()) is not None:
+            run.known, found = known
+            info.rejection = info.rejection or RejectionInfo([], [], CROSSED, len(found))
+            info.rejection.likeness = thresholds(found)
         if measure.calibrate:
             run.calibrate()
             assert info.calibration is not None

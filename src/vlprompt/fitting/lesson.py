@@ -23,6 +23,7 @@ from vlprompt.fitting.plan import Plan
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.scoring.evaluation import evaluate, logits_of
+from vlprompt.scoring.rejection import class_means, likeness
 from vlprompt.seeds import generator
 from vlprompt.training.checkpoints import Checkpoints
 from vlprompt.training.loop import OnEpoch, Trained, message, train
@@ -152,6 +153,25 @@ class Lesson:
             return
         self.outcome.beside(PROBE, judged, logits)
         self.emit(score_record("linear probe", reported, self.outcome.scores[PROBE]))
+
+    def known(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """(means, likeness): mean feature of each class [C, d]; how like one of them pictures of known classes are that
+        they were not made from, [N]. None where there are none, or nobody asked for figures."""
+        if not self.measure.folds:
+            return None
+        shown, classes = self._shown(), len(self.split.class_names)
+        x, y = shown.features[0].float().cpu().numpy(), shown.labels.numpy()
+        means = class_means(x, y, classes)
+        val = self.held_out.get("val")
+        if val is not None and len(val.features):
+            return means, likeness(val.features.features[0].float().cpu().numpy(), means)
+        parts = [
+            likeness(
+                x[fold.held.numpy()], class_means(x[fold.learned.numpy()], y[fold.learned.numpy()], classes)
+            )
+            for fold in self._folds()
+        ]
+        return (means, np.concatenate(parts)) if parts else None
 
     def _folds(self) -> list[Fold]:
         return stratified(self._shown().labels, self.measure.folds, self.split.seed)

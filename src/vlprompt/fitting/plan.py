@@ -24,6 +24,7 @@ from vlprompt.methods.base import Method, set_parameter
 from vlprompt.options import build
 from vlprompt.runs.info import DataInfo, RunInfo
 from vlprompt.runs.run import Run, backbone_info
+from vlprompt.runs.seals import sealed
 from vlprompt.seeds import generator
 from vlprompt.training.run_log import ESCAPED
 from vlprompt.training.train_options import TrainOptions
@@ -128,6 +129,7 @@ def prepare(
     )
     info.settings = settings_hash(info, plan.method, options, split, backbone.device.type)
     info.data.origin = dataset.origin  # where they lie decides nothing
+    info.data.seal = sealed(dataset.origin)
     return method, options, info
 
 
@@ -163,21 +165,21 @@ def shots_of(split: Split) -> int:
 
 def settled(
     dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, chosen: Chosen, info: RunInfo
-) -> tuple[Method, TrainOptions, RunInfo]:
-    """`prepare` for what auto chose; the run stays known as one whose method was left to be chosen."""
+) -> tuple[Plan, Method, TrainOptions, RunInfo]:
+    """The plan that auto chose, and `prepare` for it; the run stays known as one whose method was left to be chosen."""
     train = chosen.train if plan.train == TrainOptions() else plan.train
     named = Plan(chosen.method, chosen.options, train, tuple(info.zero_shot_templates))
     method, options, found = prepare(dataset, split, backbone, named)
     found.settings, found.notices, found.choice = info.settings, info.notices, chosen.record
     found.data.contents = info.data.contents
-    return method, options, found
+    return named, method, options, found
 
 
 def settings_hash(info: RunInfo, method: str, options: TrainOptions, split: Split, device: str) -> str:
     """What tells runs of different settings apart: everything that the resulting numbers depend on."""
     held = info.to_json() | {"method": method}
     known = {key: held[key] for key in DECISIVE} | {"train": options.decisive()}
-    left_out = ("skipped", "contents", "origin", "per_class")
+    left_out = ("skipped", "contents", "origin", "seal", "per_class")
     known["data"] = {key: value for key, value in held["data"].items() if key not in left_out}
     if info.after is not None:
         known["after"] = info.after

@@ -54,6 +54,15 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
+def measured_for(method: str, backbone: str) -> str | None:
+    """The recipe with the settings that were measured for a method on a backbone of this size; None where none were.
+
+    The same for the command line, Python and the studio. backbone: its source.
+    """
+    name = f"small_{method.replace('+', '_')}"
+    return name if backbone == "embedded" and name in recipe_names() else None
+
+
 def load_recipe(name: str | Path) -> SavedRecipe:
     """A recipe by name, or from a JSON file of the same form; OptionError says what is wrong with it.
 

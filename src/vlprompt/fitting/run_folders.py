@@ -48,7 +48,7 @@ def finished(
             raise RunError(f"{folder}: holds a finished run: {mend}")
         done = read_info(folder)
         if done.settings != info.settings:
-            raise RunError(f"{folder}: holds a finished run with other settings: {mend}")
+            raise RunError(f"{folder}: holds a finished run {differences(done, info)}: {mend}")
         if done.data.contents not in (None, info.data.contents):  # older runs do not say
             raise RunError(f"{folder}: holds a finished run, but {CHANGED}: {mend}")
         run = Run.load(folder, backbone)
@@ -68,6 +68,44 @@ def finished(
     if held is not None and resume and held[1] != checkpoint_key(info):
         raise RunError(f"{folder}: holds an interrupted run with other settings: {mend}")
     return None
+
+
+def differences(done: RunInfo, info: RunInfo) -> str:
+    """What a run that is there was learned with, where it differs from what is asked for now, in words."""
+    found = []
+    before, now = done.data, info.data
+    new = [name for name in info.class_names if name not in done.class_names]
+    gone = [name for name in done.class_names if name not in info.class_names]
+    if (before.origin or {}).get("path") != (now.origin or {}).get("path"):
+        found.append(f"of other pictures ({(before.origin or {}).get('path', before.name)})")
+    elif new or gone:
+        words = [f"{len(new)} new ({', '.join(new[:3])})"] if new else []
+        words += [f"{len(gone)} gone ({', '.join(gone[:3])})"] if gone else []
+        found.append(f"of other classes: {', '.join(words)}; vlprompt teach adds to what it learned")
+    elif before.fingerprint != now.fingerprint and done.shots == info.shots:
+        counts = f"{before.train} then, {now.train} now to learn from"
+        found.append(f"of pictures that have changed since ({counts}); learn them with --overwrite")
+    chosen = "auto" if done.choice is not None else done.method
+    if chosen != info.method:
+        found.append(f"of method {chosen}, not {info.method}")
+    for name in ("shots", "seed"):
+        if getattr(done, name) != getattr(info, name):
+            found.append(f"with {name} {getattr(done, name)}, not {getattr(info, name)}")
+    if done.backbone.fingerprint != info.backbone.fingerprint:
+        found.append(f"on another backbone ({done.backbone.source})")
+    if done.choice is None and done.options != info.options:
+        names = sorted(
+            k for k in {*done.options, *info.options} if done.options.get(k) != info.options.get(k)
+        )
+        found.append(f"with other options ({', '.join(names)})")
+    if done.choice is None and done.train != info.train:
+        names = sorted(
+            k
+            for k in {*(done.train or {}), *(info.train or {})}
+            if (done.train or {}).get(k) != (info.train or {}).get(k)
+        )
+        found.append(f"with other training settings ({', '.join(names)})")
+    return "with other settings" if not found else f"with other settings, {', '.join(found)}"
 
 
 def open_log(folder: Path | None, settings: str, resume: bool) -> RunLog:

@@ -30,6 +30,7 @@ from vlprompt.options import OptionSet
 from vlprompt.prompts.interpreters.fast import Fast
 from vlprompt.prompts.interpreters.interpreter import Interpreter
 from vlprompt.prompts.tokens import FrozenText, Output, Text
+from vlprompt.prompts.words import check_names, check_tokens
 
 __all__ = ["Batch", "Facts", "Method", "Recipe", "Seen", "set_parameter"]
 
@@ -62,6 +63,7 @@ class Method(nn.Module):
         super().__init__()
         # not registered as a module: the backbone never becomes part of the method's state
         self.__dict__["backbone"] = backbone
+        check_tokens(check_names(task.class_names), backbone.tokenizer)
         self.task = task
         self.options = options if options is not None else self.Options()
         self.facts = self.facts_of(self.options)

@@ -10,6 +10,7 @@ here it is whole.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,7 @@ from vlprompt.errors import OptionError
 from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
 from vlprompt.methods.facts import ALL_CLASSES
 from vlprompt.methods.mmrl import block_numbers
+from vlprompt.methods.published import PublishedShapes
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import ImagePrompt, Output, Text
 from vlprompt.prompts.words import check_names, template_prompt
@@ -47,10 +49,15 @@ FACTS = Facts(
     prompts_hold_names=False,
     plain_words="small changes inside both models",
     slow=True,
+    published_marks=("*transformer.resblocks.*.attn.*.w_lora_A",),
     colour="#CC6677",
     marker="o",
 )
 SCALE = 100.0  # of the logits, whatever the backbone's own is
+LAYERS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "proj"}  # in the published code
+PUBLISHED = re.compile(
+    r"(?P<tower>visual\.)?transformer\.resblocks\.(?P<block>\d+)\.attn\.(?P<matrix>\w+)\.w_lora_A"
+)
 # of towers of up to twelve blocks; the same shares of deeper ones
 PARTS = {
     "all": (0, 1),
@@ -189,12 +196,26 @@ class CLIPLoRA(Method):
         text = features[0][0]
         return Output(SCALE * seen.features @ text.t(), seen.features, text)
 
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        """Which towers, blocks and matrices have changes, and of which rank; no shape tells alpha."""
+        found = [match for name in shapes if (match := PUBLISHED.fullmatch(name)) is not None]
+        towers = {"vision" if match["tower"] else "text" for match in found}
+        matrices = {match["matrix"] for match in found}
+        blocks = sorted({int(match["block"]) + 1 for match in found})
+        return {
+            "encoder": "both" if len(towers) == 2 else towers.pop(),
+            "matrices": "".join(letter for letter, name in LAYERS.items() if name in matrices),
+            "blocks": ",".join(map(str, blocks)),
+            "rank": shapes.shape(found[0][0], (2,))[0],
+        }
+
     def published_names(self) -> dict[str, str]:
         names = {}
         for tower, theirs in (("text_changes", ""), ("image_changes", "visual.")):
             for i, matrices in getattr(self, tower).items():
                 for matrix in matrices:
-                    layer = "proj" if matrix == "o" else f"{matrix}_proj"
+                    layer = LAYERS[matrix]
                     for part, own in (("A", "down"), ("B", "up")):
                         name = f"{theirs}transformer.resblocks.{i}.attn.{layer}.w_lora_{part}"
                         names[name] = f"{tower}.{i}.{matrix}.{own}"

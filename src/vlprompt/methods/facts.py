@@ -55,6 +55,9 @@ class Facts:
     learns: bool = True
     trains: bool = True  # takes steps in the training loop; if not, `prepare` learns all there is
     takes_new_names: bool = True  # `for_classes` takes names that it was not trained on
+    grows: bool | None = (
+        None  # takes further classes that it then learns (`extend`); None: if it takes new names
+    )
     prompts_hold_names: bool = True  # a wrapper that learns names has something to wrap
     per_image_text: bool = False  # text features differ by picture: [B, C, d]
     independent_classes: bool = True  # a logit does not depend on which other classes there are
@@ -72,6 +75,7 @@ class Facts:
     no_map: str = ""  # why there is no map of where it looks, if one might expect one
     # names, or patterns of names, of tensors that tell the published code's checkpoints; none: they are not read
     published_marks: tuple[str, ...] = ()
+    published_unused: tuple[str, ...] = ()  # patterns of names of tensors that stand in them and do nothing
     published_under: tuple[str, ...] = ()  # wrappers that its published code has, with checkpoints of both
     # where the published LAMM code writes label tokens and how many, if not at the name and the smallest name's count
     published_label_position: int | None = None
@@ -88,6 +92,10 @@ class Facts:
     @property
     def takes_steps(self) -> bool:
         return self.learns and self.trains
+
+    @property
+    def takes_further_classes(self) -> bool:
+        return self.takes_new_names if self.grows is None else self.grows
 
     @property
     def cached(self) -> bool:
@@ -107,6 +115,7 @@ class Facts:
             learns=True,
             trains=True,
             takes_new_names=self.takes_new_names,
+            grows=None,
             prompts_hold_names=False,  # the wrapper has put its own in their place
             per_image_text=self.per_image_text,
             independent_classes=self.independent_classes,
@@ -116,6 +125,7 @@ class Facts:
             learns_words=True,
             published_marks=wrapper.published_marks,
             published_under=(),
+            published_unused=self.published_unused,
             published_label_position=None,
             published_label_tokens=None,
         )

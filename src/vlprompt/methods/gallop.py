@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from vlprompt.backbones.towers.transformer import wide
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
+from vlprompt.methods.published import PublishedShapes
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import Output, Text
 from vlprompt.prompts.words import check_names, context_start, template_prompt
@@ -39,6 +40,7 @@ FACTS = Facts(
     per_step="text tower over all classes, once per prompt",
     recipe=Recipe(epochs=200, batch=32, lr=0.002, weight_decay=0.01, warmup_epochs=0),
     plain_words="several wordings, some for the picture and some for its parts",
+    published_marks=("global_prompt", "local_prompts"),
     colour="#999933",
     marker="s",
 )
@@ -174,6 +176,17 @@ class GalLoP(Method):
 
     def learned_context(self) -> Tensor | None:
         return torch.cat([self.global_prompts, self.local_prompts]).detach()
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        count, tokens, _ = shapes.shape("global_prompt", (3,))
+        return {
+            "global_prompts": count,
+            "local_prompts": shapes.shape("local_prompts", (3,))[0],
+            "context_tokens": tokens,
+            "context_init": "",
+            "reference": "published_code",
+        }
 
     def published_names(self) -> dict[str, str]:
         return {

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
 from vlprompt.methods import coop
 from vlprompt.methods.base import Facts, Recipe, Seen
+from vlprompt.methods.published import PublishedShapes
 from vlprompt.options import option
 from vlprompt.prompts.tokens import FrozenText, Output, Text
 
@@ -26,6 +28,8 @@ FACTS = Facts(
     order=52,
     recipe=Recipe(epochs=100, batch=128, lr=0.002),
     says_template=True,
+    published_marks=("prompt_learner.ctx", "*bias_vectors", "*.meta_net.linear1.*"),
+    published_unused=("*bias_vectors", "prompt_learner.meta_net.*"),
     plain_words="words around the names, held near the usual ones",
     colour="#56B4E9",
     marker="P",
@@ -63,6 +67,10 @@ class KgCoOp(coop.CoOp):
 
     def loss_weights(self) -> dict[str, float]:
         return {"distance": self.options.weight}
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        return super().published_options(shapes, wrapped) | {"reference": "published_code"}
 
 
 def with_teacher(output: Output, teacher: Sequence[Tensor]) -> Output:

@@ -56,9 +56,13 @@ class Options(OptionSet):
     parameter_loss: bool = option(True, "keep label tokens near the names' embeddings")
     feature_loss: bool = option(True, "keep text features near those of the names")
     logits_loss: bool = option(True, "keep logits near those of the names")
-    parameter_weight: float = option(0.0, "lambda_1; 0: 1 / shots (published code: 1)", low=0)
-    feature_weight: float = option(1.0, "lambda_2", low=0)
-    logits_weight: float = option(0.05, "lambda_3", low=0)
+    parameter_weight: float = option(
+        0.0,
+        "weight of the loss on label tokens, the paper's lambda_1; 0: 1 / shots (published code: 1)",
+        low=0,
+    )
+    feature_weight: float = option(1.0, "weight of the loss on text features, the paper's lambda_2", low=0)
+    logits_weight: float = option(0.05, "weight of the loss on logits, the paper's lambda_3", low=0)
     temperature: float = option(2.0, "T of the distillation", low=0.01)
     distillation: str = option(
         "auto",
@@ -152,7 +156,7 @@ class LAMM(Wrapper):
         """Label tokens [C, L, D] of all classes, kept ones first, and which of them there are [C, L]."""
         if self.kept is None:
             return self.label_tokens, self._mask
-        return torch.cat([self.kept.tokens, self.label_tokens]), torch.cat([self.kept.mask, self._mask])
+        return torch.cat([self.kept["tokens"], self.label_tokens]), torch.cat([self.kept["mask"], self._mask])
 
     # -- outputs and losses ----------------------------------------------------------------------
 
@@ -287,7 +291,8 @@ class LAMM(Wrapper):
         other.interpreter.budget = self.interpreter.budget
         held = self.kept.sizes.tolist() if self.kept is not None else []
         tokens, mask = (part.detach().clone() for part in self.labels())
-        other._keep(KeptClasses(tokens, mask, [*held, len(tokens) - sum(held)]))
+        sizes = [*held, len(tokens) - sum(held)]
+        other._keep(KeptClasses(sizes, {"tokens": tokens, "mask": mask}))
         return other.train(self.training)
 
     def train(self, mode: bool = True) -> LAMM:
@@ -297,8 +302,8 @@ class LAMM(Wrapper):
     @torch.no_grad()
     def _keep(self, kept: KeptClasses) -> None:
         """Takes the first classes as learned; label tokens of the others remain to be learned."""
-        first, length = len(kept), max(kept.tokens.shape[1], self.label_tokens.shape[1])
-        kept.tokens, kept.mask = widen(kept.tokens, kept.mask, length)
+        first, length = len(kept), max(kept["tokens"].shape[1], self.label_tokens.shape[1])
+        kept.tokens, kept.mask = widen(kept["tokens"], kept["mask"], length)
         tokens, mask = widen(self.label_tokens[first:], self._mask[first:], length)
         self.label_reference = widen(self.label_reference[first:], mask, length)[0].clone()
         self.label_tokens, self._mask, self.kept = nn.Parameter(tokens.clone()), mask, kept
@@ -306,10 +311,10 @@ class LAMM(Wrapper):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """A saved state with kept classes makes room for them first."""
-        names = {part: f"{prefix}kept.{part}" for part in ("tokens", "mask", "sizes")}
-        if self.kept is None and all(name in state_dict for name in names.values()):
-            held = {part: state_dict[name].to(self.backbone.device) for part, name in names.items()}
-            self._keep(KeptClasses(held["tokens"], held["mask"], held["sizes"].tolist()))
+        if self.kept is None:
+            held = KeptClasses.found_in(state_dict, prefix, ("tokens", "mask"), self.backbone.device)
+            if held is not None:
+                self._keep(held)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def learned_labels(self) -> tuple[Tensor, Tensor] | None:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
 from vlprompt.methods.kgcoop import with_teacher
+from vlprompt.methods.published import PublishedShapes
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import BlockTokens, FrozenText, ImagePrompt, Output, Text
 from vlprompt.prompts.words import check_names, template_prompt
@@ -41,10 +42,12 @@ FACTS = Facts(
     says_template=True,
     plain_words="hints deep inside both models",
     slow=True,
+    published_marks=("representation_learner.compound_rep_tokens_r2tproj.0.weight",),
     colour="#117733",
     marker="h",
 )
 SCALE = 100.0  # of the logits, whatever the backbone's own is
+TOKENS = "representation_learner.compound_rep_tokens"  # in the published code
 ANSWERS = ("published", "fusion", "class_token", "tokens")
 
 
@@ -212,8 +215,13 @@ class MMRL(Method):
         other.learned_names = frozenset(other.task.class_names)
         return other
 
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        tokens, width = shapes.shape(TOKENS, (2,))
+        return {"tokens": tokens, "width": width}
+
     def published_names(self) -> dict[str, str]:
-        where = "representation_learner.compound_rep_tokens"
+        where = TOKENS
         names = {where: "tokens", "image_encoder.proj_rep": "projection"}
         for theirs, ours, maps in (
             ("r2tproj", "to_text", self.to_text),

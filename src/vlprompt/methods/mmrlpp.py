@@ -22,6 +22,7 @@ from vlprompt.backbones.towers.transformer import wide
 from vlprompt.errors import OptionError
 from vlprompt.methods import mmrl
 from vlprompt.methods.base import Facts, Method, Recipe
+from vlprompt.methods.published import PublishedShapes
 from vlprompt.options import option
 
 FACTS = Facts(
@@ -37,6 +38,7 @@ FACTS = Facts(
     says_template=True,
     plain_words="hints deep inside both models, with fewer numbers",
     slow=True,
+    published_marks=("representation_learner.srra_r2tproj.weight",),
     colour="#44AA99",
     marker="d",
 )
@@ -113,6 +115,14 @@ class MMRLpp(mmrl.MMRL):
     def read_out(self) -> Tensor:
         frozen: Any = self.backbone.vit.projection
         return wide(frozen) + self.left @ self.right
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        ranks = {
+            "residual_rank": shapes.shape("representation_learner.srra_r2tproj.srra.0.A", (2,))[1],
+            "projection_rank": shapes.shape("image_encoder.A", (2,))[1],
+        }
+        return super().published_options(shapes, wrapped) | ranks
 
     def published_names(self) -> dict[str, str]:
         where = "representation_learner"

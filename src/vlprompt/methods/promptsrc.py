@@ -27,6 +27,7 @@ from torch import Tensor
 from vlprompt.methods import ivlp
 from vlprompt.methods.base import Batch, Facts, Recipe, Seen
 from vlprompt.methods.kgcoop import with_teacher
+from vlprompt.methods.published import PublishedShapes
 from vlprompt.options import option
 from vlprompt.prompts.tokens import FrozenText, Output, Text
 
@@ -40,6 +41,8 @@ FACTS = Facts(
     recipe=Recipe(epochs=20, batch=4, lr=0.0025),
     plain_words="hints for words and pictures, held near the original model",
     slow=True,
+    published_marks=("prompt_learner.ctx", "*_encoder.*VPT*", "prompt_learner.ZS_image_encoder.*"),
+    published_unused=("prompt_learner.ZS_image_encoder.*",),
     colour="#882255",
     marker="^",
 )
@@ -127,6 +130,10 @@ class PromptSRC(ivlp.IVLP):
 
     def loss_weights(self) -> dict[str, float]:
         return {"text": self.options.text_weight, "image": self.options.image_weight}
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        return super().published_options(shapes, wrapped) | {"reference": "published_code"}
 
     @torch.no_grad()
     def end_of_epoch(self, epoch: int, epochs: int) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vlprompt.methods.base import Facts, Method, Recipe, Seen
 from vlprompt.methods.kgcoop import distance_term, with_teacher
+from vlprompt.methods.published import CONTEXT, PublishedShapes
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import BlockTokens, FrozenText, Output, Text
 from vlprompt.prompts.words import check_names, context_start, split_template, template_prompt
@@ -30,6 +31,9 @@ FACTS = Facts(
     order=54,
     recipe=Recipe(epochs=50, batch=32, lr=0.002, optimizer="adam"),
     says_template=True,
+    published_marks=(
+        "*.meta_net.linear2.weight",
+    ),  # the names are CoCoOp's too, so that this one has to be named
     plain_words="words around the names, and hints made from each name",
     colour="#0B8F8F",
     marker="X",
@@ -104,6 +108,11 @@ class TCP(Method):
 
     def loss_weights(self) -> dict[str, float]:
         return {"distance": self.options.weight}
+
+    @classmethod
+    def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
+        tokens = shapes.shape(CONTEXT, (2,))[0]
+        return {"context_tokens": tokens, "context_init": "", "reference": "published_code"}
 
     def published_names(self) -> dict[str, str]:
         names = {"prompt_learner.ctx": "context"}

@@ -7,11 +7,13 @@ name that ends in punctuation merges with the full stop behind it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.tokenizing import Tokenizer
 from vlprompt.errors import OptionError
 from vlprompt.prompts.tokens import TextPrompt
 
@@ -36,6 +38,26 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
             )
         seen[key] = name
     return tuple(names)
+
+
+@lru_cache(maxsize=64)
+def check_tokens(names: tuple[str, ...], tokenizer: Tokenizer) -> None:
+    """OptionError for a name that is nothing to the tokenizer, and for two that are the same to it.
+
+    Characters without width are such, or letters that its vocabulary knows in one form only: prompts of such classes
+    would be equal, and so would all their probabilities.
+    """
+    seen: dict[tuple[int, ...], str] = {}
+    for name in names:
+        ids = tuple(tokenizer.ids(spaced(name)))
+        if not ids:
+            raise OptionError(f"class name {name!a} is nothing that can be read: give it another (--classes)")
+        if ids in seen:
+            raise OptionError(
+                f"class names {seen[ids]!a} and {name!a} read the same to this backbone: rename one "
+                "(--classes or classes.txt)"
+            )
+        seen[ids] = name
 
 
 def split_template(template: str) -> tuple[str, str]:

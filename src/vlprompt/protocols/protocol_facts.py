@@ -14,6 +14,8 @@ from types import MappingProxyType
 RECORD = (
     "protocol",
     "data",
+    "fingerprint",
+    "place",
     "method",
     "backbone",
     "shots",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlprompt import methods
@@ -40,6 +41,8 @@ def base_record(
     return {
         "protocol": protocol,
         "data": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "place": place_of(dataset),
         "method": plan.method,
         "backbone": backbone.name,
         "shots": shots,
@@ -51,6 +54,12 @@ def base_record(
         **held,
         "settings": settings_of(plan, run, own or {}),
     }
+
+
+def place_of(dataset: Dataset) -> str:
+    """What tells a data set from others of its name: the last two parts of its path; "" of one without a place."""
+    parts = Path(str((dataset.origin or {}).get("path", ""))).parts
+    return "/".join(parts[-2:])
 
 
 def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -45,7 +45,8 @@ def obstacle(protocol: str, plan: Plan) -> str | None:
     """Why a method takes no part in a protocol, in one line, as far as it is known before anything is trained."""
     spec = methods.load(plan.method)
     kind = facts_of(protocol).new_classes
-    if not kind or spec.facts_with(plan.options).takes_new_names:
+    facts = spec.facts_with(plan.options)
+    if not kind or (facts.takes_further_classes if kind == "further" else facts.takes_new_names):
         return None
     return f"{plan.method}: not under {protocol}, because it knows only the classes it was trained on and takes no {kind} classes"
 

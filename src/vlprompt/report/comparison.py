@@ -24,6 +24,7 @@ from vlprompt.report.gathering import (
     cells,
     gather,
     mixed,
+    of_one_data,
     place_of,
     plain_name,
     told_apart,
@@ -86,7 +87,7 @@ class Sheet:
 
 def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> list[Sheet]:
     """One sheet for each protocol and backbone. OptionError for a paper that is not known."""
-    kept = told_apart(record for record in records if not record.get("error"))
+    kept = told_apart(of_one_data(record for record in records if not record.get("error")))
     gathered, splits = gather(kept), splits_of(kept)
     found = []
     for protocol, backbone in dict.fromkeys((key.protocol, key.backbone) for key in gathered):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlprompt.errors import OptionError
+from vlprompt.plain_text import cell
 from vlprompt.protocols import declared
 from vlprompt.report import published_figures as published
 from vlprompt.report.gathering import ZERO_SHOT, Cell, Key, Seeds, average, cells, gather, plain_name
@@ -205,11 +206,11 @@ def gains_csv(rows: Iterable[Gained]) -> str:
         writer.writerow(
             [
                 row.protocol,
-                row.data,
-                row.backbone,
+                cell(row.data),
+                cell(row.backbone),
                 row.shots,
-                row.method,
-                row.over,
+                cell(row.method),
+                cell(row.over),
                 row.metric,
                 row.ours.mean,
                 row.ours.std,

@@ -60,6 +60,30 @@ def told_apart(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return held
 
 
+def of_one_data(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The records, in which data sets of one name that are not the same pictures bear what tells them apart.
+
+    Those of other places bear their place, `photos (holiday/photos)`; of one place whose pictures have changed, a part of
+    their fingerprint. Records of earlier versions, which do not say, stay as they are.
+    """
+    held = [dict(record) for record in records]
+    known: dict[str, dict[str, str]] = {}  # fingerprint -> place, by name
+    for record in held:
+        if record.get("fingerprint"):
+            known.setdefault(record.get("data", ""), {})[str(record["fingerprint"])] = str(
+                record.get("place", "")
+            )
+    for record in held:
+        places = known.get(record.get("data", ""), {})
+        own = record.get("fingerprint")
+        if own is None or len(places) < 2:
+            continue
+        place = places[str(own)]
+        alone = place and list(places.values()).count(place) == 1
+        record["data"] = f"{record['data']} ({place if alone else str(own)[:6]})"
+    return held
+
+
 def _tell_apart(group: list[dict[str, Any]], key: str, parts: Sequence[str]) -> None:
     settings = [_settings(record, parts) for record in group]
     places: dict[tuple[Any, ...], list[dict[str, str]]] = {}
@@ -137,7 +161,7 @@ def gather(records: Iterable[Mapping[str, Any]]) -> dict[Key, Seeds]:
     Runs of several settings are told apart. A seed recorded twice counts once, the later record being taken.
     """
     groups: dict[tuple[Any, ...], dict[str, Seeds]] = {}
-    for record in told_apart(records):
+    for record in told_apart(of_one_data(records)):
         methods = groups.setdefault(place_of(record), {})
         reference = record.get("zero_shot")
         if isinstance(reference, (int, float)):

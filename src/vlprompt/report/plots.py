@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from vlprompt.report.fonts import families, without_complaints
 from vlprompt.report.run_tables import Cell
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "vlprompt",
     "font.size": 10,
-    "font.family": "sans-serif",
+    "font.family": list(families()),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": INK,
@@ -230,14 +231,15 @@ def worst_classes(confusion: np.ndarray, most: int = MOST_CLASSES) -> list[int]:
 
 def to_png(figure: Figure, path: Path, dpi: int = 150) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    with without_complaints():
+        figure.savefig(path, dpi=dpi)
     return path
 
 
 def to_svg(figure: Figure, name: str, label: str) -> str:
     """The figure as an SVG element for a page. name: prefix of its ids; label: what readers hear."""
     text = io.StringIO()
-    with rc_context(_STYLE):
+    with rc_context(_STYLE), without_complaints():
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]

@@ -59,7 +59,7 @@ def sureness_figure(evidence: Evidence) -> Figure:
         confidence, correct = arrays(evidence.said, evidence.calibrated)
         coverage, accuracy = coverage_curve(confidence, correct)
         right.step(100 * coverage, 100 * accuracy, where="post", color=SERIES[0], linewidth=1.8)
-        if evidence.info.rejection:
+        if evidence.info.rejection and evidence.info.rejection.thresholds:
             kept = confidence >= threshold_of(evidence.info, COVERAGE)
             if kept.any():
                 right.plot(
@@ -123,7 +123,7 @@ def calibration_text(evidence: Evidence) -> Html:
 
 def coverage_table(evidence: Evidence) -> Html:
     """Coverage asked for on validation pictures, and what came of it on the scored ones."""
-    if not evidence.info.rejection:
+    if not evidence.info.rejection or not evidence.info.rejection.thresholds:
         return Html(
             "<p class=missing>No threshold was chosen, because there were no validation pictures.</p>"
         )

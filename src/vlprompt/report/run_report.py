@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from vlprompt.report import html_pages as pages
 from vlprompt.report.html_pages import Html, html
 from vlprompt.report.what_can_be_shown import Evidence, Probe, gather_evidence
 from vlprompt.runs.info import RunInfo, ScoreInfo
+from vlprompt.scoring.uncertainty import interval_text, wilson
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,6 +159,8 @@ def numbers(evidence: Evidence, learned: ScoreInfo | None, zero_shot: ScoreInfo 
             change = learned.accuracy - zero_shot.accuracy
             more = Html(f"<span class={'good' if change >= 0 else 'bad'}>({pages.signed(change)})</span>")
         text = f"accuracy after {info.title}" if info.method != "zeroshot" else "accuracy"
+        if spread := interval_text(learned.correct, learned.count):
+            more = Html(f"{more} <span>95 % sure: {spread}</span>")
         found.append(pages.number(f"{learned.accuracy:.1f} %", text, main=True, more=more))
         before = f"(zero-shot {zero_shot.macro_f1:.1f})" if zero_shot is not None else ""
         found.append(pages.number(f"{learned.macro_f1:.1f} %", "macro F1", more=before))
@@ -200,11 +202,11 @@ def margin(learned: ScoreInfo | None) -> str:
     """How much of a difference is chance."""
     if learned is None or not learned.count:
         return ""
-    count, share = learned.count, learned.accuracy / 100
-    # Agresti and Coull: two hits and two misses are added, so that few pictures and extremes are no certainty
-    middle = (share * count + 2) / (count + 4)
-    wide = 196 * math.sqrt(middle * (1 - middle) / (count + 4))
-    return f"One picture is {100 / count:.2g} points; drawing other test pictures moves an accuracy by about ±{wide:.1f} (95 %)."
+    low, high = wilson(learned.correct, learned.count)
+    return (
+        f"One picture is {100 / learned.count:.2g} points; on other pictures of the kind the accuracy may as well be "
+        f"{low:.0f} to {high:.0f} % (95 % sure)."
+    )
 
 
 def curves(info: RunInfo, svg: dict[str, str]) -> Html:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from vlprompt import plain_text
 from vlprompt.errors import OptionError, nearest
 from vlprompt.protocols import declared, known_values
 from vlprompt.protocols.protocol_facts import LOWER, NEITHER
@@ -281,7 +282,9 @@ def csv_text(sheets: Sequence[Sheet]) -> str:
         ]
     )
     for sheet, line in lines:
-        row: list[Any] = [sheet.protocol, line.data, sheet.backbone, line.shots, line.method, line.seeds]
+        texts = (sheet.protocol, line.data, sheet.backbone, line.method)
+        protocol, data, backbone, method = (plain_text.cell(str(text)) for text in texts)
+        row: list[Any] = [protocol, data, backbone, line.shots, method, line.seeds]
         for key in keys:
             held = _numbers(line, key)
             row += [held.get(part, "") for part in parts[key]]

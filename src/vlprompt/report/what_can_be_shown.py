@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlprompt.errors import VlpromptError
+from vlprompt.plain_text import printable
 from vlprompt.report.thumbnails import thumbnail
 from vlprompt.runs.info import RunInfo, ScoreInfo, read_info
 from vlprompt.runs.predictions_file import Said, read_predictions
 from vlprompt.runs.records import read_log
+from vlprompt.runs.seals import is_sealed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -91,6 +93,7 @@ def gather_evidence(
     info = read_info(folder)
     found = Evidence(info, read_log(folder / "log.jsonl"))
     found.said = read_predictions(folder, info.reported)
+    found.probe = info.probe  # fit has its scores already, as of version 0.2
     if not found.said:
         found.missing["said"] = "the run folder has no predictions.csv (fit of this version writes it)"
     if quick and data is None:
@@ -106,6 +109,7 @@ def gather_evidence(
 
 
 def _open_dataset(found: Evidence, data: str | Dataset | None) -> None:
+    from vlprompt.data.changing import reopened
     from vlprompt.data.dataset import Dataset
     from vlprompt.data.opening import open_dataset
 
@@ -117,11 +121,16 @@ def _open_dataset(found: Evidence, data: str | Dataset | None) -> None:
         dataset = data
     elif data is not None:
         root = Path(data).expanduser()
-        moved = "root" if "root" in origin else "path"
-        dataset = open_dataset(**(origin | {moved: str(root)})) if origin else open_dataset(root)
+        dataset = reopened(origin, root) if origin else open_dataset(root)
+    elif not is_sealed(found.info.data.origin, found.info.data.seal):
+        found.missing["dataset"] = (
+            f"the run was not learned here by you, so the place that it names ({_place(origin)}) is not opened; "
+            "--data says where its pictures are"
+        )
+        return
     else:
         try:
-            dataset = open_dataset(**origin)
+            dataset = reopened(origin)
         except (VlpromptError, TypeError) as error:
             found.missing["dataset"] = f"{error}; --data says where they are now"
             return
@@ -137,6 +146,10 @@ def _open_dataset(found: Evidence, data: str | Dataset | None) -> None:
     found.dataset = dataset
 
 
+def _place(origin: dict[str, Any]) -> str:
+    return printable(str(origin.get("path") or origin.get("root") or "?"))[:200]
+
+
 def _load_run(found: Evidence, folder: Path, backbone: str | Backbone | None, device: str) -> None:
     from vlprompt.runs.run import Run
 
@@ -148,6 +161,8 @@ def _load_run(found: Evidence, folder: Path, backbone: str | Backbone | None, de
 
 def _ask_for_probe(found: Evidence, probe: Probe | None) -> None:
     """Scores of a linear probe on the same training pictures, in per cent as in run.json."""
+    if found.probe is not None:
+        return
     reason = _no_probe(found) or ("nobody was asked to train one" if probe is None else None)
     if reason is not None:
         found.missing["probe"] = reason

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +17,12 @@ from typing import Any
 from vlprompt import methods
 from vlprompt.backbones.locating import NAMED
 from vlprompt.errors import OptionError, RunError
-from vlprompt.files import read_file
+from vlprompt.files import read_file, write_together
 from vlprompt.hub_access import HUB_ID, PREFIX, plain_errors
+from vlprompt.locks import alone_in
 from vlprompt.runs.info import INFO, RunInfo, read_info
 from vlprompt.runs.model_card import card, hub_metadata
-from vlprompt.runs.records import CARD, LOG, TENSORS, check_place, read_tensors, remove_former
+from vlprompt.runs.records import CARD, FILES, LOG, REST, TENSORS, check_place, read_tensors
 
 LOGIN = 'set HF_TOKEN or log in with "hf auth login"'
 _ABSOLUTE = re.compile(r"[/\\~]|[A-Za-z]:[/\\]")
@@ -78,22 +77,16 @@ def pull(repo_id: str, folder: str | Path, *, revision: str | None = None, overw
     check_id(repo_id.removeprefix(PREFIX))
     check_place(target, overwrite)
     held = fetch_run(repo_id, revision)
-    names = [name for name in (TENSORS, CARD, LOG, INFO) if (held / name).is_file()]
-    part = target.parent / f".{target.name}.{os.getpid()}.part"
-    try:
-        part.mkdir(parents=True)
-        for name in names:
-            shutil.copyfile(held / name, part / name)
-        if target.exists():
-            remove_former(target, names)
-            for name in names:  # run.json last, as when a run is saved
-                os.replace(part / name, target / name)
-        else:
-            os.replace(part, target)
-    except OSError as error:
-        raise RunError(f"{target}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with alone_in(target):
+        check_place(target, overwrite)  # another may have been here meanwhile
+        try:
+            files = {
+                name: read_file(held / name) for name in (TENSORS, CARD, LOG, INFO) if (held / name).is_file()
+            }
+            target.mkdir(parents=True, exist_ok=True)
+            write_together(target, files, gone=(*FILES, *REST))
+        except OSError as error:
+            raise RunError(f"{target}: cannot be written ({error.strerror or error})") from error
     return target
 
 
@@ -169,7 +162,7 @@ def shareable(info: RunInfo) -> RunInfo:
         backbone.source = Path(backbone.source).name
     if backbone.tokenizer:
         backbone.tokenizer = Path(backbone.tokenizer).name
-    told.data.origin = None  # where the pictures lie
+    told.data.origin = told.data.seal = None  # where the pictures lie
     plain = [_DETAIL.split(text)[0] for text in told.notices]
     told.notices = [text for text in plain if "/" not in text and "\\" not in text]
     named = ("class_names", "shown_classes", "labels", "templates", "zero_shot_templates")

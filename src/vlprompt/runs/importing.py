@@ -1,7 +1,8 @@
 """Checkpoints of the published implementations (`model.pth.tar-N`) become runs.
 
-Written by CoOp and CoCoOp (Zhou et al.), MaPLe, IVLP and VPT (Khattak et al.) and LAMM (Gao et al.), whose
-trainer saves {"state_dict", "epoch", ...}. Their tensor names are those of `Method.published_names`, with or
+Written by CoOp and CoCoOp (Zhou et al.), MaPLe, IVLP, VPT and PromptSRC (Khattak et al.), LAMM (Gao et al.), KgCoOp and
+TCP (Yao et al.), MMRL and MMRL++ (Guo and Gu) and GalLoP (Lafon et al.), which save {"state_dict", "epoch", ...}; and
+what CLIP-LoRA (Zanella and Ben Ayed) learns, under the names that its tensors have in the model. Their tensor names are those of `Method.published_names`, with or
 without the leading "prompt_learner."; MaPLe, IVLP and VPT save the whole CLIP beside, which is not read.
 Sizes (context length, depth, class-specific contexts, label tokens) are read off the shapes; no shape says
 where the class name stands (CoOp) or which words the context started from (IVLP, MaPLe): those are options.
@@ -14,6 +15,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,12 @@ from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_
 from vlprompt.data.naming import read_names
 from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import OptionError, RunError, nearest
+from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method, Seen
 from vlprompt.methods.published import CONTEXT, LEARNER, PublishedShapes, marked
 from vlprompt.prompts.tokens import TextPrompt
 from vlprompt.runs.info import DataInfo, ImportedInfo, RunInfo
-from vlprompt.runs.records import FILES, check_place, remove_former
+from vlprompt.runs.records import check_place
 from vlprompt.runs.run import Run, backbone_info
 
 # the methods whose facts say what tells their published checkpoints, alone and under wrappers that were published with them
@@ -54,6 +57,7 @@ _TOWERS = ("image_encoder.", "text_encoder.", "clip_model.", "logit_scale", "tok
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+@alone_in_its_folder
 def import_checkpoint(
     path: str | Path,
     method: str | None,
@@ -97,7 +101,8 @@ def import_checkpoint(
         found = method_of(shapes)
         method = method or found
         given = dict(options or {})
-        sized = sizes(method, shapes, path)
+        everything = {name: value.shape for name, value in stored.items()}
+        sized = sizes(method, everything, path)
         for name in given.keys() & sized.keys():
             if given[name] != sized[name]:
                 raise OptionError(
@@ -109,12 +114,12 @@ def import_checkpoint(
         backbone = opened(backbone)
         spec = methods.load(method)
         task = Task(names, (template,), shots)
-        learned = spec.build(backbone, task, given | sized)
+        learned = spec.build(backbone, task, given | sized).eval()
 
         def load(name: str) -> Tensor:
             return held.load(stored[name])
 
-        fill(learned, shapes, load, path, method, found)
+        fill(learned, everything, load, path, method, found)
         if method == "lamm" and LEARNER + "ctx" in stored:
             check_frozen_context(learned, load(LEARNER + "ctx"), template, path)
         at_end = given.get("name_position", "end") == "end"
@@ -143,7 +148,6 @@ def import_checkpoint(
     )
     run = Run(learned.eval(), backbone, info)
     if out is not None:
-        remove_former(Path(out), FILES)
         run.save(out)
     return run
 
@@ -198,7 +202,9 @@ def fill(
     places = learned.published_names()
     hint = f"; it looks like a checkpoint of {found}" if found != method else ""
     missing = sorted(set(places) - set(shapes))
-    surplus = sorted(set(shapes) - set(places) - ({LEARNER + "ctx"} if method == "lamm" else set()))
+    unused = learned.facts.published_unused
+    there = {name for name in shapes if is_learned(name) and not any(fnmatchcase(name, p) for p in unused)}
+    surplus = sorted(there - set(places) - ({LEARNER + "ctx"} if method == "lamm" else set()))
     towers = (learned.backbone.text, learned.backbone.image)
     layers = max(getattr(getattr(tower, "sizes", None), "layers", 0) for tower in towers)
     surplus = [name for name in surplus if not beyond(name, layers)]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from vlprompt.errors import OptionError, RunError
-from vlprompt.files import read_file
+from vlprompt.files import finish_writing, read_file
 from vlprompt.options import build
 from vlprompt.record_schema import (
     OPTIONAL,
@@ -57,7 +58,8 @@ class BackboneInfo(Record):
 class DataInfo(Record):
     """The pictures. split: whose splits these are. classes: all, base or new. train, val, test: pictures that were
     used. skipped: that could not be read. per_class: fewest and most training pictures of a class. contents: hash of the
-    bytes of all of them. origin: arguments with which `open_dataset` opens them again."""
+    bytes of all of them. origin: arguments with which `open_dataset` opens them again; seal: says that they were
+    written here (see `seals`)."""
 
     name: str = "own pictures"
     fingerprint: str = ""
@@ -70,6 +72,7 @@ class DataInfo(Record):
     per_class: tuple[Count, Count] | None = field(default=None, metadata=OPTIONAL)
     contents: str | None = field(default=None, metadata=OPTIONAL)
     origin: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
+    seal: str | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass
@@ -189,7 +192,7 @@ class RunInfo(Record):
     templates: the method's; zero_shot_templates: the reference's. shots: as asked for, 0 for all; task_shots: pictures
     per class that the method was told. reported: the scores that stand for the run, a key of `scores`.
     timings: seconds; memory: MiB. settings: a hash that tells runs of different settings apart; after: that of the
-    run it went on from. more: fields that this version does not know.
+    run it went on from. choice: of auto. measure: how it was measured, where it was asked for. more: fields that this version does not know.
     """
 
     method: Name
@@ -222,6 +225,7 @@ class RunInfo(Record):
     rejection: RejectionInfo | None = None
     imported: ImportedInfo | None = field(default=None, metadata=OPTIONAL)
     choice: ChoiceInfo | None = field(default=None, metadata=OPTIONAL)
+    measure: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
     labels: list[Name | bool | int | float] | None = field(default=None, metadata=OPTIONAL)
     format: Count = FORMAT
     shown_classes: list[Name] | None = None
@@ -330,6 +334,9 @@ def read_info(folder: str | Path) -> RunInfo:
     path = folder / INFO
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such run folder")
+    if not path.exists():
+        with suppress(OSError):  # of a process that was killed while it replaced the run
+            finish_writing(folder)
     if not path.exists():
         hint = "; its training was interrupted: run the same fit again to finish it"
         interrupted = (folder / CHECKPOINT).exists()

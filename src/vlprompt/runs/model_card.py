@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from vlprompt.plain_text import markdown, markdown_code
 from vlprompt.runs.info import RunInfo
+from vlprompt.scoring.uncertainty import accuracy_text
 
 
 def card(info: RunInfo, where: str = "path/to/this/folder") -> str:
@@ -10,11 +12,11 @@ def card(info: RunInfo, where: str = "path/to/this/folder") -> str:
     data, backbone = info.data, info.backbone
     names = info.class_names
     lines = [
-        f"# {info.method} on {data.name}",
+        f"# {markdown(info.method)} on {markdown(data.name)}",
         "",
         (
-            f"Prompts learned with vlprompt for the backbone `{backbone.source}` "
-            f"(fingerprint `{backbone.fingerprint[:16]}`, {backbone.precision})."
+            f"Prompts learned with vlprompt for the backbone {markdown_code(backbone.source)} "
+            f"(fingerprint {markdown_code(backbone.fingerprint[:16])}, {markdown(backbone.precision)})."
         ),
         "",
         "| | accuracy | macro F1 | pictures |",
@@ -22,34 +24,38 @@ def card(info: RunInfo, where: str = "path/to/this/folder") -> str:
     ]
     for key, title in (
         ("zero_shot", "zero-shot"),
-        ("test", f"{info.method}, test"),
-        ("val", f"{info.method}, validation"),
+        ("linear_probe", "linear probe"),
+        ("cross-validation", f"{markdown(info.method)}, cross-validation"),
+        ("test", f"{markdown(info.method)}, test"),
+        ("val", f"{markdown(info.method)}, validation"),
     ):
         score = info.scores.get(key)
         if score:
-            row = f"| {title} | {score.accuracy:.2f} % | {score.macro_f1:.2f} % | {score.count} |"
+            row = f"| {title} | {accuracy_text(score.correct, score.count)} | {score.macro_f1:.2f} % | {score.count} |"
             lines.append(row)
     train, timings = info.train_options, info.timings
     lines += [
         "",
-        f"- classes: {len(names)} ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})",
+        f"- classes: {len(names)} ({', '.join(map(markdown, names[:10]))}{', ...' if len(names) > 10 else ''})",
         (f"- training pictures: {data.train} ({info.pictures_text}), seed {info.seed}"),
     ]
     if train:
         lines.append(
-            f"- training: {train.epochs} epochs, batch {train.batch}, {train.optimizer}, lr {train.lr:g}, "
-            f"views {train.views}"
+            f"- training: {train.epochs} epochs, batch {train.batch}, {markdown(train.optimizer)}, lr {train.lr:g}, "
+            f"views {markdown(str(train.views))}"
         )
     if timings:
         lines.append(
             f"- time: {timings.get('train_s', 0):.1f} s training, {timings.get('total_s', 0):.1f} s in all"
         )
     if options := info.options:
-        lines.append("- options: " + ", ".join(f"{k} = {v}" for k, v in options.items()))
+        lines.append(
+            "- options: " + ", ".join(f"{markdown(k)} = {markdown(str(v))}" for k, v in options.items())
+        )
     for notice in info.notices:
-        lines.append(f"- note: {notice}")
+        lines.append(f"- note: {markdown(notice)}")
     if citation := info.paper:
-        lines += ["", f"Method: {citation}."]
+        lines += ["", f"Method: {markdown(citation)}."]
     lines += [
         "",
         "```python",

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vlprompt.files import read_file
+from vlprompt.plain_text import cell, csv_line, of_cell
 from vlprompt.scoring.calibration import confidences
 
 FILE = "predictions.csv"
@@ -84,39 +85,41 @@ def said_of(
 
 
 def to_csv(rows: Sequence[Said]) -> bytes:
-    """A header and one line per picture, UTF-8; what is not known is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
+    """A header and one line per picture, UTF-8; what is not known is empty. Texts as `plain_text.cell` writes them."""
+    lines = [csv_line(HEADER)]
     for row in rows:
-        writer.writerow(
-            [
-                row.split,
-                row.path,
-                row.true,
-                row.predicted,
-                _number(row.probability),
-                _number(row.calibrated),
-                row.zero_shot or "",
-                _number(row.zero_shot_probability),
-            ]
+        lines.append(
+            csv_line(
+                [
+                    cell(row.split),
+                    cell(row.path),
+                    cell(row.true),
+                    cell(row.predicted),
+                    _number(row.probability),
+                    _number(row.calibrated),
+                    cell(row.zero_shot or ""),
+                    _number(row.zero_shot_probability),
+                ]
+            )
         )
-    return text.getvalue().encode(errors="surrogateescape")  # file names may be other than UTF-8
+    return "".join(lines).encode(errors="surrogateescape")  # file names may be other than UTF-8
 
 
 def read_predictions(folder: Path, split: str | None = None) -> list[Said]:
     """The rows of a run folder, [] without the file or where it is damaged; of one split, if it is named."""
     try:
-        rows = list(csv.DictReader(io.StringIO(read_file(folder / FILE).decode(errors="surrogateescape"))))
+        rows = list(
+            csv.DictReader(io.StringIO(read_file(folder / FILE).decode(errors="surrogateescape"), newline=""))
+        )
         found = [
             Said(
-                row["split"],
-                row["path"],
-                row["class"],
-                row["predicted"],
+                of_cell(row["split"]),
+                of_cell(row["path"]),
+                of_cell(row["class"]),
+                of_cell(row["predicted"]),
                 float(row["probability"]),
                 _value(row["calibrated"]),
-                row["zero_shot"] or None,
+                of_cell(row["zero_shot"]) or None,
                 _value(row["zero_shot_probability"]),
             )
             for row in rows

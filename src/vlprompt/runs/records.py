@@ -9,13 +9,12 @@ import errno
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from vlprompt.errors import DataError, RunError
 from vlprompt.files import LIMITS, MB, read_file
+from vlprompt.locks import LOCK, locked_for_appending
 from vlprompt.runs.info import INFO, RunInfo
 
 TENSORS, LOG, CARD = "prompts.safetensors", "log.jsonl", "README.md"  # of a run folder, beside INFO
@@ -25,25 +24,24 @@ REST = ("predictions.csv", "checkpoint.safetensors", "report.html", "report-figu
 
 
 def append(path: Path, record: dict[str, Any]) -> None:
-    """One record as one line, in one write, so that two processes never mix their lines.
+    """One record as one line, by one process at a time, so that two never mix their lines.
 
     A last line that a crash cut off is closed first, so that it spoils nothing after it. OSError if not all
-    of the line could be written (full disk).
+    of the line could be written (full disk): then nothing of it stays, which might else be counted beside the
+    second try.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(record, ensure_ascii=False, default=str).encode() + b"\n"
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
+    with locked_for_appending(path) as file:
         size = os.fstat(file).st_size
         if size:
             os.lseek(file, size - 1, os.SEEK_SET)
             if os.read(file, 1) != b"\n":
                 line = b"\n" + line
         if os.write(file, line) < len(line):  # a disk that is all but full takes a part
+            os.ftruncate(file, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -62,27 +60,10 @@ def check_place(folder: Path, overwrite: bool) -> None:
     """RunError if a new run must not be written there, because the folder holds something."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: is a file, not a folder")
-    if overwrite or not folder.exists() or not any(folder.iterdir()):
+    if overwrite or not folder.exists() or not any(path.name != LOCK for path in folder.iterdir()):
         return
     held = "holds a finished run" if (folder / INFO).exists() else "exists already and is not empty"
     raise RunError(f"{folder}: {held}: choose another folder or overwrite it (--overwrite)")
-
-
-def remove_former(folder: Path, written: Collection[str]) -> None:
-    """Removes what is there of a former run and is none of the files that the new one writes; foreign files stay.
-
-    RunError for a folder that cannot be written.
-    """
-    for path in sorted(folder / name for name in {*FILES, *REST} - set(written)):
-        try:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"{path}: is of a former run and cannot be removed ({error.strerror or error})"
-            ) from error
 
 
 def read_tensors(folder: Path, info: RunInfo) -> bytes:

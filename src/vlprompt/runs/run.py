@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from vlprompt.data.task import Task
 from vlprompt.errors import PictureError, RunError, VlpromptError
 from vlprompt.feeding.inputs import Encoder, live_batch, to_pixels
 from vlprompt.files import write_together
+from vlprompt.locks import alone_in
 from vlprompt.methods.base import Batch, Method
 from vlprompt.runs import run_features as features
 from vlprompt.runs.hub import locate_run
@@ -45,13 +46,14 @@ from vlprompt.runs.model_card import card
 from vlprompt.runs.predictions_file import FILE as PREDICTIONS
 from vlprompt.runs.predictions_file import Said, read_predictions, to_csv
 from vlprompt.runs.records import CARD as CARD
+from vlprompt.runs.records import FILES, REST, read_log, read_tensors
 from vlprompt.runs.records import LOG as LOG
 from vlprompt.runs.records import TENSORS as TENSORS
-from vlprompt.runs.records import read_log, read_tensors
 from vlprompt.scoring.evaluation import Scores, chunk_size, evaluate, softmax
-from vlprompt.scoring.rejection import UNKNOWN, threshold_of
+from vlprompt.scoring.rejection import UNKNOWN, likeness, threshold_of
 from vlprompt.training.run_log import ESCAPED
 
+KNOWN = "known.class_means"  # among the tensors of a run; no method has one of that name
 PRECISIONS = {torch.float32: "float32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -80,7 +82,8 @@ class Run:
     """A method with its backbone and the record of how it came to be.
 
     info: the content of run.json as a record. log: the records of log.jsonl. shown: the method for other classes,
-    if `for_classes` was called; what was learned stays in `learned`.
+    if `for_classes` was called; what was learned stays in `learned`. known: mean feature of each learned class, [C, d],
+    which pictures of no known class are far from; None where fit did not look.
     """
 
     learned: Method
@@ -89,6 +92,7 @@ class Run:
     log: list[dict[str, Any]] = field(default_factory=list, repr=False)
     folder: Path | None = None
     shown: Method | None = None
+    known: np.ndarray | None = field(default=None, repr=False)
     predictions: list[Said] | None = field(
         default=None, repr=False
     )  # None: they are in the folder, if at all
@@ -135,7 +139,7 @@ class Run:
     def for_classes(self, names: Sequence[str]) -> Run:
         """The same learned tensors with other class names; OptionError where a method cannot do that."""
         shown = self.learned.for_classes(list(names)).eval()
-        return Run(self.learned, self.backbone, self.info, self.log, None, shown)
+        return Run(self.learned, self.backbone, self.info, self.log, None, shown, self.known)
 
     # -- using it --------------------------------------------------------------------------------
 
@@ -144,14 +148,15 @@ class Run:
     ) -> list[Prediction]:
         """The best classes of each picture. pictures: one, or many, as paths, bytes, PIL images or arrays.
 
-        reject: say "unknown" of pictures that are less probable than a threshold chosen on the validation
-        pictures, of which this share (True: 0.95) got an answer; see `vlprompt.scoring.rejection`.
+        reject: say "unknown" of pictures that are less like the classes than a threshold that was chosen on pictures
+        of known classes, of which this share (True: 0.95) got an answer; see `vlprompt.scoring.rejection`.
         A picture that cannot be read gets a Prediction with `error`.
         """
         many = list_of_pictures(pictures)
-        least = threshold_of(self.info, reject) if reject is not False else None
-        rows, wrong = self._logits(many)
+        unknown = self._judge_of(reject) if reject is not False else None
+        rows, wrong, seen = self._looked_at(many, unknown is not None)
         probabilities = softmax(rows / self.temperature)
+        rejected = unknown(probabilities, seen) if unknown is not None else np.zeros(len(many), bool)
         found = []
         for i, picture in enumerate(many):
             name = str(picture) if isinstance(picture, (str, os.PathLike)) else f"picture {i + 1}"
@@ -160,8 +165,35 @@ class Run:
                 continue
             best = np.argsort(-probabilities[i], kind="stable")[: max(1, top)]
             said = tuple((self.class_names[c], float(probabilities[i, c])) for c in best)
-            found.append(Prediction(name, said, rejected=least is not None and said[0][1] < least))
+            found.append(Prediction(name, said, rejected=bool(rejected[i])))
         return found
+
+    def unknown(self, pictures: Picture | Iterable[Picture], coverage: bool | float = True) -> np.ndarray:
+        """[N] bool: which pictures are of none of the classes, as `predict(reject=coverage)` says.
+
+        PictureError for a picture that cannot be read; RunError where fit had nothing to choose a threshold on.
+        """
+        judge = self._judge_of(coverage)
+        rows, wrong, seen = self._looked_at(list_of_pictures(pictures), True)
+        if wrong:
+            raise next(iter(wrong.values()))
+        return judge(softmax(rows / self.temperature), seen)
+
+    def _judge_of(self, coverage: bool | float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Says of probabilities [N, C] and features [N, d] which pictures are unknown."""
+        place = {name: i for i, name in enumerate(self.learned.task.class_names)}
+        held = self.info.rejection
+        if (
+            self.known is None
+            or held is None
+            or held.likeness is None
+            or not set(self.class_names) <= set(place)
+        ):
+            least = threshold_of(self.info, coverage)
+            return lambda probabilities, seen: probabilities.max(axis=1) < least
+        means = self.known[[place[name] for name in self.class_names]]
+        nearest = threshold_of(self.info, coverage, by_likeness=True)
+        return lambda probabilities, seen: likeness(seen, means) < nearest
 
     def probabilities(self, pictures: Picture | Iterable[Picture]) -> np.ndarray:
         """[N, C] probabilities; PictureError for a picture that cannot be read."""
@@ -184,10 +216,17 @@ class Run:
         """
         return features.text_features(self, pictures)
 
-    @torch.no_grad()
     def _logits(self, pictures: Sequence[Picture]) -> tuple[np.ndarray, dict[int, PictureError]]:
         """[N, C] logits (zeros where a picture cannot be read) and what could not be read."""
+        return self._looked_at(pictures)[:2]
+
+    @torch.no_grad()
+    def _looked_at(
+        self, pictures: Sequence[Picture], features_too: bool = False
+    ) -> tuple[np.ndarray, dict[int, PictureError], np.ndarray]:
+        """The same, and with `features_too` the frozen tower's features, [N, d]."""
         method, backbone = self.method.eval(), self.backbone
+        seen = np.zeros((len(pictures) if features_too else 0, backbone.embed_dim), np.float32)
         rows = np.zeros((len(pictures), len(self.class_names)), np.float32)
         wrong: dict[int, PictureError] = {}
         late: list[torch.Tensor] = []  # features are gathered, so that text features are needed once
@@ -206,6 +245,9 @@ class Run:
                 continue
             pixels = to_pixels(np.stack(crops), backbone.preprocessing, backbone.device)
             batch = live_batch(backbone, method.facts.needs, pixels)
+            if features_too:
+                plain = batch.features if batch.features is not None else backbone.image_features(pixels)
+                seen[good] = plain.float().cpu().numpy()
             if by_features:
                 assert batch.features is not None
                 late.append(batch.features)
@@ -217,7 +259,7 @@ class Run:
             for part in torch.arange(len(numbers)).split(chunk_size(method)):
                 logits = method(Batch(features=features[part.to(features.device)]), texts).logits
                 rows[[numbers[i] for i in part]] = logits.float().cpu().numpy()
-        return rows, wrong
+        return rows, wrong, seen
 
     def evaluate(
         self,
@@ -249,7 +291,8 @@ class Run:
         """Writes the run; when the folder cannot be written, to a temporary one that the RunError names."""
         folder = Path(folder)
         try:
-            self._write(folder)
+            with alone_in(folder):
+                self._write(folder)
         except OSError as error:
             reason = error.strerror or str(error)
             try:
@@ -264,6 +307,8 @@ class Run:
     def _write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         state = {k: v.detach().cpu().contiguous() for k, v in self.learned.state_dict().items()}
+        if self.known is not None:
+            state[KNOWN] = torch.from_numpy(self.known)
         data = save_tensors(state)
         self.info.format = FORMAT
         self.info.shown_classes = list(self.class_names) if self.shown is not None else None
@@ -279,7 +324,8 @@ class Run:
         if self.predictions is not None:
             files[PREDICTIONS] = to_csv(self.predictions)
         text = json.dumps(self.info.to_json(), indent=1, ensure_ascii=False)
-        write_together(folder, files | {INFO: (text + "\n").encode(errors=ESCAPED)})
+        former = (*FILES, *REST) if self.folder != folder else ()  # of another run that was there
+        write_together(folder, files | {INFO: (text + "\n").encode(errors=ESCAPED)}, gone=former)
 
     @classmethod
     def load(
@@ -311,7 +357,13 @@ class Run:
         task = Task(tuple(info.class_names), tuple(info.templates), info.task_shots)
         try:
             method = methods.load(info.method).build(backbone, task, info.options)
-            method.load_state_dict(finite_tensors(data, folder / TENSORS))
+            tensors = finite_tensors(data, folder / TENSORS)
+            known = tensors.pop(KNOWN, None)
+            method.load_state_dict(tensors)
+            if known is not None and known.shape != (len(info.class_names), backbone.embed_dim):
+                raise RunError(
+                    f"{folder / TENSORS}: {KNOWN} has shape {list(known.shape)}, not that of its classes"
+                )
         except VlpromptError:
             raise
         except Exception as error:
@@ -319,6 +371,7 @@ class Run:
                 f"{folder / TENSORS}: does not fit method {info['method']} ({_first_line(error)})"
             ) from error
         run = cls(method.eval(), backbone, info, read_log(folder / LOG), folder)
+        run.known = known.float().numpy() if known is not None else None
         if info.shown_classes:
             run.shown = method.for_classes(info.shown_classes).eval()
         return run

@@ -31,9 +31,9 @@ class ServeOptions(OptionSet):
     )
     top: int = option(5, "classes in an answer, unless the request asks for another number", low=1)
     reject: float = option(
-        0.95,
-        "share of known pictures that get an answer other than unknown, if the run has thresholds for that; "
-        "0: never say unknown",
+        0.0,
+        "share of known pictures that get an answer other than unknown, such as 0.95, if the run has thresholds for "
+        "that; 0: never say unknown, as predict without --reject",
         low=0,
         high=1,
     )

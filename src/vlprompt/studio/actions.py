@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any
 
@@ -17,7 +17,7 @@ from vlprompt.studio.tab_sessions import Session
 from vlprompt.studio.teaching import Choice
 from vlprompt.studio.trainings import Job
 from vlprompt.studio.workshop import Sent, Studio
-from vlprompt.studio.zipped_runs import reopen
+from vlprompt.studio.zipped_runs import keep, kept_runs, reopen, reopen_kept
 
 TICK = 0.4  # seconds between looks at a training
 CURVE_TICK = 2.0  # the same, for drawing its curve anew
@@ -90,15 +90,92 @@ class Actions:
         session.leaf = session.last_leaf
         return "", shelf(), self.answers(session, backbone)
 
-    def remover(self, number: int) -> Callable[..., tuple[Shelf, str]]:
-        """For the class of that number: removes it. -> shelf, answers"""
+    def remover(self, number: int) -> Callable[..., tuple[Shelf, str, str]]:
+        """For the class of that number: removes it. -> shelf, remarks, answers"""
 
-        def remove(backbone: str, request: gr.Request) -> tuple[Shelf, str]:
+        def remove(backbone: str, request: gr.Request) -> tuple[Shelf, str, str]:
             session = self._session(request)
             session.remove_class(number)
-            return shelf(), self.answers(session, backbone)
+            return shelf(), "", self.answers(session, backbone)
 
         return remove
+
+    # -- correcting --------------------------------------------------------------------------------
+
+    def opener(self, number: int) -> Callable[..., Shelf]:
+        """For the class of that number: shows its pictures and its name to be corrected, or hides them again. -> shelf"""
+
+        def open_it(request: gr.Request) -> Shelf:
+            session = self._session(request)
+            is_open = session.opened is not None and session.opened[0] == number
+            session.opened = None if is_open else (session.find(number).number, 0)
+            return shelf()
+
+        return open_it
+
+    def leafer(self, number: int, first: int) -> Callable[..., Shelf]:
+        """Shows the pictures of the opened class from that one on. -> shelf"""
+
+        def leaf(request: gr.Request) -> Shelf:
+            self._session(request).opened = (number, max(0, first))
+            return shelf()
+
+        return leaf
+
+    def renamer(self, number: int) -> Callable[..., tuple[Shelf, str, str]]:
+        """For the class of that number: gives it another name. -> shelf, remarks, answers"""
+
+        def rename(name: str, backbone: str, request: gr.Request) -> tuple[Shelf, str, str]:
+            session = self._session(request)
+            before = session.find(number).name
+            session.rename_class(number, name)
+            after = session.find(number).name
+            learned = session.run is not None and before in session.run.learned.task.class_names
+            said = (
+                [f'"{before}" was learned by that name: press Learn, so that "{after}" is']
+                if learned and after != before
+                else []
+            )
+            return shelf(), drawing.remarks(said), self.answers(session, backbone)
+
+        return rename
+
+    def corrector(
+        self, number: int, pictures: Sequence[str], remove: bool
+    ) -> Callable[..., tuple[Shelf, str]]:
+        """For shown pictures of a class: removes those that are ticked, or moves them to the class of another number.
+        -> shelf, remarks"""
+
+        def correct(*values: Any, request: gr.Request) -> tuple[Shelf, str]:
+            to, ticked = values[0], values[1:]
+            session = self._session(request)
+            chosen = [path for path, tick in zip(pictures, ticked, strict=True) if tick]
+            if not chosen:
+                raise DataError("tick the pictures first")
+            if remove:
+                session.remove_pictures(number, chosen)
+            elif to is None:
+                raise DataError("choose the class that they belong to first")
+            else:
+                session.move_pictures(number, chosen, int(to))
+            known = session.run is not None
+            return shelf(), drawing.remarks(
+                ["press Learn, so that what was learned follows"] if known else []
+            )
+
+        return correct
+
+    def shooter(self) -> Callable[..., tuple[None, Shelf, str]]:
+        """A picture of the camera for a class. -> the camera's picture, none; shelf, remarks"""
+
+        def take(sent: Sent, number: Any, request: gr.Request) -> tuple[None, Shelf, str]:
+            session = self._session(request)
+            if number is None:
+                raise DataError("choose the class that the picture is of first")
+            said = session.add_pictures(session.find(int(number)), self.studio.take(sent))
+            return None, shelf(), drawing.remarks(said)
+
+        return take
 
     def turner(self, leaves: int) -> Callable[..., Shelf]:
         """Shows the cards of the next classes, or of those before. -> shelf"""
@@ -140,17 +217,25 @@ class Actions:
 
     # -- learning ----------------------------------------------------------------------------------
 
-    def classes_changed(self, request: gr.Request) -> tuple[Any, str]:
+    def classes_changed(self, request: gr.Request) -> tuple[Any, str, str, Any, Any]:
         """-> the button for new classes, which is there when there are some and the method can learn them alone;
-        download"""
+        download; what was checked, which is of the classes before; state, without a failure of the classes before; the classes
+        for the camera"""
         session = self._session(request)
         useful = (
             session.run is not None and teaching.keeps_apart(session.run) and teaching.new_classes(session)
         )
-        return gr.Button(visible=bool(useful)), drawing.download_link(session)
+        failed = session.job is not None and session.job.state in ("failed", "stopped")
+        return (
+            gr.Button(visible=bool(useful)),
+            drawing.download_link(session),
+            "",
+            "" if failed else gr.skip(),
+            gr.Dropdown(choices=[(shown.name, shown.number) for shown in session.classes]),
+        )
 
     def learn(self, choice: Choice, new_only: bool, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """-> state, curve, outcome, shelf, answers; again and again until it is over"""
+        """-> state, curve, outcome, shelf, answers, remarks; again and again until it is over"""
         same = gr.skip()
         lesson = teaching.learn_new if new_only else teaching.learn_all
         try:
@@ -161,10 +246,10 @@ class Actions:
         except VlpromptError as error:
             raise _shown(error) from None
         session.job = job
-        yield drawing.progress(job, self.studio.trainings.ahead(job)), "", "", same, same
+        yield drawing.progress(job, self.studio.trainings.ahead(job)), "", "", same, same, ""
         yield from self._watch(job)
         if job.state != "done":
-            yield drawing.progress(job, 0), same, same, same, same
+            yield drawing.progress(job, 0), same, same, same, same, same
             return
         run = job.result
         yield (
@@ -173,6 +258,7 @@ class Actions:
             drawing.outcome(run.info),
             shelf(),
             self.answers(session, choice.backbone),
+            same,
         )
 
     def _watch(self, job: Job) -> Iterator[tuple[Any, ...]]:
@@ -182,7 +268,7 @@ class Actions:
             curve: Any = same
             if time.monotonic() - drawn > CURVE_TICK and len(job.records) >= drawing.FEWEST_POINTS:
                 curve, drawn = drawing.curve(list(job.records)), time.monotonic()
-            yield drawing.progress(job, self.studio.trainings.ahead(job)), curve, same, same, same
+            yield drawing.progress(job, self.studio.trainings.ahead(job)), curve, same, same, same, same
 
     def stop(self, request: gr.Request) -> None:
         self.studio.trainings.stop(self._session(request).key)
@@ -209,12 +295,38 @@ class Actions:
         except VlpromptError as error:
             return drawing.remarks([str(error)])
 
-    def reopen(self, file: Sent, request: gr.Request) -> tuple[None, Shelf, str, str]:
-        """-> the drop, empty; shelf, outcome, answers"""
+    def keep(self, request: gr.Request) -> tuple[str, Any]:
+        """Keeps what was learned on this machine. -> what was done, the runs that can be opened again"""
         session = self._session(request)
-        path = self.studio.arrived(file)
+        assert self.studio.runs is not None
+        name = keep(session, self.studio.runs)
+        return drawing.kept(self.studio.runs / name), gr.Dropdown(
+            choices=kept_runs(self.studio.runs), value=name
+        )
+
+    def kept(self, request: gr.Request) -> Any:
+        """-> the runs that can be opened again, when the tab is looked at"""
+        return gr.Dropdown(choices=kept_runs(self.studio.runs) if self.studio.runs is not None else [])
+
+    def reopen_kept(self, name: Any, request: gr.Request) -> tuple[Shelf, str, str]:
+        """-> shelf, outcome, answers"""
+        session = self._idle(request)
+        if not name or self.studio.runs is None:
+            raise DataError("choose a run first")
+        run = reopen_kept(session, self.studio.runs, str(name), self.studio.backbones)
+        return shelf(), drawing.outcome(run.info), self.answers(session, session.backbone)
+
+    def _idle(self, request: gr.Request) -> Session:
+        """The session, if it is not learning at the moment."""
+        session = self._session(request)
         if session.job is not None and not session.job.over:
             raise DataError("it is learning: wait until that is done, or stop it")
+        return session
+
+    def reopen(self, file: Sent, request: gr.Request) -> tuple[None, Shelf, str, str]:
+        """-> the drop, empty; shelf, outcome, answers"""
+        path = self.studio.arrived(file)
+        session = self._idle(request)
         try:
             run = reopen(session, path, self.studio.backbones)
         finally:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vlprompt import methods
 from vlprompt.errors import OptionError
-from vlprompt.fitting.recipes import load_recipe, recipe_names
+from vlprompt.fitting.recipes import load_recipe, measured_for
 from vlprompt.options import field_table
 from vlprompt.studio.limits import Limits
 from vlprompt.training.train_options import TrainOptions
 
-DEFAULT_METHOD = "coop+lamm"
+DEFAULT_METHOD = "auto"  # compares some and takes the best; it has no options
+SECOND = "coop+lamm"
 FIRST = ("epochs",)  # shown at once; everything else lies in the drawer
 NOT_HERE = (
     "memory",
@@ -25,7 +27,56 @@ NOT_HERE = (
 MOST_SHOWN = 200  # epochs at the end of the slider
 SMALL_BATCH = 16  # with a dozen pictures of a class, larger steps would be too few
 SLOW = " (slow)"
-_LABELS = {"epochs": "Rounds over the pictures", "lr": "learning rate"}
+MOST_LETTERS = 40  # of a label
+# what people read who never read a paper; the option's own name stands in the line below
+_LABELS = {
+    "epochs": "Rounds over the pictures",
+    "batch": "Pictures per step",
+    "lr": "Size of steps",
+    "optimizer": "How steps are made",
+    "momentum": "How far a step carries on",
+    "weight_decay": "Pull towards zero",
+    "warmup_epochs": "Rounds of gentle start",
+    "warmup_lr": "Size of steps at the start",
+    "schedule": "When steps get smaller",
+    "final_lr": "Size of steps at the end",
+    "views": "Crops of each picture",
+    "context_tokens": "Learned words around the name",
+    "context_init": "Words to start from",
+    "class_specific": "Words of its own for each class",
+    "name_position": "Where the name stands",
+    "reference": "What is compared with",
+    "label_tokens": "Learned words for each class",
+    "random_labels": "Forget the names at the start",
+    "parameter_loss": "Keep learned words near the names",
+    "parameter_weight": "How much that counts for words",
+    "feature_loss": "Keep meanings near those of the names",
+    "feature_weight": "How much that counts for meanings",
+    "logits_loss": "Keep answers near those of the names",
+    "logits_weight": "How much that counts for answers",
+    "temperature": "How softly answers are compared",
+    "distillation": "Which answers are followed",
+    "prompts": "Number of sentences",
+    "prompt_batch": "Sentences of one step",
+    "orthogonality": "Keep sentences apart",
+    "divisor": "How the spread of sentences is counted",
+    "image_tokens": "Learned pieces beside a picture's",
+    "image_depth": "Layers that see them, for pictures",
+    "text_depth": "Layers that see them, for names",
+    "depth": "Layers that see them",
+    "init_always": "Keep the words to start from",
+    "placement": "Where a picture changes the words",
+    "heads": "Parts of the look at a picture",
+    "bottleneck": "How narrow that look is",
+    "contrastive_weight": "How much pictures are set apart",
+    "strength": "Freedom to follow the pictures",
+    "folds": "Parts that are tested in turn",
+    "alpha": "How much the pictures count",
+    "beta": "How alike pictures have to look",
+    "parts": "What is added up",
+    "weights": "How much each counts",
+    "names": "What answers for names alone",
+}
 
 
 @dataclass(frozen=True)
@@ -51,14 +102,15 @@ def method_choices() -> list[tuple[str, str]]:
     names = [name for name, facts in held.items() if facts.learns]
     names.sort(
         key=lambda name: (
-            name != DEFAULT_METHOD,
+            name != SECOND,
             name not in methods.wrapper_names(),
             methods.without_wrappers(name) != name,
             not held[name].learns_words,
             held[name].order,
         )
     )
-    return [(f"{name} · {said}" if (said := in_plain_words(name)) else name, name) for name in names]
+    shown = [(f"{name} · {said}" if (said := in_plain_words(name)) else name, name) for name in names]
+    return [(f"{DEFAULT_METHOD} · tries some and takes the best", DEFAULT_METHOD), *shown]
 
 
 def in_plain_words(name: str) -> str:
@@ -74,11 +126,13 @@ def rows(method: str, limits: Limits, small: bool = True) -> list[Row]:
 
     small: the backbone is a small one, for which some methods have recipes of their own.
     """
+    if method == DEFAULT_METHOD:
+        return []
     spec = methods.load(method)
-    recipe = f"small_{method.replace('+', '_')}"
-    held = load_recipe(recipe) if small and recipe in recipe_names() else None
+    recipe = measured_for(method, "embedded") if small else None
+    held = load_recipe(recipe) if recipe is not None else None
     start: dict[str, Any] = {"batch": SMALL_BATCH, "warmup_epochs": 0, "views": "center"} if small else {}
-    train = (held.train if held else {}) | start
+    train = dict(held.train) if held else start  # as the command line and Python start
     found = [
         _row(entry, held.options if held else {}, "options")
         for kind in spec.kinds
@@ -100,7 +154,7 @@ def _row(entry: dict[str, Any], start: dict[str, Any], into: str, limits: Limits
     low, high = entry.get("low"), entry.get("high")
     if name == "epochs" and limits is not None:
         low, high = 1, limits.epochs
-    label = _LABELS.get(name, name.replace("_", " "))
+    label = _LABELS.get(name) or _first_words(entry["help"]) or name.replace("_", " ").capitalize()
     return Row(
         name,
         label,
@@ -113,6 +167,12 @@ def _row(entry: dict[str, Any], start: dict[str, Any], into: str, limits: Limits
         into,
         into == "train" and name in FIRST,
     )
+
+
+def _first_words(text: str) -> str:
+    """What an option's explanation begins with, where that is short enough for a label."""
+    first = re.split(r"[;:.(]", text, maxsplit=1)[0].strip()
+    return first[:1].upper() + first[1:] if 0 < len(first) <= MOST_LETTERS else ""
 
 
 def component(row: Row) -> Any:
@@ -135,7 +195,7 @@ def component(row: Row) -> Any:
             info="more rounds learn the pictures better, and take longer",
             **told,
         )
-    told["info"] = row.help
+    told["info"] = f"{row.help} · {row.name}"
     if row.choices:
         return gr.Dropdown(list(row.choices), value=row.value, **told)
     if row.kind is bool:

@@ -10,9 +10,11 @@ import gradio as gr
 from vlprompt.studio import forms
 from vlprompt.studio import page_figures as drawing
 from vlprompt.studio.actions import Actions, Shelf, told
+from vlprompt.studio.tab_sessions import OPENED, Session, Shown
 from vlprompt.studio.teaching import Choice
 from vlprompt.studio.workshop import Studio
 
+SCRIPT = Path(__file__).parent.parent / "assets" / "pages" / "studio.js"
 STYLE = Path(__file__).parent.parent / "assets" / "pages" / "studio.css"
 ARCHIVES = [".zip", ".tar", ".tgz", ".gz"]
 HEAD = """<div class=head><h1>vlprompt studio</h1><p>Show it a few pictures of each thing, let it learn, and it tells
@@ -21,6 +23,8 @@ EMPTY = """<div class=empty><p><b>Start here.</b> Name two or more classes above
 five to twenty are enough. Or press <b>Load example pictures</b> to see how it goes.</p></div>"""
 TRY = """<p class=soft>Drop any picture here. The grey bars say what the names of the classes alone suggest;
 the blue ones, what was learned.</p>"""
+KEEP = """<p class=soft>Or keep it on this computer, from where it can be opened again, also after a restart:</p>"""
+CAMERA = "Use the camera"
 AGAIN = """<h3>Open one again</h3><p class=soft>Drop the zip file of a run here: its classes take the place of what is
 on the left.</p>"""
 private: dict[str, Any] = {"api_visibility": "private"}
@@ -42,6 +46,11 @@ def build(studio: Studio) -> gr.Blocks:
                 _classes(studio, act, shelf, remarks)
                 remarks.render()
                 cards = gr.Column()
+                with gr.Accordion(CAMERA, open=False, elem_id="camera-classes"):
+                    whose = gr.Dropdown(
+                        [], label="The next pictures are of", elem_id="camera-class", interactive=True
+                    )
+                    camera = _camera("camera")
             with gr.Column(scale=11, elem_id="doing"), gr.Tabs(overflow_behavior="wrap"):
                 with gr.Tab("2 · Learn", elem_id="tab-learn"):
                     learning = _Learning(studio)
@@ -50,14 +59,18 @@ def build(studio: Studio) -> gr.Blocks:
                     drop = gr.File(
                         file_count="multiple",
                         file_types=["image"],
+                        label="Pictures to ask about",
                         show_label=False,
                         height=110,
                         elem_id="try-drop",
                         interactive=True,
                     )
+                    with gr.Accordion(CAMERA, open=False):
+                        look = _camera("try-camera")
                     answers = gr.HTML(elem_id="answers", padding=False)
                     with gr.Row(equal_height=True):
                         extra = gr.Textbox(
+                            label="Name of a class without pictures",
                             show_label=False,
                             placeholder="another class, by its name alone",
                             max_lines=1,
@@ -72,18 +85,43 @@ def build(studio: Studio) -> gr.Blocks:
                 with gr.Tab("How good is it?"):
                     check = gr.Button("Check it", elem_id="check")
                     checked = gr.HTML(elem_id="checked", padding=False)
-                with gr.Tab("Keep it"):
+                with gr.Tab("Keep it") as keeping:
                     download = gr.HTML(drawing.NOTHING_YET, elem_id="download", padding=False)
+                    if studio.runs is not None:
+                        gr.HTML(KEEP, padding=False)
+                        keep = gr.Button("Keep it here", elem_id="keep")
+                        kept = gr.HTML(elem_id="kept", padding=False)
                     gr.HTML(AGAIN, padding=False)
+                    if studio.runs is not None:
+                        with gr.Row(equal_height=True):
+                            runs = gr.Dropdown(
+                                [], label="Runs on this computer", elem_id="runs", scale=3, interactive=True
+                            )
+                            open_run = gr.Button("Open it", scale=1, min_width=110, elem_id="open-run")
                     again = gr.File(
-                        file_types=[".zip"], show_label=False, height=110, elem_id="reopen", interactive=True
+                        file_types=[".zip"],
+                        label="A run's zip file",
+                        show_label=False,
+                        height=110,
+                        elem_id="reopen",
+                        interactive=True,
                     )
-        learning.connect(act, shelf, answers)
+        learning.connect(act, shelf, answers, remarks)
         with cards:
             _cards(act, who, shelf, remarks, learning.backbone, answers)
         drop.upload(told(act.try_pictures), [drop, learning.backbone], [drop, answers], **sent).failure(
             lambda: None, None, [drop], **private
         )
+        look.input(told(act.try_pictures), [look, learning.backbone], [look, answers], **sent).failure(
+            lambda: None, None, [look], **private
+        )
+        camera.input(told(act.shooter()), [camera, whose], [camera, shelf, remarks], **sent).failure(
+            lambda: None, None, [camera], **private
+        )
+        if studio.runs is not None:
+            keep.click(told(act.keep), None, [kept, runs], **private)
+            keeping.select(told(act.kept), None, [runs], show_progress="hidden", **private)
+            open_run.click(told(act.reopen_kept), [runs], [shelf, learning.outcome, answers], **private)
         for trigger in (extra_add.click, extra.submit):
             trigger(told(act.add_by_name), [extra, learning.backbone], [extra, shelf, answers], **private)
         check.click(told(act.check), None, [checked], **private)
@@ -91,11 +129,30 @@ def build(studio: Studio) -> gr.Blocks:
             lambda: None, None, [again], **private
         )
         shelf.change(
-            told(act.classes_changed), None, [learning.new, download], show_progress="hidden", **private
+            told(act.classes_changed),
+            None,
+            [learning.new, download, checked, learning.state, whose],
+            show_progress="hidden",
+            **private,
         )
         page.load(told(act.arrive), None, [who, shelf], **private)
         page.unload(act.leave)
     return page
+
+
+def _camera(elem_id: str) -> gr.Image:
+    """A picture taken with the computer's camera, which the browser asks leave for."""
+    return gr.Image(
+        sources=["webcam"],
+        type="filepath",
+        format="png",
+        label="Camera",
+        height=260,
+        elem_id=elem_id,
+        interactive=True,
+        webcam_options=gr.WebcamOptions(mirror=False),
+        buttons=[],
+    )
 
 
 def _classes(studio: Studio, act: Actions, shelf: gr.State, remarks: gr.HTML) -> None:
@@ -103,6 +160,7 @@ def _classes(studio: Studio, act: Actions, shelf: gr.State, remarks: gr.HTML) ->
     gr.HTML("<h2>1 · Show it examples</h2>", padding=False)
     with gr.Row(equal_height=True):
         name = gr.Textbox(
+            label="Name of a new class",
             show_label=False,
             placeholder="class name, such as ripe apple",
             max_lines=1,
@@ -124,6 +182,7 @@ def _classes(studio: Studio, act: Actions, shelf: gr.State, remarks: gr.HTML) ->
     if studio.allowed:
         with gr.Row(equal_height=True):
             where = gr.Textbox(
+                label="A folder of class folders",
                 show_label=False,
                 max_lines=1,
                 scale=3,
@@ -163,19 +222,97 @@ def _cards(
                     drop = gr.File(
                         file_count="multiple",
                         file_types=["image"],
+                        label=f"Pictures of {shown.name}",
                         show_label=False,
                         height=84,
                         elem_classes="drop",
                         elem_id=f"drop-{shown.number}",
                         interactive=True,
                     )
-                gone = gr.Button("✕", size="sm", scale=0, min_width=30, elem_classes="remove")
+                with gr.Column(scale=0, min_width=84, elem_classes="card-buttons"):
+                    gone = gr.Button("✕", size="sm", min_width=30, elem_classes="remove")
+                    edit = gr.Button("Correct", size="sm", min_width=80, elem_classes="correct")
             drop.upload(told(act.taker(shown.number)), [drop], [drop, shelf, remarks], **sent).failure(
                 lambda: None, None, [drop], **private
             )
-            gone.click(told(act.remover(shown.number)), [backbone], [shelf, answers], **private)
+            gone.click(told(act.remover(shown.number)), [backbone], [shelf, remarks, answers], **private)
+            edit.click(told(act.opener(shown.number)), None, [shelf], **private)
+            if session.opened is not None and session.opened[0] == shown.number:
+                _corrections(act, session, shown, shelf, remarks, backbone, answers)
         if not session.classes:
             gr.HTML(EMPTY, padding=False)
+
+
+def _corrections(
+    act: Actions,
+    session: Session,
+    shown: Shown,
+    shelf: gr.State,
+    remarks: gr.HTML,
+    backbone: gr.Dropdown,
+    answers: gr.HTML,
+) -> None:
+    """The name of a class and all its pictures, to be mended."""
+    assert session.opened is not None
+    first = min(session.opened[1], max(0, len(shown.pictures) - 1) // OPENED * OPENED)
+    pictures = shown.pictures[first : first + OPENED]
+    with gr.Column(elem_classes="corrections"):
+        with gr.Row(equal_height=True):
+            name = gr.Textbox(
+                shown.name,
+                label=f"Name of {shown.name}",
+                show_label=False,
+                max_lines=1,
+                scale=3,
+                container=False,
+                interactive=True,
+                elem_id=f"name-{shown.number}",
+            )
+            rename = gr.Button("Rename", size="sm", scale=1, min_width=90)
+        for trigger in (rename.click, name.submit):
+            trigger(told(act.renamer(shown.number)), [name, backbone], [shelf, remarks, answers], **private)
+        if not pictures:
+            return
+        ticks = []
+        with gr.Row(elem_classes="ticks"):
+            for at, path in enumerate(pictures, start=first + 1):
+                with gr.Column(scale=0, min_width=84, elem_classes="tick"):
+                    words = f"picture {at} of {shown.name}"
+                    gr.HTML(drawing.thumbnail(session.path(path), 72, words), padding=False)
+                    ticks.append(
+                        gr.Checkbox(False, label=str(at), container=False, min_width=60, interactive=True)
+                    )
+        with gr.Row(equal_height=False, elem_classes="ticked"):
+            if first:
+                before = gr.Button("‹ Earlier", size="sm", min_width=80)
+                before.click(told(act.leafer(shown.number, first - OPENED)), None, [shelf], **private)
+            if first + len(pictures) < len(shown.pictures):
+                after = gr.Button("Further ›", size="sm", min_width=80)
+                after.click(told(act.leafer(shown.number, first + OPENED)), None, [shelf], **private)
+            others = [(one.name, one.number) for one in session.classes if one is not shown]
+            to = gr.Dropdown(
+                others,
+                value=None,
+                label="Ticked ones belong to",
+                scale=2,
+                min_width=130,
+                interactive=True,
+                elem_id=f"to-{shown.number}",
+            )
+            move = gr.Button("Move ticked", size="sm", min_width=90)
+            remove = gr.Button("Remove ticked", size="sm", min_width=90)
+        for button, gone in ((move, False), (remove, True)):
+            action = told(act.corrector(shown.number, pictures, gone))
+            button.click(_with_request(action), [to, *ticks], [shelf, remarks], **private)
+
+
+def _with_request(action: Any) -> Any:
+    """Gradio gives the request to a parameter of that kind, which has to stand before any number of values."""
+
+    def call(request: gr.Request, *values: Any) -> Any:
+        return action(*values, request=request)
+
+    return call
 
 
 class _Learning:
@@ -212,9 +349,9 @@ class _Learning:
         self.outcome = gr.HTML(elem_id="outcome", padding=False)
         self.curve = gr.HTML(elem_id="curve", padding=False)
 
-    def connect(self, act: Actions, shelf: gr.State, answers: gr.HTML) -> None:
+    def connect(self, act: Actions, shelf: gr.State, answers: gr.HTML, remarks: gr.HTML) -> None:
         """What the buttons do. The form, and the buttons that read it, are made anew for every method."""
-        shown = [self.state, self.curve, self.outcome, shelf, answers]
+        shown = [self.state, self.curve, self.outcome, shelf, answers, remarks]
         self.stop.click(told(act.stop), None, None, **private)
         with self.form:
 

@@ -14,15 +14,17 @@ from vlprompt.data.pictures import open_picture
 from vlprompt.report.html_pages import Html, html
 from vlprompt.report.thumbnails import data_url
 from vlprompt.runs.info import RunInfo
+from vlprompt.scoring.uncertainty import interval_text
 from vlprompt.studio.tab_sessions import Session, Shown
-from vlprompt.studio.teaching import FEWEST_ASIDE, Answer, Check, keepable
+from vlprompt.studio.teaching import FEWEST_ASIDE, Answer, Check, Wrong, keepable
 from vlprompt.studio.trainings import Job
 from vlprompt.training.progress_bar import duration
 
 SMALL, LARGE = 56, 168  # pixels
-MOST_THUMBNAILS = 10  # of a class
+MOST_THUMBNAILS, MOST_UNFOLDED = 10, 60  # of a class; and when its others are asked for
 MOST_BARS = 6  # classes of an answer
 MOST_WRONG = 24
+MOST_OPENED = 200  # mistakes, with those that are shown when asked for
 MOST_REMARKS = 4
 MOST_NAMES = 6  # of classes, in a sentence
 FEWEST_POINTS = 2  # of a curve
@@ -30,10 +32,10 @@ NOTHING_YET = Html("<p class=soft>When something was learned, it can be download
 _pyplot = threading.Lock()  # matplotlib's settings are the process's
 
 
-def thumbnail(path: Path, size: int = SMALL) -> Html:
-    """A square picture, as an element that holds its own data."""
+def thumbnail(path: Path, size: int = SMALL, words: str = "") -> Html:
+    """A square picture, as an element that holds its own data. words: what those hear who do not see it."""
     small = ImageOps.fit(open_picture(path), (2 * size, 2 * size), Image.Resampling.BICUBIC)
-    return Html(f'<img src="{data_url(small)}" width={size} height={size} alt="">')
+    return Html(f'<img src="{data_url(small)}" width={size} height={size} alt="{html(words)}">')
 
 
 def card(session: Session, shown: Shown) -> Html:
@@ -45,8 +47,12 @@ def card(session: Session, shown: Shown) -> Html:
     )
     if learned:
         what = f"{what}, learned" if count else "learned earlier"
-    pictures = "".join(thumbnail(session.path(path), 44) for path in shown.pictures[:MOST_THUMBNAILS])
-    more = f"<span class=more>+{count - MOST_THUMBNAILS}</span>" if count > MOST_THUMBNAILS else ""
+    small = [
+        thumbnail(session.path(path), 44, f"picture {number} of {shown.name}")
+        for number, path in enumerate(shown.pictures[:MOST_UNFOLDED], start=1)
+    ]
+    pictures, rest = "".join(small[:MOST_THUMBNAILS]), "".join(small[MOST_THUMBNAILS:])
+    more = _opens(count - MOST_THUMBNAILS, f"<div class=row>{rest}</div>") if rest else ""
     mark = "<i class=known title=learned>✓</i>" if learned else ""
     return Html(
         f"<div class=card><b>{html(shown.name)}</b>{mark} <span>{what}</span>"
@@ -64,8 +70,14 @@ def remarks(said: Sequence[str]) -> Html:
     """What was left out and why, such as files that are no pictures; nothing when nothing was."""
     shown = list(dict.fromkeys(said))
     lines = "".join(f"<li>{html(text)}</li>" for text in shown[:MOST_REMARKS])
-    more = f"<li>and {len(shown) - MOST_REMARKS} more</li>" if len(shown) > MOST_REMARKS else ""
-    return Html(f"<ul class=remarks>{lines}{more}</ul>" if shown else "")
+    rest = "".join(f"<li>{html(text)}</li>" for text in shown[MOST_REMARKS:])
+    more = f"<li>{_opens(len(shown) - MOST_REMARKS, f'<ul>{rest}</ul>')}</li>" if rest else ""
+    return Html(f"<ul class=remarks role=status>{lines}{more}</ul>" if shown else "")
+
+
+def _opens(count: int, content: str) -> str:
+    """A line that shows the others when it is pressed."""
+    return f"<details class=others><summary>and {count} more</summary>{content}</details>"
 
 
 def bars(answers: Sequence[Answer]) -> Html:
@@ -89,7 +101,7 @@ def _bars(answer: Answer) -> str:
     best = answer.names[int(leading.argmax())]
     head = f"<p><b>{html(best)}</b> <span class=soft>{html(answer.picture)}</span></p>"
     return (
-        f"<div class=answer>{thumbnail(answer.path, LARGE)}"
+        f"<div class=answer>{thumbnail(answer.path, LARGE, answer.picture)}"
         f"<div>{head}<table>{''.join(rows)}</table></div></div>"
     )
 
@@ -139,9 +151,12 @@ def outcome(info: RunInfo) -> Html:
         return Html("<p>Learned. No pictures were kept aside, so its accuracy is not known: try it.</p>")
     count = found.count
     numbers = _number(alone.accuracy, "names alone") + _number(found.accuracy, "after learning", "main")
+    if info.probe is not None:
+        numbers += _number(info.probe.accuracy, "pictures alone")
+    spread = interval_text(found.correct, count)
     return Html(
         f"<div class=numbers>{numbers}</div><p class=soft>right, of {count} pictures that it had not seen"
-        f"{'' if count >= 20 else '. So few pictures say little: trust the trend, not the figure'}</p>"
+        f"{f'. So few pictures say: {spread} % right on others of the kind' if spread else ''}</p>"
         f"{_untested([(row.name, row.count) for row in found.classes])}"
     )
 
@@ -198,17 +213,13 @@ def checked(found: Check) -> Html:
     parts.append(_untested([(row.name, row.count) for row in found.learned.classes]))
     wrong = found.wrong[:MOST_WRONG]
     parts.append(f"<h3>{'Pictures it gets wrong' if wrong else 'It gets every one of them right'}</h3>")
-    parts.append(
-        "<div class=wrong>"
-        + "".join(
-            f"<div>{thumbnail(one.path, 96)}<span>is <b>{html(one.true)}</b></span>"
-            f"<span>taken for <b>{html(one.said)}</b></span><span class=soft>{100 * one.sure:.0f} % sure</span></div>"
-            for one in wrong
+    parts.append(_mistakes(wrong))
+    if rest := found.wrong[MOST_WRONG:MOST_OPENED]:
+        parts.append(_opens(len(found.wrong) - len(wrong), _mistakes(rest)))
+    if wrong:
+        parts.append(
+            "<p class=soft>Is one of them in the wrong class? Press <b>Correct</b> on the class that it lies in and move it.</p>"
         )
-        + "</div>"
-    )
-    if len(found.wrong) > len(wrong):
-        parts.append(f"<p class=soft>and {len(found.wrong) - len(wrong)} more</p>")
     names = [row.name for row in found.learned.classes]
     with _pyplot:
         svg = plots.to_svg(
@@ -219,6 +230,25 @@ def checked(found: Check) -> Html:
         "<p class=soft>A row for each class as it is; blue squares are right answers, orange ones mistakes.</p>"
     )
     return Html("".join(parts))
+
+
+def _mistakes(wrong: Sequence[Wrong]) -> str:
+    return (
+        "<div class=wrong>"
+        + "".join(
+            f"<div>{thumbnail(one.path, 96, f'a picture of {one.true}')}<span>is <b>{html(one.true)}</b></span>"
+            f"<span>taken for <b>{html(one.said)}</b></span><span class=soft>{100 * one.sure:.0f} % sure</span></div>"
+            for one in wrong
+        )
+        + "</div>"
+    )
+
+
+def kept(place: Path) -> Html:
+    """Where a run was kept on this machine."""
+    return Html(
+        f"<p>Kept in <code>{html(str(place))}</code>. It can be opened again below, also after a restart.</p>"
+    )
 
 
 def download_link(session: Session) -> Html:

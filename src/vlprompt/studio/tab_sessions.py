@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vlprompt.runs.run import Run
 
 PICTURES = "pictures"
+OPENED = 24  # pictures of a class that are shown at once where it is corrected
 LEAF = 16  # classes whose cards are on the page at once: each takes its time to draw
 MOST_REMEMBERED = 10_000  # sessions that have ended; pages that are left open ask for them again
 
@@ -40,7 +41,8 @@ class Session:
 
     run: what was learned last. studied: the pictures that it was trained on; the others can test it.
     tried: the pictures last asked about. token: what its download link is known by.
-    leaf: which LEAF classes the page shows the cards of, from 0. used: when it was last asked for.
+    leaf: which LEAF classes the page shows the cards of, from 0. opened: the number of the class whose pictures are shown to be
+    corrected, and from which of them on; None for none. used: when it was last asked for.
     """
 
     def __init__(self, key: str, folder: Path, limits: Limits, decoders: Decoders | None = None) -> None:
@@ -54,6 +56,7 @@ class Session:
         self.backbone = ""  # by name, of the run
         self.job: Job | None = None
         self.leaf = 0
+        self.opened: tuple[int, int] | None = None
         self.closed = False
         self.lock = threading.RLock()
         self._count = self._bytes = 0
@@ -106,10 +109,37 @@ class Session:
         """The class and its pictures."""
         with self.lock:
             shown = self.find(number)
+            self.remove_pictures(number, shown.pictures)
             self.classes.remove(shown)
-            for path in shown.pictures:
+
+    def rename_class(self, number: int, name: str) -> None:
+        """DataError for a name that another class has, or none."""
+        words = self.limits.check_name(name)
+        with self.lock:
+            shown = self.find(number)
+            others = (known.name.casefold() for known in self.classes if known is not shown)
+            if words.casefold() in others:
+                raise DataError(f'there is a class "{words}" already')
+            shown.name = words
+
+    def remove_pictures(self, number: int, pictures: Sequence[str]) -> None:
+        """Pictures of a class; those that are no longer there count as removed."""
+        with self.lock:
+            shown = self.find(number)
+            for path in [one for one in shown.pictures if one in set(pictures)]:
                 self._bytes -= self.path(path).stat().st_size
                 self.path(path).unlink(missing_ok=True)
+                shown.pictures.remove(path)
+                self.studied.discard(path)
+
+    def move_pictures(self, number: int, pictures: Sequence[str], to: int) -> None:
+        """Pictures of a class to another, which they belong to; it has yet to be learned from them."""
+        with self.lock:
+            shown, other = self.find(number), self.find(to)
+            for path in [one for one in shown.pictures if one in set(pictures)]:
+                shown.pictures.remove(path)
+                other.pictures.append(path)
+                self.studied.discard(path)
 
     def add_pictures(self, shown: Shown, pictures: Sequence[tuple[str, bytes]]) -> list[str]:
         """Takes pictures, given as name and bytes, each verified; says why of those that are refused."""

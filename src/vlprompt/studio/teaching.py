@@ -20,6 +20,7 @@ from vlprompt.data.task import ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import DataError, OptionError, VlpromptError
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.fitting.learning import learn
+from vlprompt.fitting.measuring import Measure
 from vlprompt.fitting.plan import Plan, make_plan
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
@@ -52,7 +53,7 @@ class Choice:
 
 def keeps_apart(run: Run) -> bool:
     """Whether the method can learn further classes without touching those it knows."""
-    return type(run.learned).extend is not Method.extend
+    return run.info.choice is None and type(run.learned).extend is not Method.extend
 
 
 def new_classes(session: Session) -> list[str]:
@@ -91,7 +92,7 @@ def learn_new(session: Session, backbones: Backbones, choice: Choice, report: Re
     if not new:
         raise DataError("there is no new class with pictures: make one and drop pictures on it")
     if not keeps_apart(before):
-        raise OptionError(f"{before.info['title']} cannot learn new classes alone: learn all classes again")
+        raise OptionError(f"{before.info.title} cannot learn new classes alone: learn all classes again")
     info = before.info
     given = tuple(info.templates)
     templates = () if given == Task(()).templates else given
@@ -120,6 +121,7 @@ def _learn(
             backbone,
             plan,
             out=session.new_folder("run"),
+            measure=Measure(),
             cache=cache,
             on_record=report,
             command="vlprompt studio",

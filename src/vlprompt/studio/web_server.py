@@ -53,7 +53,7 @@ def application(studio: Studio, token: str, port: int) -> Any:
     import gradio as gr
     from fastapi import FastAPI, Response
 
-    from vlprompt.studio.page import STYLE, build
+    from vlprompt.studio.page import SCRIPT, STYLE, build
     from vlprompt.studio.uploads import Quota
     from vlprompt.studio.zipped_runs import bundle
     from vlprompt.web_guards import Guard, Token
@@ -96,6 +96,7 @@ def application(studio: Studio, token: str, port: int) -> Any:
         mcp_server=False,
         theme=theme,
         css_paths=STYLE,
+        head=f"<script type=module>{SCRIPT.read_text(encoding='utf-8')}</script>",
         allowed_paths=[],
         blocked_paths=[str(studio.sessions.root)],
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},

@@ -25,7 +25,8 @@ PREFIX, LOCK = "vlprompt-studio-", "in-use"
 
 
 class Studio:
-    """One running studio. allowed: folders of this machine that the page may read pictures from.
+    """One running studio. allowed: folders of this machine that the page may read pictures from. runs: the folder in which
+    runs are kept when that is asked for, and from which they can be opened again; None: none.
 
     root: its temporary folder, for the program's user alone; `uploads` in it is where the web server puts what
     arrives, `sessions` where each session keeps its own. All of it is removed by `close`, and what a killed
@@ -33,9 +34,15 @@ class Studio:
     """
 
     def __init__(
-        self, backbones: Backbones, *, allowed: Sequence[Path] = (), limits: Limits | None = None
+        self,
+        backbones: Backbones,
+        *,
+        allowed: Sequence[Path] = (),
+        limits: Limits | None = None,
+        runs: Path | None = None,
     ) -> None:
         self.backbones, self.limits = backbones, limits or Limits()
+        self.runs = None if runs is None else Path(runs).expanduser().absolute()
         self.allowed = [Path(folder).expanduser().resolve() for folder in allowed]
         for folder in self.allowed:
             if not folder.is_dir():

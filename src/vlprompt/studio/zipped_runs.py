@@ -1,14 +1,16 @@
-"""A run as one zip file, and back; what comes back is not trusted."""
+"""A run as one zip file or a folder on this machine, and back; what comes back is not trusted."""
 
 from __future__ import annotations
 
 import io
+import shutil
+import time
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
 from vlprompt import methods
-from vlprompt.errors import RunError, VlpromptError
+from vlprompt.errors import DataError, RunError, VlpromptError
 from vlprompt.runs.info import INFO, read_info
 from vlprompt.runs.records import CARD, LOG, TENSORS
 from vlprompt.runs.run import Run
@@ -19,6 +21,7 @@ from vlprompt.studio.teaching import keepable
 
 FILES = (INFO, TENSORS, LOG, CARD)
 LARGEST = 64 * MB  # one file of a run
+MOST_KEPT = 100  # runs that are offered to be opened again
 
 
 def pack(run: Run, folder: Path) -> bytes:
@@ -45,6 +48,46 @@ def reopen(session: Session, path: Path, backbones: Backbones) -> Run:
     """
     folder = session.new_folder("run")
     _unpack(path, folder)
+    return _adopt(session, folder, backbones)
+
+
+def kept_runs(place: Path) -> list[str]:
+    """The runs that lie in a folder, those that changed last first."""
+    if not place.is_dir():
+        return []
+    found = [(file.stat().st_mtime, file.parent.name) for file in place.glob(f"*/{INFO}") if file.is_file()]
+    return [name for _, name in sorted(found, reverse=True)][:MOST_KEPT]
+
+
+def keep(session: Session, place: Path) -> str:
+    """Writes what the session's download link would give as a run folder of its own below `place`; its name."""
+    held = keepable(session)
+    if held is None:
+        raise DataError("nothing was learned yet: press Learn first")
+    stem = f"studio-{time.strftime('%Y-%m-%d-%H%M')}"
+    names = (stem, *(f"{stem}-{number}" for number in range(2, 1000)))
+    name = next(name for name in names if not (place / name).exists())
+    held[0].save(place / name)
+    return name
+
+
+def reopen_kept(session: Session, place: Path, name: str, backbones: Backbones) -> Run:
+    """`reopen` of a run that lies in a folder. DataError for a name that is none of `kept_runs`."""
+    if name not in kept_runs(place):
+        raise DataError("this run is no longer there")
+    folder = session.new_folder("run")
+    folder.mkdir()
+    for file in FILES:
+        source = place / name / file
+        if source.is_file():
+            if source.stat().st_size > LARGEST:
+                raise RunError(f"{file} is larger than a run's files are")
+            shutil.copyfile(source, folder / file)
+    return _adopt(session, folder, backbones)
+
+
+def _adopt(session: Session, folder: Path, backbones: Backbones) -> Run:
+    """Puts a run in place of what the session holds."""
     info = read_info(folder)
     try:
         if info.method not in methods.names():

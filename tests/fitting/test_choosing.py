@@ -1,0 +1,106 @@
+"""auto compares on the training pictures alone, learns all of them, and keeps a part for further names."""
+
+import pytest
+import torch
+from small_data import picture_folder, pictures_and_labels
+from support import tiny_backbone
+
+from vlprompt.data.opening import open_dataset
+from vlprompt.errors import OptionError
+from vlprompt.estimator import PromptClassifier
+from vlprompt.fitting import choosing
+from vlprompt.fitting.learning import fit
+from vlprompt.fitting.plan import make_plan
+from vlprompt.report.run_tables import choice_lines, choice_table
+from vlprompt.runs.run import Run
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return tiny_backbone()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return picture_folder(tmp_path_factory.mktemp("data"), {"all": 6}) / "all"
+
+
+@pytest.fixture(scope="module")
+def run(backbone, folder, tmp_path_factory):
+    place = tmp_path_factory.mktemp("runs") / "x"
+    return fit(folder, backbone=backbone, cache=False, out=place)
+
+
+def test_it_compares_and_says_what_it_gives_up(run):
+    choice = run.info.choice
+    names = {one.name for one in choice.candidates}
+    assert {"zeroshot", "tip_adapter", "lamm", "coop+lamm"} <= names
+    assert any(name.startswith("linear_probe + ") for name in names)
+    best = min(choice.candidates, key=lambda one: one.loss)
+    assert choice.chosen == best.name and choice.count == 24 and choice.folds == 5
+    lines = " ".join(choice_lines(choice))
+    assert choice.chosen in lines and "--method NAME" in lines
+    assert choice_table(choice).row_count >= 5
+    if "linear_probe" in choice.chosen:
+        assert f"{choice.names} is kept beside it" in lines
+
+
+def test_what_it_learned_is_saved_and_takes_further_names(run, backbone, folder):
+    again = Run.load(run.folder, backbone)
+    pictures = sorted(folder.rglob("*.png"))
+    assert torch.allclose(
+        torch.as_tensor(again.probabilities(pictures)),
+        torch.as_tensor(run.probabilities(pictures)),
+        atol=1e-5,
+    )
+    some = again.for_classes(again.class_names[:2])
+    assert some.probabilities(pictures[:2]).shape == (2, 2)
+    other = again.for_classes([*again.class_names, "purple rain"])
+    assert other.probabilities(pictures[:2]).shape == (2, 5)
+
+
+def test_the_same_command_finds_it_finished(run, backbone, folder):
+    told = []
+    fit(folder, backbone=backbone, cache=False, out=run.folder, progress=told.append)
+    assert any("finished already" in record.get("text", "") for record in told)
+
+
+def test_it_never_looks_at_test_pictures(backbone, folder, tmp_path, monkeypatch):
+    data = picture_folder(tmp_path, {"train": 6, "test": 2})
+    looked = []
+    real = choosing.choose
+
+    def spied(training, *rest, **more):
+        looked.extend(item.path for item in training.items)
+        return real(training, *rest, **more)
+
+    monkeypatch.setattr("vlprompt.fitting.lesson.choose", spied)
+    run = fit(data, backbone=backbone, cache=False)
+    assert len(looked) == 24 and all(path.startswith("train/") for path in looked)
+    assert run.info.reported == "test" and run.info.choice.count == 24
+
+
+def test_below_five_pictures_it_takes_what_is_safe_and_says_so(backbone, tmp_path):
+    run = fit(picture_folder(tmp_path, {"all": 3}) / "all", backbone=backbone, cache=False)
+    assert not run.info.choice.candidates and "too few" in run.info.choice.reason
+    assert run.info.method == "blend" and run.info.options["parts"] == "linear_probe zeroshot"
+    assert run.info.learned.count == 12
+
+
+def test_it_is_the_default_of_the_estimator_too(backbone):
+    arrays, labels = pictures_and_labels(5)
+    own = PromptClassifier(backbone=backbone, cache=False).fit(arrays, labels)
+    assert own.run_.info.choice is not None and own.score_ is not None
+    assert (own.predict(arrays) == labels).mean() > 0.8
+
+
+def test_it_has_no_options_of_its_own(backbone, folder):
+    with pytest.raises(OptionError, match="has no options"):
+        make_plan("auto", {"context_tokens": 4})
+    assert make_plan().method == "auto" and make_plan(recipe="coop").method == "coop"
+
+
+def test_choosing_is_repeated_exactly(backbone, folder):
+    dataset = open_dataset(folder)
+    one, two = (fit(dataset, backbone=backbone, cache=False) for _ in range(2))
+    assert one.info.choice == two.info.choice and one.scores == two.scores

@@ -1,0 +1,132 @@
+"""Classes and pictures that come later, are forgotten or renamed; folders that are checked; pictures that are sorted."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_data import COLOURS, picture, picture_folder
+from support import save_huggingface
+
+from vlprompt.backbones.loading import load_backbone
+from vlprompt.collections.sorting import folder_name, sort
+from vlprompt.data.changing import changed, reopened
+from vlprompt.data.opening import open_dataset
+from vlprompt.errors import DataError, RunError
+from vlprompt.fitting.checking_data import check_data
+from vlprompt.fitting.learning import fit
+from vlprompt.fitting.teaching_later import teach
+from vlprompt.report.check_page import write_check
+from vlprompt.runs.run import Run
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    return load_backbone(save_huggingface(tmp_path_factory.mktemp("backbone") / "tiny"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return picture_folder(tmp_path / "data", {"all": 4}, classes=3) / "all"
+
+
+@pytest.fixture
+def more(tmp_path):
+    files = []
+    for i in range(4):
+        path = tmp_path / f"more{i}.png"
+        Image.fromarray(picture(COLOURS["red cat"], i)).save(path)
+        files.append(str(path))
+    return files
+
+
+def test_a_run_is_taught_a_class_and_forgets_another(backbone, folder, more, tmp_path):
+    run = fit(folder, "linear_probe", backbone, cache=False, out=tmp_path / "run")
+    assert len(run.class_names) == 3
+    taught = teach(tmp_path / "run", [{"add": "red cat", "files": more}], backbone=backbone, cache=False)
+    assert taught.class_names[-1] == "red cat" and taught.info.data.train == 16
+    assert taught.predict(more[0])[0].label == "red cat"
+    again = Run.load(tmp_path / "run", backbone)
+    assert again.class_names == taught.class_names
+    after = teach(
+        tmp_path / "run",
+        [{"forget": "grey fog"}, {"rename": "green dog", "to": "lawn"}],
+        backbone=backbone,
+        cache=False,
+        out=tmp_path / "other",
+    )
+    assert after.class_names == ("blue sea", "lawn", "red cat") and after.info.data.train == 12
+    assert len(reopened(after.info.data.origin).class_names) == 3
+    assert Run.load(tmp_path / "run", backbone).class_names == taught.class_names
+
+
+def test_pictures_are_added_to_a_class_that_is_there(folder, more):
+    dataset = changed(
+        open_dataset(folder, val_fraction=0, test_fraction=0), [{"add": "blue sea", "files": more}]
+    )
+    assert dataset.counts("train") == [8, 4, 4]
+    added = [item for item in dataset.all_items if item.path.startswith("added/")]
+    assert len(added) == 4 and dataset.load(added[0]).size == (48, 40)
+
+
+def test_changes_that_cannot_be_made(backbone, folder, more, tmp_path):
+    dataset = open_dataset(folder, val_fraction=0, test_fraction=0)
+    for change, said in (
+        ({"forget": "blue see"}, 'did you mean "blue sea"'),
+        ({"rename": "blue sea", "to": "grey fog"}, "there is one of that name"),
+        ({"add": "x", "files": []}, "no pictures"),
+        ({"add": "x", "files": [str(tmp_path / "gone.png")]}, "cannot be read"),
+        ({"paint": "red"}, "no change"),
+    ):
+        with pytest.raises(DataError, match=said):
+            changed(dataset, [change])
+    fit(folder, "linear_probe", backbone, cache=False, out=tmp_path / "run")
+    shutil.rmtree(folder)
+    with pytest.raises(DataError, match="--data says"):
+        teach(tmp_path / "run", [{"forget": "grey fog"}], backbone=backbone, cache=False)
+
+
+def test_pictures_in_the_wrong_class_duplicates_and_broken_ones_are_found(backbone, tmp_path):
+    data = picture_folder(tmp_path / "data", {"all": 8}) / "all"
+    wrong = data / "blue sea" / "wrong.png"
+    Image.fromarray(picture(COLOURS["red cat"], 77)).save(wrong)
+    shutil.copy(data / "green dog" / "0.png", data / "grey fog" / "copy.png")
+    (data / "red cat" / "broken.png").write_bytes(b"no picture")
+    dataset = open_dataset(data, val_fraction=0, test_fraction=0)
+    found = check_data(dataset, backbone)
+    doubtful = {doubt.path: doubt for doubt in found.doubts}
+    assert "blue sea/wrong.png" in doubtful and doubtful["blue sea/wrong.png"].looks_like == "red cat"
+    assert any({p.first, p.second} == {"green dog/0.png", "grey fog/copy.png"} for p in found.contradictions)
+    assert [path for path, _ in found.broken] == ["red cat/broken.png"]
+    page = write_check(found, dataset, tmp_path / "check.html").read_text()
+    assert "wrong.png" in page and "data:image/webp" in page and "broken.png" in page
+
+
+def test_pictures_are_sorted_and_nothing_is_replaced(backbone, folder, tmp_path):
+    run = fit(folder, "linear_probe", backbone, cache=False)
+    pictures = sorted(map(str, folder.rglob("*.png")))
+    (tmp_path / "broken.png").write_bytes(b"")
+    found = sort(run, [*pictures, str(tmp_path / "broken.png")], tmp_path / "out", coverage=None)
+    assert sum(found.counts.values()) == 12 and len(found.unreadable) == 1
+    assert {path.parent.name for path in (tmp_path / "out").rglob("*.png")} <= {
+        "blue sea",
+        "green dog",
+        "grey fog",
+    }
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 12  # equal names of other folders stay apart
+    with pytest.raises(RunError, match="not empty"):
+        sort(run, pictures, tmp_path / "out")
+    linked = sort(run, pictures[:2], tmp_path / "links", link=True, coverage=0.5)
+    assert (
+        all(path.is_symlink() for path in (tmp_path / "links").rglob("*.png"))
+        and sum(linked.counts.values()) == 2
+    )
+
+
+def test_names_of_folders():
+    assert (
+        folder_name("a/b: c?") == "a_b_ c_"
+        and folder_name("..") == "_"
+        and folder_name("unsure") == "unsure_"
+    )
+    assert np.all([c not in folder_name('<>:"/\\|?*') for c in '<>:"/\\|?*'])
