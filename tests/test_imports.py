@@ -37,6 +37,7 @@ GROUND = {
     "hub_access": "errors",
     "ray_cluster": "errors",
     "record_schema": "errors",
+    "web_guards": "errors",
 }
 # everything else, lowest first: what a room may import beside the ground floor
 ALLOWED = {
