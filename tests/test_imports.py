@@ -30,6 +30,7 @@ GROUND = {
     "error_messages": "errors",
     "files": "",
     "plain_text": "",
+    "web_guards": "",
     "seeds": "",
     "options": "errors",
     "locks": "errors files",
