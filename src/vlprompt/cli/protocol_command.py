@@ -13,7 +13,7 @@ from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.benchmark_sets import data_words, named_targets, target_words, usual_targets
 from vlprompt.cli.console import note, progress, say, show, show_sheets
 from vlprompt.errors import OptionError, nearest
-from vlprompt.protocols import all_facts, facts_of, find
+from vlprompt.protocols import all_facts, facts_of, find, names
 
 if TYPE_CHECKING:
     from vlprompt.fitting.plan import Plan
@@ -28,7 +28,7 @@ def protocol(
         typer.Argument(
             metavar="PROTOCOL",
             show_default=False,
-            help=" or ".join((", ".join([*all_facts()][:-1]), [*all_facts()][-1])),
+            help=" or ".join((", ".join(names()[:-1]), names()[-1])),
             autocompletion=completing.protocol,
         ),
     ],
