@@ -12,7 +12,7 @@ import pytest
 
 from vlprompt.collections import shards
 from vlprompt.errors import RunError
-from vlprompt.runs.seals import is_sealed, sealed
+from vlprompt.runs.seals import is_sealed, openable, sealed
 
 
 class Words:
@@ -111,3 +111,20 @@ def test_seals(tmp_path, monkeypatch):
     assert sealed(origin) is None and not is_sealed(origin, seal)
     monkeypatch.setenv("XDG_DATA_HOME", "/dev/null/nowhere")
     assert sealed(origin) is None
+
+
+def test_of_a_run_from_elsewhere_no_other_place_is_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    folder = {
+        "path": "/etc",
+        "labels": "/etc/passwd",
+        "classes": {"a": "b"},
+        "val_fraction": 0.2,
+        "root": None,
+    }
+    folder["changes"] = [{"add": "x", "files": ["/etc/passwd"]}]
+    assert openable(folder, None) == {"val_fraction": 0.2, "root": None}
+    assert openable(folder, sealed(folder)) == folder
+    named = {"path": "caltech101", "root": "/data", "seed": 1}
+    assert openable(named, None) == named
+    assert "path" not in openable({"path": "/etc", "root": "/data"}, None)

@@ -78,6 +78,7 @@ def fit(
     root: shared.Root = None,
     backbone: shared.Backbone = "embedded",
     tokenizer: shared.Tokenizer = None,
+    image_size: shared.ImageSize = 0,
     device: shared.Device = "auto",
     precision: shared.Precision = "float32",
     no_cache: shared.NoCache = False,
@@ -129,7 +130,7 @@ def fit(
         run = learn(
             dataset,
             draw(dataset, shots=shots, seed=seed),
-            load_backbone(BackboneSpec(backbone, device, precision, tokenizer)),
+            load_backbone(BackboneSpec(backbone, device, precision, tokenizer, image_size=image_size)),
             plan,
             out=folder,
             measure=measure,

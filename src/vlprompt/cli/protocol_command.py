@@ -93,6 +93,7 @@ def protocol(
     domain: shared.Domain = None,
     backbone: shared.Backbone = "embedded",
     tokenizer: shared.Tokenizer = None,
+    image_size: shared.ImageSize = 0,
     device: shared.Device = "auto",
     precision: shared.Precision = "float32",
     no_cache: shared.NoCache = False,
@@ -157,7 +158,7 @@ def protocol(
     if probe and probe_belongs(name, plans, shots):
         note(f"{PROBE} is added for comparison; --no-probe leaves it out")
         plans.append(make_plan(PROBE, own_options(PROBE, options or {}), templates=template))
-    loaded = load_backbone(BackboneSpec(backbone, device, precision, tokenizer))
+    loaded = load_backbone(BackboneSpec(backbone, device, precision, tokenizer, image_size=image_size))
     cache = FeatureCache(False if no_cache else None)
     records = []
     for dataset, plan in product(datasets, plans):

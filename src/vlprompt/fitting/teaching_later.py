@@ -23,6 +23,7 @@ from vlprompt.fitting.plan import Plan, make_plan
 from vlprompt.options import build
 from vlprompt.runs.info import RunInfo, read_info
 from vlprompt.runs.run import Run
+from vlprompt.runs.seals import is_sealed, openable
 from vlprompt.training.train_options import TrainOptions
 
 
@@ -45,8 +46,15 @@ def teach(
     info = read_info(run)
     if info.data.origin is None:
         raise RunError(f"{run}: does not say where its pictures lie, so it cannot be learned again: use fit")
+    if data is None and not is_sealed(info.data.origin, info.data.seal):
+        raise RunError(
+            f"{run}: was not learned here by you, so the place that it names is not opened: --data says where its "
+            "pictures are"
+        )
     try:
-        before = reopened(info.data.origin, data, val_fraction=0.0, test_fraction=0.0)
+        before = reopened(
+            openable(info.data.origin, info.data.seal), data, val_fraction=0.0, test_fraction=0.0
+        )
     except DataError as error:
         raise DataError(f"{error}; --data says where the pictures of the run are now") from error
     measure = build(

@@ -17,7 +17,7 @@ from vlprompt.report.thumbnails import thumbnail
 from vlprompt.runs.info import RunInfo, ScoreInfo, read_info
 from vlprompt.runs.predictions_file import Said, read_predictions
 from vlprompt.runs.records import read_log
-from vlprompt.runs.seals import is_sealed
+from vlprompt.runs.seals import is_sealed, openable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -121,7 +121,8 @@ def _open_dataset(found: Evidence, data: str | Dataset | None) -> None:
         dataset = data
     elif data is not None:
         root = Path(data).expanduser()
-        dataset = reopened(origin, root) if origin else open_dataset(root)
+        known = openable(found.info.data.origin, found.info.data.seal)
+        dataset = reopened(known, root) if known else open_dataset(root)
     elif not is_sealed(found.info.data.origin, found.info.data.seal):
         found.missing["dataset"] = (
             f"the run was not learned here by you, so the place that it names ({_place(origin)}) is not opened; "

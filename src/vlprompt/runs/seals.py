@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from vlprompt.files import read_file
 
+_OF_CATALOG = re.compile(r"[a-z0-9_]+(:[\w-]+)?")
 KEY, LENGTH = "seal.key", 32  # bytes
 
 
@@ -30,6 +32,21 @@ def is_sealed(origin: dict[str, Any] | None, seal: str | None) -> bool:
     """Whether `sealed` gave that seal, here."""
     key = _key(made=False) if origin is not None and seal else None
     return key is not None and seal is not None and hmac.compare_digest(_sum(key, origin), seal)
+
+
+def openable(origin: dict[str, Any] | None, seal: str | None) -> dict[str, Any]:
+    """What may be used of the arguments once somebody has said where the pictures lie: of a run from elsewhere, not
+    the other places that it names (changes with pictures of their own, lists, files of classes)."""
+    if is_sealed(origin, seal):
+        return dict(origin or {})
+    held = origin or {}
+    kept: dict[str, Any] = {
+        name: value for name, value in held.items() if isinstance(value, (int, float, type(None)))
+    }
+    named = held.get("path")
+    if held.get("root") is not None and isinstance(named, str) and _OF_CATALOG.fullmatch(named):
+        kept |= {"path": named, "root": held["root"]}  # a data set by its name, whose root is then said anew
+    return kept
 
 
 def _sum(key: bytes, origin: Any) -> str:
