@@ -96,10 +96,10 @@ class Tokenizer:
         continued = any(name.startswith("##") for name in names)  # WordPiece marks what continues a word
         found = {}
         for name, number in names.items():
-            if continued:
-                word = "" if name.startswith("##") else name
-            elif marked:
+            if marked:  # asked first: CLIP's vocabulary holds "##" as a text like any other
                 word = name.removesuffix("</w>") if name.endswith("</w>") else ""
+            elif continued:
+                word = "" if name.startswith("##") else name
             else:  # SentencePiece and byte-level vocabularies mark the beginning
                 word = name[1:] if name[:1] in "\u2581\u0120" else ""
             if len(word) > 1 and word.isascii() and word.isalpha():

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.backbones.towers.transformer import wide
-from vlprompt.errors import OptionError
 from vlprompt.methods import mmrl
 from vlprompt.methods.base import Facts, Method, Recipe
 from vlprompt.methods.published import PublishedShapes
@@ -29,7 +28,7 @@ FACTS = Facts(
     title="MMRL++",
     paper="Guo and Gu, IJCV 2026",
     link="https://arxiv.org/abs/2505.10088",
-    order=142,
+    order=134,
     needs={"pixels", "features"},
     per_step="both towers",
     recipe=Recipe(epochs=10, batch=4, lr=0.001, optimizer="adamw"),
@@ -40,7 +39,7 @@ FACTS = Facts(
     slow=True,
     published_marks=("representation_learner.srra_r2tproj.weight",),
     colour="#44AA99",
-    marker="d",
+    marker="|",
 )
 
 
@@ -92,11 +91,6 @@ class MMRLpp(mmrl.MMRL):
 
     def make_maps(self) -> None:
         opts, backbone = self.options, self.backbone
-        frozen = backbone.vit.projection
-        if frozen is None:
-            raise OptionError(
-                f'the image tower of "{backbone.name}" has no projection that MMRL++ could add to: use mmrl'
-            )
         rank = opts.residual_rank
         self.to_text = SharedMaps(self, opts.width, backbone.text_width, len(self.text_blocks), rank)
         self.to_image = SharedMaps(self, opts.width, backbone.image_width, len(self.image_blocks), rank)
@@ -114,7 +108,10 @@ class MMRLpp(mmrl.MMRL):
 
     def read_out(self) -> Tensor:
         frozen: Any = self.backbone.vit.projection
-        return wide(frozen) + self.left @ self.right
+        added = self.left @ self.right
+        if frozen is None:  # the tower's last states are the features: nothing stands between them
+            return torch.eye(*added.shape, device=added.device) + added
+        return wide(frozen) + added
 
     @classmethod
     def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
