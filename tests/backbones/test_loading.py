@@ -8,6 +8,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,43 @@ def save_torchscript(path: Path, state: dict[str, Any]) -> Path:
     return path
 
 
+TEXT = (
+    "token_embedding.weight",
+    "positional_embedding",
+    "text_projection",
+    "ln_final.weight",
+    "ln_final.bias",
+)
+
+
+class Callback:
+    """Something that a trainer pickles beside the weights."""
+
+
+def checkpoints(state: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """A state dict as common training programs wrap it, by file name; the names say nothing."""
+
+    def named(prefix: str) -> dict[str, torch.Tensor]:
+        return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+    return {
+        "epoch_30.pt": {"epoch": 3, "state_dict": named("module."), "optimizer": {"state": {}}},
+        "model_sd.pt": {"model_state_dict": state, "loss": 0.1},
+        "model_key.pth": {"model": state, "epoch": torch.tensor(1)},
+        "compiled.pt": {"state_dict": named("module._orig_mod.")},
+        "nested": {"model": {"state_dict": named("_orig_mod.")}},
+        "lightning.ckpt": {"state_dict": named("model."), "callbacks": Callback(), "epoch": 3},
+    }
+
+
 def test_the_same_weights_in_every_file(saved: Path, tmp_path: Path) -> None:
     """The fingerprint sees weights, not files: the generated values survive half precision."""
     state = {name: torch.as_tensor(value) for name, value in tiny_weights().items()}
     torch.save(state, tmp_path / "plain.pt")
-    torch.save({"epoch": 3, "state_dict": {f"module.{n}": t for n, t in state.items()}}, tmp_path / "run.pt")
+    for file, content in checkpoints(state).items():
+        torch.save(content, tmp_path / file)
+    save_file(state, tmp_path / "openai.safetensors")
+    save_file({f"text.{n}" if n in TEXT else n: t for n, t in state.items()}, tmp_path / "newer.bin")
     save_torchscript(tmp_path / "scripted.pt", tiny_weights())
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
@@ -87,8 +120,10 @@ def test_the_same_weights_in_every_file(saved: Path, tmp_path: Path) -> None:
 
     expected = tiny_backbone()
     x = torch.randn(2, 3, 32, 32)
-    for source in (saved, "plain.pt", "run.pt", "scripted.pt", bin_folder, half):
-        backbone = load_backbone(tmp_path / source)
+    bare = ["plain.pt", *checkpoints({}), "openai.safetensors", "newer.bin"]
+    for source in (saved, *bare, "scripted.pt", bin_folder, half):
+        with pytest.warns(UserWarning, match="QuickGELU") if source in bare else nullcontext():
+            backbone = load_backbone(tmp_path / source)
         assert torch.equal(backbone.image_features(x), expected.image_features(x)), source
         if source != half:  # the logarithm of the scale is rounded
             assert backbone.fingerprint == expected.fingerprint, source
@@ -263,7 +298,7 @@ def test_own_tokenizer(tmp_path: Path) -> None:
 
     weights = {name: torch.as_tensor(value) for name, value in tiny_weights(vocab_size=100).items()}
     torch.save(weights, tmp_path / "small.pt")
-    with pytest.raises(BackboneError, match="--tokenizer"):
+    with pytest.raises(BackboneError, match="--tokenizer"), pytest.warns(UserWarning, match="QuickGELU"):
         load_backbone(tmp_path / "small.pt")
     core = Tokenizer(models.WordLevel({"<bos>": 0, "cat": 1, "<eos>": 2, "<unk>": 3}, unk_token="<unk>"))
     core.post_processor = processors.TemplateProcessing(
@@ -271,9 +306,27 @@ def test_own_tokenizer(tmp_path: Path) -> None:
     )
     core.save(str(tmp_path / "tokenizer.json"))
     for given in (tmp_path, tmp_path / "tokenizer.json"):
-        assert load_backbone(tmp_path / "small.pt", tokenizer=given).tokenizer.encode("cat") == [0, 1, 2]
-    with pytest.raises(BackboneError, match="belongs to these weights"):
+        with pytest.warns(UserWarning, match="QuickGELU"):
+            backbone = load_backbone(tmp_path / "small.pt", tokenizer=given)
+        assert backbone.tokenizer.encode("cat") == [0, 1, 2]
+    with pytest.raises(BackboneError, match="belongs to these"), pytest.warns(UserWarning, match="QuickGELU"):
         load_backbone(tmp_path / "small.pt", tokenizer=clip_tokenizer())
+
+
+def test_a_folder_names_the_one_inside_that_would_do(tmp_path: Path) -> None:
+    sentences = tmp_path / "sentences"
+    save_huggingface(sentences / "0_CLIPModel")
+    (sentences / "modules.json").write_text("[]")
+    with pytest.raises(BackboneError, match="0_CLIPModel would do"):
+        load_backbone(sentences)
+    trainer = tmp_path / "trainer"
+    for step in (500, 1000, 90):
+        save_huggingface(trainer / f"checkpoint-{step}")
+    with pytest.raises(BackboneError, match="checkpoint-1000 would do"):
+        load_backbone(trainer)
+    (trainer / "config.json").write_text('{"model_type": "vision-text-dual-encoder"}')
+    with pytest.raises(BackboneError, match="no weights.*checkpoint-1000 would do"):
+        load_backbone(trainer)
 
 
 @pytest.mark.parametrize(("instructions", "slow"), [("AVX2", True), ("AVX512", False)])

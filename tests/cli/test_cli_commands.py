@@ -190,6 +190,16 @@ def test_methods(vlprompt, backbone):
     assert "maple_cross_dataset" in vlprompt("methods", "--recipes").out
 
 
+def test_backbones_are_listed_with_what_they_cost(vlprompt):
+    said = vlprompt("backbones")
+    assert said.code == 0 and "ViT-B/16" in said.out and "no visual prompts" in said.out
+    rows = {row["name"]: row for row in json.loads(vlprompt("backbones", "--json").out)}
+    assert rows["google/siglip-base-patch16-224"]["licence"] == "Apache-2.0"
+    assert rows["RN50"]["visual_prompts"] is False and rows["ViT-B/16"]["zero_shot"] == 68.6
+    small = json.loads(vlprompt("backbones", "--largest", 500, "--json").out)
+    assert small and all(row["megabytes"] <= 500 for row in small)
+
+
 def test_data(vlprompt, pictures):
     said = vlprompt("data", pictures)
     assert said.code == 0

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_data import picture_folder
 from support import tiny_backbone
@@ -32,6 +32,7 @@ def plain(tmp_path_factory):
     return folder / "all"
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(2, 8), st.integers(0, 9))
 def test_every_picture_is_held_out_once_and_no_class_is_ever_without(labels, count, seed):
     folds = stratified(labels, count, seed)

@@ -10,6 +10,8 @@ from against_formulas import NAMES, build, check, pixels
 from vlprompt.methods.base import Batch
 from vlprompt.methods.promptsrc import epoch_weights, templates
 from vlprompt.prompts.tokens import FrozenText
+from vlprompt.training.checkpoints import State, pack, unpack
+from vlprompt.training.optimizers import make_optimizer
 
 TEACHERS = [[template.format(name) for name in NAMES] for template in templates()]
 SMALL = {"context_tokens": 2, "text_depth": 2, "image_tokens": 3, "image_depth": 3}
@@ -105,3 +107,22 @@ def test_label_tokens_learn_and_the_templates_stay() -> None:
         output.extra["teacher_text"],
         build("promptsrc", SMALL).read([FrozenText(NAMES, templates(), unit_first=False)])[0][0],
     )
+
+
+def test_a_training_that_was_interrupted_ends_in_the_same_average() -> None:
+    """The sum of the epochs so far is in checkpoints, and not in what a run saves."""
+
+    def learn(epochs: range, held: torch.nn.Module | None = None) -> torch.nn.Module:
+        method = build("promptsrc", SMALL | {"average_mean": 3, "average_std": 2})
+        optimizer = make_optimizer("sgd", method.parameters(), lr=0.1)
+        if held is not None:
+            tensors = {k: v.clone() for k, v in pack(held, optimizer).items()}
+            unpack(State(0, 0, tensors, {}), method, optimizer)
+        go_through(method, epochs, 4)
+        return method
+
+    whole = learn(range(4))
+    resumed = learn(range(2, 4), learn(range(2)))
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert not [name for name in whole.state_dict() if "sum_of" in name]

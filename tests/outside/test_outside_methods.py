@@ -251,6 +251,13 @@ def test_a_method_of_the_release_before_still_works() -> None:
     assert facts.title == "Nudge" and facts.needs == {"features"} and facts.zero_shot_start
 
 
+def test_prompts_of_a_run_can_still_be_asked_for() -> None:
+    method = build("my_kgcoop.KgCoOp")
+    with pytest.warns(DeprecationWarning, match="method.texts"):
+        prompts = method.prompts()
+    assert torch.equal(prompts.text.prefix, method.eval().texts()[0].prefix)
+
+
 def test_a_forward_of_its_own_is_refused() -> None:
     with pytest.raises(OptionError, match="give see.*texts.*compare.*add-a-method"):
 

@@ -17,6 +17,7 @@ from vlprompt.backbones.assembling import assemble
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.locating import locate
 from vlprompt.backbones.parts import read_file, read_folder
+from vlprompt.backbones.picture_sizes import resized
 from vlprompt.backbones.spec import BackboneSpec, spec_of
 from vlprompt.backbones.tokenizer_choice import choose_tokenizer
 from vlprompt.backbones.tokenizing import Tokenizer
@@ -32,13 +33,15 @@ def load_backbone(
     device: str = "cpu",
     precision: str = "float32",
     revision: str | None = None,
+    image_size: int = 0,
 ) -> Backbone:
     """A frozen backbone, ready for use.
 
     source: see the head of this module, or a BackboneSpec that says it all. tokenizer: a Tokenizer, a tokenizer.json or a folder with one,
     where the source has none of its own. device: "cpu", "cuda", "mps", ... or "auto".
     precision: "float32", "bf16" or "fp16" for the matrix products of the towers.
-    revision: branch, tag or commit on the hub.
+    revision: branch, tag or commit on the hub. image_size: pixels of the pictures' side, where it is another than the model
+    was trained on (its positions are interpolated); 0: that.
 
     Raises OptionError for unknown names, devices and precisions, BackboneError for weights,
     tokenizers and layouts that cannot be used.
@@ -51,19 +54,23 @@ def load_backbone(
             precision=spec.precision,
             tokenizer=spec.tokenizer,
             revision=spec.revision,
+            image_size=spec.image_size,
         )
     where = choose_device(device)
     dtype = choose_precision(precision, where)
     path = locate(source, revision)
     parts = read_folder(path, str(source).startswith("hf-hub:")) if path.is_dir() else read_file(path)
     chosen = choose_tokenizer(tokenizer, path, parts.rules, parts.weights.text_sizes)
-    weights = parts.weights.padded_with(chosen.pad_id)
-    backbone = assemble(weights, chosen, parts.preprocessing, name=str(source))
+    weights, preprocessing = parts.weights.padded_with(chosen.pad_id), parts.preprocessing
+    if image_size:
+        weights, preprocessing = resized(weights, preprocessing, image_size)
+    backbone = assemble(weights, chosen, preprocessing, name=str(source))
     backbone.details |= {
         "layout": parts.layout,
         "path": str(path),
         "precision": precision,
         "revision": revision,
+        "image_size": image_size or None,
     }
     backbone.details["tokenizer"] = (
         None if tokenizer is None or isinstance(tokenizer, Tokenizer) else str(tokenizer)

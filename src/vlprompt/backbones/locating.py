@@ -82,7 +82,7 @@ def hub_name(name: str) -> str:
     """
     wanted = NAMED.get(name, name)
     mistaken = LIKE_NAMED.fullmatch(wanted) is not None  # a user of the hub called so needs the prefix
-    file = Path(name).suffix in (".pt", ".safetensors", ".bin")
+    file = Path(name).suffix in (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
     if mistaken or file or not HUB_ID.fullmatch(wanted.removeprefix(PREFIX)):
         raise OptionError(
             f'no backbone "{name}": {nearest(name, ["embedded", *NAMED])}, '
@@ -111,7 +111,26 @@ def layout_of(folder: Path, prefer_open_clip: bool = False) -> str:
         return "open_clip"
     raise BackboneError(
         f"{folder} has neither config.json (Hugging Face) nor open_clip_config.json, so its sizes are unknown"
+        f"{inner_folder(folder)}"
     )
+
+
+def inner_folder(folder: Path) -> str:
+    """Words that name a folder inside that would do, such as sentence-transformers' 0_CLIPModel or the latest checkpoint
+    of a Trainer; "" if there is none."""
+
+    def number(path: Path) -> tuple[int, str]:
+        last = re.search(r"(\d+)$", path.name)
+        return int(last[1]) if last else -1, path.name
+
+    names = ("config.json", "open_clip_config.json")
+    good = [
+        inner
+        for inner in (*folder.glob("*/"), *folder.glob("*/*/"))
+        if any((inner / name).is_file() for name in names)
+        and any((inner / name).is_file() for kind in WEIGHTS.values() for name in kind)
+    ]
+    return f"; {max(good, key=number)} would do" if good else ""
 
 
 def json_object(path: Path) -> dict[str, Any]:
@@ -129,7 +148,9 @@ def weights_in(folder: Path, layout: str) -> Path:
     for name in WEIGHTS[layout]:
         if (folder / name).is_file():
             return folder / name
-    raise BackboneError(f"{folder} has no weights: none of {', '.join(WEIGHTS[layout])} is there")
+    raise BackboneError(
+        f"{folder} has no weights: none of {', '.join(WEIGHTS[layout])} is there{inner_folder(folder)}"
+    )
 
 
 def fetch(model: str, revision: str | None, prefer_open_clip: bool) -> Path:

@@ -5,6 +5,8 @@ Each family of models has one reader; `FAMILIES` says which `model_type` of a Hu
 
 from __future__ import annotations
 
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vlprompt.backbones.locating import json_object, layout_of, weights_in
+from vlprompt.backbones.locating import inner_folder, json_object, layout_of, weights_in
 from vlprompt.backbones.preprocessing import Preprocessing
 from vlprompt.backbones.tokenizer_choice import TokenRules, siglip_rules
 from vlprompt.backbones.weights.huggingface_chinese_clip import from_chinese_clip
@@ -21,7 +23,7 @@ from vlprompt.backbones.weights.huggingface_siglip import from_siglip
 from vlprompt.backbones.weights.hybrid_clip import from_hybrid
 from vlprompt.backbones.weights.open_clip import from_open_clip
 from vlprompt.backbones.weights.openai_clip import from_openai
-from vlprompt.backbones.weights.tensor_files import read_tensors
+from vlprompt.backbones.weights.tensor_files import is_torchscript, read_tensors
 from vlprompt.backbones.weights.tower_weights import ClipWeights
 from vlprompt.errors import BackboneError, VlpromptError
 
@@ -45,13 +47,20 @@ class Parts:
 
 
 def read_file(path: Path) -> Parts:
-    """One of OpenAI's .pt files."""
-    if path.suffix not in (".pt", ".pth", ".bin"):
+    """Weights with OpenAI's names (or open_clip's, which are the same) and no configuration beside them."""
+    state = {name.removeprefix("text."): tensor for name, tensor in read_tensors(path).items()}
+    if "token_embedding.weight" not in state:
         raise BackboneError(
-            f"{path} alone does not say the sizes of its towers: give the folder with its config.json"
+            f'{path} has no tensor "token_embedding.weight" as OpenAI\'s weights have, and alone it does not say the '
+            "sizes of its towers: give the folder with its config.json"
         )
-    state = read_tensors(path)
     weights = from_openai(state)
+    if not (zipfile.is_zipfile(path) and is_torchscript(path)):
+        warnings.warn(
+            f"{path.name} does not say its activation, so it is read as OpenAI's models are, with QuickGELU: if it was "
+            "trained with GELU (most models of open_clip), give it as a folder with open_clip_config.json",
+            stacklevel=3,
+        )
     return Parts("openai", weights, Preprocessing(weights.image_sizes.resolution), TokenRules())
 
 
@@ -85,6 +94,7 @@ def _read_huggingface(folder: Path, state: Mapping[str, Tensor]) -> Parts:
         what = REFUSED.get(kind, f'"{kind}"')
         raise BackboneError(
             f"config.json describes {what}, which is none of the families that vlprompt reads: {', '.join(FAMILIES)}"
+            f"{inner_folder(folder)}"
         )
     weights = FAMILIES[kind](state, config)
     rules = siglip_rules(folder) if kind == "siglip" else TokenRules("own", *end_ids(config))

@@ -31,6 +31,11 @@ class BackboneSpec(OptionSet):
     )
     tokenizer: str | None = option(None, "tokenizer.json, if the backbone has none of its own")
     revision: str | None = option(None, "branch, tag or commit on the hub")
+    image_size: int = option(
+        0,
+        "pixels of the pictures' side, where it is another than the backbone was trained on; 0: that",
+        low=0,
+    )
 
     def __post_init__(self) -> None:
         for name in ("source", "tokenizer", "revision"):

@@ -63,7 +63,9 @@ def fit(
         float,
         typer.Option("--val", metavar="SHARE", show_default=False, help="hold a share out for validation"),
     ] = 0.0,
-    folds: Annotated[int, typer.Option("--folds", help="parts of the cross-validation; 0: none")] = 5,
+    cross_folds: Annotated[
+        int, typer.Option("--cross-folds", help="parts of the cross-validation; 0: none")
+    ] = 5,
     json_: shared.Json = False,
     no_resume: Annotated[
         bool, typer.Option("--no-resume", help="begin again where an interrupted run could go on")
@@ -76,6 +78,7 @@ def fit(
     root: shared.Root = None,
     backbone: shared.Backbone = "embedded",
     tokenizer: shared.Tokenizer = None,
+    image_size: shared.ImageSize = 0,
     device: shared.Device = "auto",
     precision: shared.Precision = "float32",
     no_cache: shared.NoCache = False,
@@ -104,7 +107,7 @@ def fit(
         raise OptionError(f"--shots is {shots}: expected 0 (all pictures) or more")
     from vlprompt.fitting.measuring import Measure, divided
 
-    measure = Measure(test, val, folds, calibrate)  # bad values stop before anything is read
+    measure = Measure(test, val, cross_folds, calibrate)  # bad values stop before anything is read
     whole = {} if root is not None else {"val_fraction": 0.0, "test_fraction": 0.0}
     dataset = shared.open_data(
         data, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root, **whole
@@ -127,7 +130,7 @@ def fit(
         run = learn(
             dataset,
             draw(dataset, shots=shots, seed=seed),
-            load_backbone(BackboneSpec(backbone, device, precision, tokenizer)),
+            load_backbone(BackboneSpec(backbone, device, precision, tokenizer, image_size=image_size)),
             plan,
             out=folder,
             measure=measure,

@@ -14,6 +14,7 @@ import typer
 
 from vlprompt import __version__
 from vlprompt.cli import completion as completing
+from vlprompt.cli.backbones_command import backbones
 from vlprompt.cli.cache_command import cache
 from vlprompt.cli.check_command import check
 from vlprompt.cli.console import switches
@@ -57,6 +58,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, str], ...] = (
     ("report", report, False, ""),
     ("studio", studio, False, ""),
     ("methods", methods, False, ""),
+    ("backbones", backbones, False, ""),
     ("data", data, False, ""),
     ("import", import_, False, ""),
     ("protocol", protocol, True, SEEDS),

@@ -13,7 +13,7 @@ from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.benchmark_sets import data_words, named_targets, target_words, usual_targets
 from vlprompt.cli.console import note, progress, say, show, show_sheets
 from vlprompt.errors import OptionError, nearest
-from vlprompt.protocols import all_facts, facts_of, find
+from vlprompt.protocols import all_facts, facts_of, find, names
 
 if TYPE_CHECKING:
     from vlprompt.fitting.plan import Plan
@@ -28,7 +28,7 @@ def protocol(
         typer.Argument(
             metavar="PROTOCOL",
             show_default=False,
-            help=" or ".join((", ".join([*all_facts()][:-1]), [*all_facts()][-1])),
+            help=" or ".join((", ".join(names()[:-1]), names()[-1])),
             autocompletion=completing.protocol,
         ),
     ],
@@ -93,6 +93,7 @@ def protocol(
     domain: shared.Domain = None,
     backbone: shared.Backbone = "embedded",
     tokenizer: shared.Tokenizer = None,
+    image_size: shared.ImageSize = 0,
     device: shared.Device = "auto",
     precision: shared.Precision = "float32",
     no_cache: shared.NoCache = False,
@@ -157,7 +158,7 @@ def protocol(
     if probe and probe_belongs(name, plans, shots):
         note(f"{PROBE} is added for comparison; --no-probe leaves it out")
         plans.append(make_plan(PROBE, own_options(PROBE, options or {}), templates=template))
-    loaded = load_backbone(BackboneSpec(backbone, device, precision, tokenizer))
+    loaded = load_backbone(BackboneSpec(backbone, device, precision, tokenizer, image_size=image_size))
     cache = FeatureCache(False if no_cache else None)
     records = []
     for dataset, plan in product(datasets, plans):

@@ -40,6 +40,17 @@ Backbone = Annotated[
         "open_clip layout, an OpenAI .pt file, or the id of a CLIP on the Hugging Face hub",
     ),
 ]
+ImageSize = Annotated[
+    int,
+    typer.Option(
+        "--image-size",
+        rich_help_panel=WHERE,
+        metavar="PIXELS",
+        min=0,
+        show_default=False,
+        help="of the pictures' side, if it is another than the backbone was trained on",
+    ),
+]
 Tokenizer = Annotated[
     str | None,
     typer.Option(

@@ -63,7 +63,8 @@ def fit(
 ) -> Run:
     """Learns the classes of a data set from a few pictures of each.
 
-    data: whatever `open_dataset` opens, or a Dataset. method: a name or a class; default "coop+lamm"; or a Plan, which
+    data: whatever `open_dataset` opens, or a Dataset; all pictures of one without splits are learned from. method: a name
+    or a class; default "auto", which compares some on the training pictures and takes the best; or a Plan, which
     `make_plan` makes of a published recipe or with templates of one's own. backbone: what `load_backbone` loads, a
     BackboneSpec (device, precision, tokenizer, ...), or a Backbone. shots: training pictures per class, 0 for all.
     out: run folder; None keeps the run in memory. An interrupted run of the same settings in `out` goes
@@ -211,6 +212,7 @@ def learn(
 def checkpoints_in(
     folder: Path | None, settings: str, options: TrainOptions, resume: bool, emit: OnRecord
 ) -> Checkpoints | None:
+    """What keeps a training's state in its run folder; None for a run in memory. resume: go on from what is there."""
     if folder is None:
         return None
     keeper = Checkpoints(

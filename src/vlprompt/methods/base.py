@@ -29,7 +29,7 @@ from vlprompt.methods.reading import frozen_features, read
 from vlprompt.options import OptionSet
 from vlprompt.prompts.interpreters.fast import Fast
 from vlprompt.prompts.interpreters.interpreter import Interpreter
-from vlprompt.prompts.tokens import FrozenText, Output, Text
+from vlprompt.prompts.tokens import FrozenText, Output, Prompts, Text
 from vlprompt.prompts.words import check_names, check_tokens
 
 __all__ = ["Batch", "Facts", "Method", "Recipe", "Seen", "set_parameter"]
@@ -162,6 +162,10 @@ class Method(nn.Module):
     def published_names(self) -> dict[str, str]:
         """Tensor names of the published code's checkpoints -> names of ours."""
         return {}
+
+    def prompts(self, image_features: Tensor | None = None) -> Prompts:
+        """Deprecated: `texts` gives the same as a list."""
+        return former.prompts_of(self, image_features)
 
     # -- what all share ------------------------------------------------------------------------
 

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from vlprompt.errors import OptionError
 from vlprompt.methods.batch import Batch, Seen
 from vlprompt.methods.facts import Facts
-from vlprompt.prompts.tokens import Text
+from vlprompt.prompts.tokens import Prompts, Text, TextPrompt
 
 _ATTRIBUTES = {  # former class attribute -> field of the facts
     "title": "title",
@@ -63,6 +65,16 @@ def adopt(cls: Any) -> None:
             stacklevel=3,
         )
         cls.see, cls.texts = _see, _texts
+
+
+def prompts_of(method: Any, image_features: Tensor | None) -> Prompts:
+    """What `Method.prompts` gave: the first text prompt."""
+    warnings.warn(
+        "method.prompts() is method.texts() now, which gives a list", DeprecationWarning, stacklevel=3
+    )
+    seen = None if image_features is None else Seen(image_features, image_features[:, None])
+    text = next(text for text in method.texts(seen) if isinstance(text, TextPrompt))
+    return Prompts(text)
 
 
 def _see(self: Any, batch: Batch) -> Seen:

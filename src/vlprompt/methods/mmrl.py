@@ -103,6 +103,8 @@ class MMRL(Method):
 
     Options = Options
     facts = FACTS
+    to_text: Any  # maps from the tokens to each block's width
+    to_image: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

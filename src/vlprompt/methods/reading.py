@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ def _frozen(interpreter: Interpreter, text: FrozenText) -> Tensor:
         filled = (
             [template.replace("{}", spaced(name)) for name in text.class_names] for template in text.templates
         )
-        return normalise(sum(backbone.text_features(row, unit=False) for row in filled))[None]
+        return normalise(reduce(add, (backbone.text_features(row, unit=False) for row in filled)))[None]
     each = [
         interpreter.text(template_prompt(backbone, text.class_names, template)) for template in text.templates
     ]

@@ -223,7 +223,7 @@ class ImagePrompt:
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """What a method asks the towers to evaluate; image None: the tower without prompts."""
+    """What `Method.prompts` gave before there were `see` and `texts`; image None: the tower without prompts."""
 
     text: TextPrompt
     image: ImagePrompt | None = None

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlprompt import methods
-from vlprompt.backbones.loading import opened
 from vlprompt.backbones.spec import LOOSE, BackboneSpec, with_loose
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
@@ -55,6 +54,8 @@ def open_both(
     data: str | Path | Dataset, backbone: str | Path | BackboneSpec | Backbone, setup: dict[str, Any]
 ) -> tuple[Dataset, Backbone]:
     """Data set and backbone, opened unless they are; setup: how, as `plan_and_rest` gives it."""
+    from vlprompt.backbones.loading import opened
+
     dataset = data if isinstance(data, Dataset) else open_dataset(data, classes=setup.get("classes"))
 
     loose = {name: setup[name] for name in LOOSE if name in setup}

@@ -45,13 +45,15 @@ Shots = Annotated[int, Range(1, MOST_SHOTS)]
 
 @dataclass
 class BackboneInfo(Record):
-    """The backbone that the prompts belong to. source: as it was named. revision: of a hub, if one was asked for."""
+    """The backbone that the prompts belong to. source: as it was named. revision: of a hub, if one was asked for.
+    image_size: of its pictures, if it is another than it was trained on."""
 
     source: LocalPath
     fingerprint: Name
     precision: Name = "float32"
     tokenizer: LocalPath | None = None
     revision: Name | None = field(default=None, metadata=OPTIONAL)
+    image_size: Annotated[int, Range(1, 1 << 16)] | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass

@@ -380,7 +380,7 @@ class Run:
 def backbone_info(backbone: Backbone) -> BackboneInfo:
     """What run.json says of a backbone."""
     precision = PRECISIONS.get(backbone.dtype, str(backbone.dtype))
-    more = (backbone.details.get(name) for name in ("tokenizer", "revision"))
+    more = (backbone.details.get(name) for name in ("tokenizer", "revision", "image_size"))
     return BackboneInfo(backbone.name, backbone.fingerprint, precision, *more)
 
 
@@ -402,6 +402,7 @@ def _load_backbone(
             precision,
             held.tokenizer,
             held.revision if given is None else None,
+            held.image_size or 0,
         )
     try:
         return load_backbone(given)

@@ -11,10 +11,9 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
-import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlprompt.backbones.weights.unwrapping import unwrapped
 from vlprompt.errors import RunError
 
 DTYPES = {
@@ -40,7 +40,6 @@ DTYPES = {
 }
 REPEATED = 4  # how often a file may use each of its bytes; tied weights do twice
 MOST_CONTAINERS = 1_000_000  # filled by one pickle
-_WRAPPED = re.compile(r"(?<![^.])module\.")  # a whole component of a name
 
 
 @dataclass(frozen=True)
@@ -227,12 +226,5 @@ def _read(archive: zipfile.ZipFile, folder: str, stored: Stored) -> tuple[Tensor
 
 
 def tensors_by_name(content: Any) -> dict[str, Stored]:
-    """The tensors of a state dict, bare or under "state_dict", names without every "module." of DataParallel.
-
-    It may wrap the whole, a part, or both; no published method has a module of that name.
-    """
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping):
-        return {}
-    return {_WRAPPED.sub("", str(k)): v for k, v in content.items() if isinstance(v, Stored)}
+    """The tensors of a state dict, bare or in a checkpoint, under names without those of wrappers."""
+    return unwrapped(content, Stored)

@@ -1,6 +1,7 @@
 """Weight files to state dicts, without ever running code that a file carries.
 
-Safetensors hold no code. `.bin` and plain `.pt` files are read with `weights_only`. The TorchScript
+What a file is, its content says, not its name. Safetensors hold no code. Pickled files are read with `weights_only`;
+checkpoints that hold more than tensors by a reader that makes nothing but tensors (`pickled.py`). The TorchScript
 archives that OpenAI released are zip files with a pickle; theirs is read by an unpickler that knows
 tensors and empty records and refuses everything else, so no module, function or script is run.
 """
@@ -19,8 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlprompt.backbones.weights.pickled import REPEATED, check_entries, check_pickle, read_entry
-from vlprompt.errors import BackboneError
+from vlprompt.backbones.weights.pickled import (
+    REPEATED,
+    check_entries,
+    check_pickle,
+    open_pickled,
+    read_entry,
+    tensors_by_name,
+)
+from vlprompt.backbones.weights.unwrapping import unwrapped
+from vlprompt.errors import BackboneError, RunError
 from vlprompt.files import check_regular, read_json
 
 LARGEST = 1 << 40  # bytes of a file of weights
@@ -29,23 +38,26 @@ TO_SAFETENSORS = "convert it to safetensors with the program that wrote it"
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """State dict of a .safetensors file, its .index.json (sharded), a .bin or a .pt file."""
+    """State dict of a file of safetensors, its .index.json (sharded), or a file that torch wrote; of a training
+    checkpoint the network alone."""
     if path.name.endswith(".index.json"):
         return _read_shards(path)
     try:
-        if path.suffix == ".safetensors":
+        check_regular(path, LARGEST)
+        if is_safetensors(path):
             from safetensors.torch import load_file
 
-            return load_file(path)
-        check_regular(path, LARGEST)
-        script = _is_torchscript(path)
-        state = read_torchscript(path) if script else _plain(_loaded(path), path)
+            return unwrapped(load_file(path), Tensor)
+        state = read_torchscript(path) if is_torchscript(path) else _plain(_loaded(path), path)
         check_claims(state, path)
         return state
     except pickle.UnpicklingError as error:
-        raise BackboneError(
-            f"{path} holds more than tensors and was not opened, because that could run code: {TO_SAFETENSORS}"
-        ) from error
+        state = _among_others(path)
+        if not state:
+            raise BackboneError(
+                f"{path} holds more than tensors and was not opened, because that could run code: {TO_SAFETENSORS}"
+            ) from error
+        return state
     except BackboneError:
         raise
     except Exception as error:  # damaged files raise whatever they happen to hit
@@ -84,19 +96,34 @@ def check_claims(state: Mapping[str, Tensor], path: Path) -> None:
         )
 
 
+def is_safetensors(path: Path) -> bool:
+    """Whether it begins as such files do: eight bytes that say how long the list of tensors is, and that list."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    length = int.from_bytes(start[:8], "little")
+    return start[8:] == b"{" and length <= path.stat().st_size - 8
+
+
+def _among_others(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint that holds objects of other kinds too, none of which is made; {} if there are none."""
+    try:
+        with open_pickled(path) as held:
+            return {name: held.load(stored) for name, stored in tensors_by_name(held.content).items()}
+    except RunError:
+        return {}
+
+
 def _plain(content: Any, path: Path) -> dict[str, Tensor]:
-    """A state dict, perhaps inside a training checkpoint, perhaps with DistributedDataParallel's prefix."""
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    """A state dict, perhaps inside a training checkpoint."""
     if not isinstance(content, Mapping) or not content:
         raise BackboneError(f"{path} is no state dict")
-    tensors = {str(n).removeprefix("module."): t for n, t in content.items() if isinstance(t, Tensor)}
+    tensors = unwrapped(content, Tensor)
     if not tensors:
         raise BackboneError(f"{path} holds no tensors by name")
     return tensors
 
 
-def _is_torchscript(path: Path) -> bool:
+def is_torchscript(path: Path) -> bool:
     """TorchScript archives hold code and constants beside the pickled module."""
     if not zipfile.is_zipfile(path):
         return False
