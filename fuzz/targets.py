@@ -21,8 +21,12 @@ from vlprompt.errors import VlpromptError
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.runs import records
 
-FOLDER = Path(tempfile.mkdtemp(prefix="vlprompt-fuzz-"))
-atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+_PLACE = Path(tempfile.mkdtemp(prefix="vlprompt-fuzz-"))
+atexit.register(shutil.rmtree, _PLACE, ignore_errors=True)
+FOLDER = (
+    _PLACE / "a" / "b"
+)  # lists are looked for in the folder above too, which would be that of all temporary files
+FOLDER.mkdir(parents=True)
 PATH = FOLDER / "case"
 CANARY = FOLDER / "canary"
 
