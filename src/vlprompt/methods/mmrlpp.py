@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.backbones.towers.transformer import wide
-from vlprompt.errors import OptionError
 from vlprompt.methods import mmrl
 from vlprompt.methods.base import Facts, Method, Recipe
 from vlprompt.methods.published import PublishedShapes
@@ -92,11 +91,7 @@ class MMRLpp(mmrl.MMRL):
 
     def make_maps(self) -> None:
         opts, backbone = self.options, self.backbone
-        frozen = backbone.vit.projection
-        if frozen is None:
-            raise OptionError(
-                f'the image tower of "{backbone.name}" has no projection that MMRL++ could add to: use mmrl'
-            )
+        _ = backbone.image_projection  # BackboneError where there is none
         rank = opts.residual_rank
         self.to_text = SharedMaps(self, opts.width, backbone.text_width, len(self.text_blocks), rank)
         self.to_image = SharedMaps(self, opts.width, backbone.image_width, len(self.image_blocks), rank)
@@ -113,7 +108,7 @@ class MMRLpp(mmrl.MMRL):
         return self.to_image(self.tokens)
 
     def read_out(self) -> Tensor:
-        frozen: Any = self.backbone.vit.projection
+        frozen = self.backbone.image_projection
         return wide(frozen) + self.left @ self.right
 
     @classmethod
