@@ -131,3 +131,17 @@ def test_a_run_that_cannot_be_written_is_kept_elsewhere(backbone, saved, tmp_pat
         run.save(tmp_path / "file" / "x")
     (rescued,) = tmp_path.glob("vlprompt-*")
     assert Run.load(rescued, backbone).scores == run.scores
+
+
+def test_a_run_of_the_former_embedded_backbone_names_its_version(backbone, saved):
+    from dataclasses import replace
+
+    from vlprompt.runs.run import FORMER_EMBEDDED
+
+    (former, version), *_ = FORMER_EMBEDDED.items()
+    info = json.loads((saved / "run.json").read_text())
+    info["backbone"] |= {"source": "embedded", "fingerprint": former}
+    (saved / "run.json").write_text(json.dumps(info))
+    with pytest.raises(RunError, match=f"embedded backbone of vlprompt {version}") as found:
+        Run.load(saved, replace(backbone, name="embedded"))
+    assert "\n" not in str(found.value)

@@ -1,7 +1,9 @@
-"""The backbone that comes with the package: whole, small, and the same model to transformers."""
+"""The backbone that comes with the package: whole, small, and what its recipe says it is."""
 
 from __future__ import annotations
 
+import json
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,50 +15,74 @@ from PIL import Image
 from vlprompt.backbones.loading import load_backbone
 
 FOLDER = Path(str(files("vlprompt") / "assets" / "embedded"))
-pytestmark = pytest.mark.skipif(
-    not (FOLDER / "config.json").is_file(), reason="not built yet: recipes/embedded"
-)
-NAMES = ["a photo of a cat.", "a photo of a Granny Smith.", "x-ray fish", "caf\u00e9 & bar"]
+RECIPE = Path(__file__).parents[2] / "recipes" / "embedded"
+NAMES = ["a photo of a cat.", "a photo of a Granny Smith.", "x-ray fish", "café & bar"]
 
 
-def test_size() -> None:
-    assert sum(file.stat().st_size for file in FOLDER.iterdir() if file.is_file()) < 26e6
-    assert (FOLDER / "model.safetensors").stat().st_size <= 24 * 2**20
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone("embedded", device="cpu")
 
 
-def test_transformers_agrees() -> None:
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    peer = transformers.CLIPModel.from_pretrained(FOLDER, dtype=torch.float32).eval()
-    ids = transformers.AutoTokenizer.from_pretrained(FOLDER)(NAMES, padding="max_length", max_length=77)[
-        "input_ids"
-    ]
-    backbone = load_backbone("embedded")
-    for row, name in zip(ids, NAMES, strict=True):
-        ours = backbone.tokenizer.encode(name)
-        assert row[: len(ours)] == ours
-    pixels = torch.randn(2, 3, backbone.preprocessing.size, backbone.preprocessing.size)
-    with torch.no_grad():
-        theirs = peer(input_ids=torch.tensor(ids), pixel_values=pixels)
-        features = backbone.image_features(pixels)
-        rows = backbone.tokenizer.encode_many(NAMES)
-        states = [
-            backbone.text.embed(torch.tensor([r])) + backbone.text.positional_embedding[: len(r)]
-            for r in rows
-        ]
-        text = []
-        for row, x in zip(rows, states, strict=True):
-            for block in backbone.text.blocks:
-                x = block(x, causal=True)
-            text.append(backbone.text.read_out(x[:, backbone.tokenizer.end_position(row)]))
-    torch.testing.assert_close(features, theirs.image_embeds, atol=1e-4, rtol=0)
-    torch.testing.assert_close(torch.cat(text), theirs.text_embeds, atol=1e-4, rtol=0)
+def test_it_is_small_and_keeps_its_licences():
+    assert sum(file.stat().st_size for file in FOLDER.iterdir() if file.is_file()) <= 64 * 2**20
+    notice = (FOLDER / "NOTICE").read_text(encoding="utf-8")
+    assert "MiniLM" in notice and "EfficientNet" in notice
+    assert "Apache License" in (FOLDER / "LICENSE").read_text(encoding="utf-8")
 
 
-def test_it_sees_something() -> None:
+def test_weights_are_finite_and_all_small():
+    from safetensors import safe_open
+
+    with safe_open(FOLDER / "model.safetensors", "pt") as tensors:
+        for name in tensors.keys():  # noqa: SIM118 (not a mapping)
+            value = tensors.get_tensor(name)
+            assert value.dtype in (torch.float16, torch.int8), name
+            assert value.float().isfinite().all(), name
+
+
+def test_features_are_those_of_the_recipe(backbone, monkeypatch):
+    """`recipes/embedded/reading.py` reads the folder into a forward pass of its own in plain torch."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(RECIPE))
+    try:
+        from reading import Backbone, encoded
+
+        reference = Backbone(FOLDER)
+        noise = np.random.default_rng(0).integers(0, 256, (100, 240, 3), dtype=np.uint8)
+        picture = Image.fromarray(noise).resize((300, 220), Image.Resampling.BICUBIC)
+        theirs, texts = reference.pictures([encoded(picture)]), reference.texts(NAMES)
+    finally:
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and Path(file).parent == RECIPE:
+                del sys.modules[name]  # short names such as "texts" must not reach other tests
+    ours = backbone.image_features(torch.from_numpy(backbone.preprocessing(picture))[None])
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+    torch.testing.assert_close(backbone.text_features(NAMES), texts, atol=1e-4, rtol=0)
+
+
+def test_it_knows_what_is_alike(backbone):
+    dog, puppy, piano = backbone.text_features(["a dog", "a puppy", "a grand piano"])
+    assert dog @ puppy > dog @ piano
+
+
+def test_it_sees_something(backbone):
     """Two noises are more alike than a noise and a flat picture."""
-    backbone = load_backbone("embedded")
     noise = np.random.default_rng(0).integers(0, 256, (2, 90, 90, 3), dtype=np.uint8)
     pictures = [Image.fromarray(noise[0]), Image.fromarray(noise[1]), Image.new("RGB", (90, 90), "navy")]
     pixels = torch.from_numpy(np.stack([backbone.preprocessing(picture) for picture in pictures]))
     first, second, flat = backbone.image_features(pixels)
     assert first @ second > first @ flat
+
+
+def test_every_block_of_the_image_tower_is_trained(backbone):
+    """A block whose branches are still zero would give no gradient to a prompt."""
+    for block in backbone.image.blocks:
+        assert block.out.weight.abs().max() > 0 and block.proj.weight.abs().max() > 0
+
+
+def test_its_facts_stand_in_its_configuration():
+    config = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
+    assert config["format"] == "vlprompt-hybrid-clip"
+    assert 5 <= config["logit_scale"] <= 101

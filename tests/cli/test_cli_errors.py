@@ -17,7 +17,7 @@ WRONG = [
     (["fit", "{pictures}", "--method", "coop+maple"], 2, 'no method "coop+maple"'),
     (["fit", "{pictures}", "--recipe", "mapel"], 2, 'no recipe "mapel": did you mean "maple"?'),
     (
-        ["fit", "{pictures}", "--contxt-tokens", "3"],
+        ["fit", "{pictures}", "--method", "coop", "--contxt-tokens", "3"],
         2,
         "no option --contxt-tokens: did you mean --context-tokens?",
     ),
@@ -35,7 +35,7 @@ WRONG = [
     ),
     (["fit", "{pictures}", "--context-tokens", "many"], 2, "--context-tokens"),
     (["fit", "{pictures}", "--shots", "-3"], 2, "--shots"),
-    (["fit", "{pictures}", "--optimizer", "adam"], 2, "optimizer is 'adam': did you mean \"adamw\"?"),
+    (["fit", "{pictures}", "--optimizer", "adamx"], 2, "optimizer is 'adamx': did you mean"),
     (["fit", "{pictures}", "--views", "none"], 2, "expected a number from 1 on"),
     (["fit", "{pictures}", "--backbone", "embeded"], 2, 'no backbone "embeded": did you mean "embedded"?'),
     (["fit", "{pictures}", "--backbone", "{pictures}"], 1, "neither config.json"),
@@ -133,8 +133,10 @@ def test_an_interruption_says_how_to_go_on(vlprompt, places, tmp_path, monkeypat
     def interrupted(*args, **more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vlprompt.fitting.learning.train", interrupted)
-    said = vlprompt("fit", places["pictures"], "-b", places["backbone"], "-o", tmp_path / "x", "-q")
+    monkeypatch.setattr("vlprompt.fitting.lesson.train", interrupted)
+    said = vlprompt(
+        "fit", places["pictures"], "-m", "coop", "-b", places["backbone"], "-o", tmp_path / "x", "-q"
+    )
     assert said.code == 130
     assert "the same command goes on" in said.err
 
@@ -143,8 +145,8 @@ def test_a_mistake_of_ours_is_one_line_and_a_trace_with_debug(vlprompt, places, 
     def broken(*args, **more):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("vlprompt.fitting.learning.train", broken)
-    words = ["fit", places["pictures"], "-b", places["backbone"], "-o", tmp_path / "x", "-q"]
+    monkeypatch.setattr("vlprompt.fitting.lesson.train", broken)
+    words = ["fit", places["pictures"], "-m", "coop", "-b", places["backbone"], "-o", tmp_path / "x", "-q"]
     said = vlprompt(*words)
     assert said.code == 1
     assert said.lines == [

@@ -39,7 +39,16 @@ def fitting(pictures, backbone, folder, *more):
 def test_fit_shows_zero_shot_beside_what_was_learned(vlprompt, pictures, backbone, run_folder):
     said = vlprompt(*fitting(pictures, backbone, run_folder))
     assert said.code == 0, said.err
-    for word in ("zero-shot", "coop", "accuracy", "macro F1", "change", "s training", f"run: {run_folder}"):
+    for word in (
+        "zero-shot",
+        "linear probe",
+        "CoOp",
+        "accuracy",
+        "macro F1",
+        "change",
+        "s training",
+        f"run: {run_folder}",
+    ):
         assert word in said.out
     assert f"vlprompt eval {run_folder}" in said.out
     assert "fruit: 3 classes, 12 train, 6 test pictures" in said.err

@@ -168,7 +168,8 @@ def test_every_method_file_has_a_test_file() -> None:
     here, package = Path(__file__).parent, Path(methods.__file__).parent
     files = {file.stem for file in package.glob("*.py") if read_facts(file, file.stem)}
     assert len(files) >= 12
-    assert not {name for name in files if not (here / f"test_{name}.py").is_file()}
+    shared = {"mmrlpp": "mmrl"}  # a method that adds to another, tested beside it
+    assert not {name for name in files if not (here / f"test_{shared.get(name, name)}.py").is_file()}
 
 
 def test_looks_of_methods_differ() -> None:

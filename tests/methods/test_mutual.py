@@ -162,10 +162,17 @@ def test_lamm_on_top(placement: str, reference: str) -> None:
     assert method.base.prompter.out.weight.grad.norm() > 0
 
 
+class Flat(torch.nn.Identity):
+    """An image tower that says that it has no patches."""
+
+    takes_prompts = gives_patches = has_stem = False
+    kind = "flat image tower"
+
+
 def test_ctp_needs_patches_and_tft_does_not() -> None:
     assert build("tft").facts.needs == {"features"} and "patches" in build("ctp").facts.needs
     assert build("ctp").facts.per_image_text and not build("ctp", placement="feature").facts.per_image_text
     backbone = tiny_backbone(2)
-    backbone.image = torch.nn.Identity()  # type: ignore[assignment]
+    backbone.image = Flat()  # type: ignore[assignment]
     with pytest.raises(BackboneError, match="ViT"):
         methods.load("ctp").build(backbone, Task(NAMES))

@@ -88,6 +88,10 @@ def test_learned_context_lies_in_the_space_of_words(backbone, name):
             "tip_adapter_f",
             "vpt",
             "lamm",
+            "blend",
+            "mmrl",
+            "mmrlpp",
+            "clip_lora",
         )
     else:
         assert (

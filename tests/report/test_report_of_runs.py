@@ -186,7 +186,8 @@ def test_pictures_that_are_gone_are_said_and_not_fatal(data, backbone, tmp_path)
     some = write_report(
         tmp_path / "run", backbone=backbone, figures=False, data=str(tmp_path / "elsewhere")
     ).read_text()
-    assert "4 of the 12 scored pictures are no longer there" in some and "no longer those of the run" in some
+    assert "4 of the 12 scored pictures are no longer there" in some
+    assert "linear probe on the same pictures" in some  # from the run's own record
     with pytest.raises(DataError, match="no such file"):
         write_report(tmp_path / "run", data=str(tmp_path / "nowhere"))
 
@@ -207,21 +208,22 @@ def test_without_backbone_or_predictions_the_rest_is_there(run, tmp_path):
 
 def test_quick_reads_the_run_folder_only(run, tmp_path):
     found = gather_evidence(run, quick=True)
-    assert found.run is None and found.dataset is None and found.probe is None and len(found.said) == 12
+    assert found.run is None and found.dataset is None and len(found.said) == 12
+    assert found.probe is not None  # the run has it in its own record
     page = write_report(run, tmp_path / "quick.html", quick=True, figures=False).read_text()
     assert "left out, as asked for" in page
 
 
-def test_a_run_without_validation_pictures_has_neither_temperature_nor_threshold(backbone, tmp_path):
+def test_a_run_without_validation_pictures_has_no_temperature_and_rejects_by_likeness(backbone, tmp_path):
     folder = picture_folder(tmp_path / "data", {"train": 2, "test": 2})
     own = learned(folder, backbone, "coop", tmp_path / "run")
-    assert own.info.calibration is None and own.info.rejection is None
-    with pytest.raises(RunError, match="no validation pictures"):
-        own.predict([next(folder.rglob("*.png"))], reject=True)
+    assert own.info.calibration is None
+    assert own.info.rejection.chosen_on == "cross-validation" and not own.info.rejection.thresholds
+    assert own.predict([next(folder.rglob("*.png"))], reject=True)[0].error is None
     with pytest.raises(RunError, match="no temperature"):
         own.calibrate()
     page = write_report(tmp_path / "run", quick=True, figures=False).read_text()
-    assert "No temperature was fitted" in page and "No threshold was chosen" in page
+    assert "No temperature was fitted" in page
 
 
 def test_thumbnails_and_heat_maps():

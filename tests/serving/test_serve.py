@@ -213,7 +213,7 @@ def test_it_describes_and_counts_itself(client: httpx.Client) -> None:
 
 def test_it_answers_no_foreign_pages_and_under_no_foreign_names(client: httpx.Client, server: Server) -> None:
     port = server.url.rpartition(":")[2]
-    for host in (f"localhost:{port}", "127.0.0.1", f"[::1]:{port}", "10.0.0.7"):
+    for host in (f"localhost:{port}", "127.0.0.1", f"[::1]:{port}", "192.0.2.7"):
         assert client.get("/info", headers={"Host": host}).status_code == 200, host
     for host in (
         "evil.example",

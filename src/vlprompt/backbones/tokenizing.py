@@ -96,10 +96,10 @@ class Tokenizer:
         continued = any(name.startswith("##") for name in names)  # WordPiece marks what continues a word
         found = {}
         for name, number in names.items():
-            if continued:
-                word = "" if name.startswith("##") else name
-            elif marked:
+            if marked:  # asked first: CLIP's vocabulary holds "##" as a text like any other
                 word = name.removesuffix("</w>") if name.endswith("</w>") else ""
+            elif continued:
+                word = "" if name.startswith("##") else name
             else:  # SentencePiece and byte-level vocabularies mark the beginning
                 word = name[1:] if name[:1] in "\u2581\u0120" else ""
             if len(word) > 1 and word.isascii() and word.isalpha():
@@ -273,7 +273,7 @@ def tokenizer_from_words(path: Path, *, context_length: int = 77) -> Tokenizer:
     )
 
 
-@lru_cache(maxsize=1)
+# neither is kept: a tokenizer has copies of its own, and as Python's strings and pairs both are some 20 MB
 def clip_merges() -> list[tuple[str, str]]:
     """The 48,894 merges, first one first."""
     packed = (files("vlprompt") / "assets" / "clip_vocabulary" / "merges.txt.gz").read_bytes()
@@ -281,7 +281,6 @@ def clip_merges() -> list[tuple[str, str]]:
     return [(left, right) for left, right in (line.split() for line in lines)]
 
 
-@lru_cache(maxsize=1)
 def clip_vocabulary() -> dict[str, int]:
     """Token -> id: 256 bytes, the same at the end of a word, one per merge, start, end."""
     characters = list(_byte_characters().values())

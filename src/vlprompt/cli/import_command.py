@@ -69,18 +69,16 @@ def import_(
     vlprompt import model.pth.tar-5 --method maple --classes names.txt --out runs/maple
     """
     note("loading torch and the backbone")
+    from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.runs.importing import import_checkpoint
 
     run = import_checkpoint(
         checkpoint,
         method,
         classes,
-        backbone,
+        BackboneSpec(backbone, device, precision, tokenizer),
         options=options_of(method, set_ or []),
         template=template,
-        tokenizer=tokenizer,
-        device=device,
-        precision=precision,
         out=out,
         overwrite=overwrite,
     )

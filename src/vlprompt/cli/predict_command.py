@@ -94,7 +94,9 @@ def predict(
         from vlprompt.runs.info import read_info
         from vlprompt.scoring.rejection import threshold_of
 
-        threshold_of(read_info(run), wanted)  # a run without thresholds stops here, before torch is loaded
+        threshold_of(
+            read_info(run), wanted, by_likeness=True
+        )  # a run without thresholds stops here, before torch is loaded
     paths = pictures(images, all_there=out is not None)
     if out is not None:
         from vlprompt.collections.predicting import predict as write_all

@@ -2,7 +2,7 @@
 
 A change is a record of plain values, so that a run remembers what it was taught later and its data can be opened again:
 
-    {"add": "teapot", "files": ["/home/me/a.jpg", ...]}   {"forget": "cup"}   {"rename": "cup", "to": "mug"}
+    {"add": "teapot", "files": ["/photos/a.jpg", ...]}   {"forget": "cup"}   {"rename": "cup", "to": "mug"}
 """
 
 from __future__ import annotations

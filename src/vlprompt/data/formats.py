@@ -17,7 +17,7 @@ from vlprompt.data.hugging_face_datasets import is_saved, open_saved
 from vlprompt.data.left_out import Files, picture_files
 from vlprompt.data.list_columns import Listing, read_columns
 from vlprompt.data.list_files import SPLIT_FILE, Row, is_split_file, read_split_file
-from vlprompt.data.list_matching import Pictures
+from vlprompt.data.list_matching import NameIndex, Pictures
 from vlprompt.data.listed_pictures import ListFolder, present
 from vlprompt.data.lists_inside import Lists, lists_in
 from vlprompt.data.naming import composed
@@ -99,7 +99,12 @@ class Place:
 
     def pictures_of(self, folder: str, name: str) -> Pictures:
         """What the cells of a list that lies in a folder of it may mean."""
-        return Pictures(lambda: self.files.pictures, self.composed_files.get, folder, name)
+        return Pictures(self.index, self.composed_files.get, folder, name)
+
+    @cached_property
+    def index(self) -> NameIndex:
+        """Its pictures by name, for all lists in it."""
+        return NameIndex(lambda: self.files.pictures)
 
 
 # -- one file ------------------------------------------------------------------------------------------------
@@ -130,7 +135,7 @@ def _of_table(source: Source, table: Table, label_column: str | None, kind: str)
     notices: list[str] = []
     listing = read_columns(
         table,
-        Pictures(lambda: source.files, lambda path: path if path in source.files else None),
+        Pictures(NameIndex(lambda: source.files), lambda path: path if path in source.files else None),
         label_column,
     )
     rows = present(listing.rows(), source, table.name, notices)
@@ -167,7 +172,7 @@ def _with_pictures(table: Table, source: ListFolder, place: Place) -> Listing:
     for names in (tuple, lambda: _near(source, ""), lambda: _near(source, "../")):
         try:
             listing = read_columns(
-                table, Pictures(names, source.there, "", place.path.name), place.label_column
+                table, Pictures(NameIndex(names), source.there, "", place.path.name), place.label_column
             )
         except DataError as error:
             failed = failed or error

@@ -41,11 +41,11 @@ def slashed(cell: str) -> str:
 class Pictures:
     """The pictures that the cells of one list may mean.
 
-    names: all pictures, asked for when a cell is no path of one. there: the file that a path means, or None. folder: of the
+    index: all pictures, looked at when a cell is no path of one. there: the file that a path means, or None. folder: of the
     list, inside the data set, "" or without a final `/`. list_name: the list's own name, which may say its split.
     """
 
-    names: Callable[[], Collection[str]]
+    index: NameIndex
     there: Callable[[str], str | None]
     folder: str = ""
     list_name: str = ""
@@ -126,7 +126,7 @@ class Pictures:
         files: list[str | None] = []
         unclear = None
         for path, found in zip(paths, options, strict=True):
-            ranked = sorted(found, key=rank, reverse=True)
+            ranked = sorted(found, key=rank, reverse=True) if len(found) > 1 else found
             files.append(ranked[0][1] if ranked else None)
             if len(ranked) > 1 and rank(ranked[0]) == rank(ranked[1]) and unclear is None:
                 unclear = path, ranked[0][1], ranked[1][1]
@@ -141,16 +141,24 @@ class Pictures:
     # -- looked up only when a cell is no path ---------------------------------------------------------------
 
     def _by_name(self) -> dict[str, list[str]]:
-        return self._tables[0]
+        return self.index.tables[0]
 
     def _by_stem(self) -> dict[str, list[str]]:
-        return self._tables[1]
+        return self.index.tables[1]
 
     def _by_number(self) -> dict[str, list[str]]:
-        return self._tables[2]
+        return self.index.tables[2]
+
+
+class NameIndex:
+    """Pictures by name, by name without ending and by number; made when the first cell is no path."""
+
+    def __init__(self, names: Callable[[], Collection[str]]) -> None:
+        self.names = names
 
     @cached_property
-    def _tables(self) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, list[str]]]:
+    def tables(self) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, list[str]]]:
+        """By casefolded name, by stem, and by number."""
         by_name, by_stem, by_number = (defaultdict[str, list[str]](list) for _ in range(3))
         for file in self.names():
             name = composed(file).casefold().rpartition("/")[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 SPLITS = {
@@ -46,6 +47,7 @@ class SplitName(NamedTuple):
     rest: str
 
 
+@lru_cache(maxsize=10_000)
 def split_name(name: str) -> SplitName | None:
     """What split a name means, or None: a single word for a split, with any of FILLERS and other words beside it."""
     if (plain := SPLITS.get(name.lower())) is not None:

@@ -212,6 +212,7 @@ def learn(
 def checkpoints_in(
     folder: Path | None, settings: str, options: TrainOptions, resume: bool, emit: OnRecord
 ) -> Checkpoints | None:
+    """What keeps a training's state in its run folder; None for a run in memory. resume: go on from what is there."""
     if folder is None:
         return None
     keeper = Checkpoints(

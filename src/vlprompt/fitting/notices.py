@@ -91,6 +91,7 @@ def skipped_notice(skipped: Sequence[tuple[str, str]], lost: dict[str, tuple[int
 
 
 def score_record(who: str, split: str, scores: Scores) -> dict[str, Any]:
+    """The record that says how right `who` is on a split, with the interval where pictures are few."""
     shown = accuracy_text(scores.correct, scores.count)
     pictures = {CROSSED: "pictures in cross-validation", "val": "validation pictures"}.get(
         split, f"{split} pictures"

@@ -26,8 +26,9 @@ from vlprompt.prompts.tokens import Output, Text
 
 FACTS = Facts(
     title="Blend",
-    paper="weights by cross-validation",
-    order=60,
+    paper="weights by cross-validation: Cawley and Talbot, JMLR 2010",
+    link="https://jmlr.org/papers/v11/cawley10a.html",
+    order=45,
     per_step="that of its part that is trained",
     recipe=Recipe(epochs=0),
     trains=False,  # with prompts among its parts it does
@@ -38,7 +39,7 @@ FACTS = Facts(
     code_published=False,
     plain_words="several of these together",
     colour="#444444",
-    marker="d",
+    marker="+",
 )
 
 

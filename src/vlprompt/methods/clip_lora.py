@@ -33,7 +33,7 @@ FACTS = Facts(
     title="CLIP-LoRA",
     paper="Zanella and Ben Ayed, CVPR Workshops 2024",
     link="https://arxiv.org/abs/2405.18541",
-    order=144,
+    order=136,
     needs={"pixels"},
     per_step="both towers",
     recipe=Recipe(
@@ -51,7 +51,7 @@ FACTS = Facts(
     slow=True,
     published_marks=("*transformer.resblocks.*.attn.*.w_lora_A",),
     colour="#CC6677",
-    marker="o",
+    marker="8",
 )
 SCALE = 100.0  # of the logits, whatever the backbone's own is
 LAYERS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "proj"}  # in the published code
@@ -121,7 +121,7 @@ class CLIPLoRA(Method):
         super().__init__(*args, **kwargs)
         opts, backbone = self.options, self.backbone
         names = check_names(self.task.class_names)
-        self._text = template_prompt(backbone, names, self.task.templates[0])
+        self._text = replace(template_prompt(backbone, names, self.task.templates[0]), label_counts=())
         sizes = {
             "text": (backbone.text_layers, backbone.text_width) if opts.encoder != "vision" else (0, 0),
             "image": (backbone.image_layers, backbone.image_width) if opts.encoder != "text" else (0, 0),
@@ -176,19 +176,21 @@ class CLIPLoRA(Method):
         return torch.rand(shape, generator=source, device=device) >= self.options.dropout
 
     def see(self, batch: Batch) -> Seen:
-        """In training it also counts the step."""
-        step = int(self.drawn[1])
+        """In training it also counts the step, which nothing else asks for."""
+        step = 0
         if self.training:
+            step = int(self.drawn[1])
             self.drawn[1] += 1
         if self.options.encoder == "text":
             return Seen(self.frozen_features(batch), extra={"step": step})
         assert batch.pixels is not None
-        changes = self.changes("image", len(batch.pixels), self.backbone.image_tokens, step)
+        rows = len(batch.pixels) if self.training else 0  # nothing is drawn otherwise
+        changes = self.changes("image", rows, self.backbone.image_tokens, step)
         features = self.interpreter.image(batch.pixels, ImagePrompt(changes=changes))
         return Seen(features, extra={"step": step})
 
     def texts(self, seen: Seen | None = None) -> Sequence[Text]:
-        step = int(self.drawn[1]) if seen is None else seen.extra.get("step", 0)
+        step = 0 if seen is None else seen.extra.get("step", 0)
         longest = self._text.prefix.shape[1] + max(self._text.lengths)
         return [replace(self._text, changes=self.changes("text", self._text.classes, longest, step))]
 

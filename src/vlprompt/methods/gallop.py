@@ -42,7 +42,7 @@ FACTS = Facts(
     plain_words="several wordings, some for the picture and some for its parts",
     published_marks=("global_prompt", "local_prompts"),
     colour="#999933",
-    marker="s",
+    marker="d",
 )
 
 

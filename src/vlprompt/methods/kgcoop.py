@@ -32,7 +32,7 @@ FACTS = Facts(
     published_unused=("*bias_vectors", "prompt_learner.meta_net.*"),
     plain_words="words around the names, held near the usual ones",
     colour="#56B4E9",
-    marker="P",
+    marker="4",
 )
 
 

@@ -33,7 +33,7 @@ FACTS = Facts(
     title="MMRL",
     paper="Guo and Gu, CVPR 2025",
     link="https://arxiv.org/abs/2503.08497",
-    order=140,
+    order=132,
     needs={"pixels", "features"},
     per_step="both towers",
     recipe=Recipe(epochs=10, batch=4, lr=0.001, optimizer="adamw"),
@@ -111,7 +111,7 @@ class MMRL(Method):
         opts, backbone = self.options, self.backbone
         names = check_names(self.task.class_names)
         self.learned_names = frozenset(names)
-        self._text = template_prompt(backbone, names, self.task.templates[0])
+        self._text = replace(template_prompt(backbone, names, self.task.templates[0]), label_counts=())
         self.text_blocks = block_numbers(opts.blocks, backbone.text_layers)
         self.image_blocks = block_numbers(opts.blocks, backbone.image_layers)
         self.tokens = self.normal(opts.tokens, opts.width)

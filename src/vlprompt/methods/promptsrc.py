@@ -44,7 +44,7 @@ FACTS = Facts(
     published_marks=("prompt_learner.ctx", "*_encoder.*VPT*", "prompt_learner.ZS_image_encoder.*"),
     published_unused=("prompt_learner.ZS_image_encoder.*",),
     colour="#882255",
-    marker="^",
+    marker="3",
 )
 TEMPLATES = Path(__file__).parents[1] / "assets" / "imagenet_templates.json"
 COUNT = 60  # of the 80 templates, the first ones

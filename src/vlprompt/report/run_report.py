@@ -145,7 +145,7 @@ def numbers(evidence: Evidence, learned: ScoreInfo | None, zero_shot: ScoreInfo 
     found: list[Html] = []
     if zero_shot is not None:
         found.append(pages.number(f"{zero_shot.accuracy:.1f} %", "zero-shot, the names alone"))
-    if evidence.probe is not None:
+    if evidence.probe is not None and info.method != "linear_probe":
         found.append(
             pages.number(
                 f"{evidence.probe.accuracy:.1f} %", "linear probe on the same pictures, without names"

@@ -53,6 +53,8 @@ from vlprompt.scoring.evaluation import Scores, chunk_size, evaluate, softmax
 from vlprompt.scoring.rejection import UNKNOWN, likeness, threshold_of
 from vlprompt.training.run_log import ESCAPED
 
+# fingerprints of the weights that came with earlier versions
+FORMER_EMBEDDED = {"d9a4ed033a59f032ae380661809c995645c35849913944ded915cae410f8445e": "0.1"}
 KNOWN = "known.class_means"  # among the tensors of a run; no method has one of that name
 PRECISIONS = {torch.float32: "float32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
@@ -350,6 +352,11 @@ class Run:
         if not isinstance(backbone, Backbone):
             backbone = _load_backbone(folder, info.backbone, backbone, device, precision)
         if backbone.fingerprint != held.fingerprint:
+            if held.fingerprint in FORMER_EMBEDDED and backbone.name == "embedded":
+                raise RunError(
+                    f"{folder}: learned on the embedded backbone of vlprompt {FORMER_EMBEDDED[held.fingerprint]}, which this "
+                    "version no longer has: learn it again, or use it with that version"
+                )
             raise RunError(
                 f'{folder}: these prompts were learned on backbone "{held.source}" ({held.fingerprint[:12]}), '
                 f'not on "{backbone.name}" ({backbone.fingerprint[:12]}): give that one'

@@ -40,7 +40,9 @@ def openable(origin: dict[str, Any] | None, seal: str | None) -> dict[str, Any]:
     if is_sealed(origin, seal):
         return dict(origin or {})
     held = origin or {}
-    kept = {name: value for name, value in held.items() if isinstance(value, (int, float, type(None)))}
+    kept: dict[str, Any] = {
+        name: value for name, value in held.items() if isinstance(value, (int, float, type(None)))
+    }
     named = held.get("path")
     if held.get("root") is not None and isinstance(named, str) and _OF_CATALOG.fullmatch(named):
         kept |= {"path": named, "root": held["root"]}  # a data set by its name, whose root is then said anew

@@ -76,7 +76,6 @@ def run(
             train=cell.train,
             recipe=cell.recipe,
             templates=list(cell.data.templates),
-            tokenizer=cell.setup.tokenizer,
             cache=cache_of(cell.setup, packs),
             out=folder,
             on_record=on_record,

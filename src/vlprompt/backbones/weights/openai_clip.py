@@ -90,6 +90,7 @@ def text_names(layers: int) -> dict[str, tuple[str, ...]]:
 
 
 def vit_names(layers: int) -> dict[str, tuple[str, ...]]:
+    """Our names of a ViT image tower's tensors -> OpenAI's. layers: how many blocks it has."""
     names = {"patch_embedding.weight": ("visual.conv1.weight",), "projection": ("visual.proj",)}
     same = ["class_embedding", "positional_embedding"]
     same += [f"{norm}.{part}" for norm in ("ln_pre", "ln_post") for part in ("weight", "bias")]

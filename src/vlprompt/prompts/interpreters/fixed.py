@@ -43,13 +43,16 @@ class Known:
             return text == self.text
         if layout(text) != layout(self.text):
             return False
+        if len(text.tensors()) != len(self.marks):
+            return False
         pairs = zip(text.tensors(), self.text.tensors(), self.marks, strict=True)
         return all(own_mark(b) == mark and (a is b or torch.equal(a, b)) for a, b, mark in pairs)
 
 
 def layout(text: TextPrompt) -> object:
     """Everything about a prompt beside its numbers."""
-    return text.lengths, text.start, [(one.block, one.insert, one.weight) for one in text.entering()]
+    changes = [(one.block, one.matrix, one.share, one.kept is None) for one in text.changes]
+    return text.lengths, text.start, [(one.block, one.insert, one.weight) for one in text.entering()], changes
 
 
 def own_mark(tensor: Tensor) -> tuple[int, int]:
