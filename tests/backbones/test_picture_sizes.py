@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from peers import import_open_clip
+from small_data import picture_folder
 from support import save_huggingface, tiny_resnet
 from test_hybrid import saved
 
+from vlprompt import Run, fit
 from vlprompt.backbones.loading import load_backbone
 from vlprompt.backbones.picture_sizes import interpolated, resized
 from vlprompt.backbones.preprocessing import Preprocessing
@@ -70,3 +72,13 @@ def text_weights() -> dict[str, np.ndarray]:
     from support import tiny_weights
 
     return {n: t for n, t in tiny_weights().items() if not n.startswith("visual.")}
+
+
+def test_a_run_remembers_the_size(tmp_path: Path) -> None:
+    data = picture_folder(tmp_path / "data", {"train": 2, "test": 1})
+    spec = BackboneSpec(str(save_huggingface(tmp_path / "clip")), "cpu", image_size=48)
+    run = fit(data, "zeroshot", backbone=spec, out=tmp_path / "run", cache=False)
+    assert run.info.backbone.image_size == 48
+    again = Run.load(tmp_path / "run")
+    assert again.backbone.preprocessing.size == 48
+    assert again.backbone.fingerprint == run.backbone.fingerprint

@@ -93,6 +93,19 @@ class Backbone:
         return self.vit.patches
 
     @property
+    def image_projection(self) -> Tensor:
+        """The matrix from last image states into the joint space, [image_width, embed_dim]; the identity where the tower has
+        none, because its states lie there. Raises BackboneError where something else stands between them."""
+        found = self.vit.projection
+        if found is None and self.image_width == self.embed_dim:
+            return torch.eye(self.embed_dim, device=self.device)
+        if found is None or found.shape[0] != self.image_width:
+            raise BackboneError(
+                f'"{self.name}" has no matrix from the image tower\'s states into the joint space'
+            )
+        return found
+
+    @property
     def takes_visual_prompts(self) -> bool:
         return self.image.takes_prompts
 

@@ -91,6 +91,7 @@ class MMRLpp(mmrl.MMRL):
 
     def make_maps(self) -> None:
         opts, backbone = self.options, self.backbone
+        _ = backbone.image_projection  # BackboneError where there is none
         rank = opts.residual_rank
         self.to_text = SharedMaps(self, opts.width, backbone.text_width, len(self.text_blocks), rank)
         self.to_image = SharedMaps(self, opts.width, backbone.image_width, len(self.image_blocks), rank)
@@ -107,11 +108,8 @@ class MMRLpp(mmrl.MMRL):
         return self.to_image(self.tokens)
 
     def read_out(self) -> Tensor:
-        frozen: Any = self.backbone.vit.projection
-        added = self.left @ self.right
-        if frozen is None:  # the tower's last states are the features: nothing stands between them
-            return torch.eye(*added.shape, device=added.device) + added
-        return wide(frozen) + added
+        frozen = self.backbone.image_projection
+        return wide(frozen) + self.left @ self.right
 
     @classmethod
     def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
