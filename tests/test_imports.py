@@ -38,7 +38,6 @@ GROUND = {
     "hub_access": "errors",
     "ray_cluster": "errors",
     "record_schema": "errors",
-    "web_guards": "errors",
 }
 # everything else, lowest first: what a room may import beside the ground floor
 ALLOWED = {

@@ -27,7 +27,7 @@ from vlprompt.prompts.tokens import Output, Text
 FACTS = Facts(
     title="Blend",
     paper="weights by cross-validation",
-    order=60,
+    order=146,
     per_step="that of its part that is trained",
     recipe=Recipe(epochs=0),
     trains=False,  # with prompts among its parts it does

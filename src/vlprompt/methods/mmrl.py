@@ -33,7 +33,7 @@ FACTS = Facts(
     title="MMRL",
     paper="Guo and Gu, CVPR 2025",
     link="https://arxiv.org/abs/2503.08497",
-    order=140,
+    order=132,
     needs={"pixels", "features"},
     per_step="both towers",
     recipe=Recipe(epochs=10, batch=4, lr=0.001, optimizer="adamw"),

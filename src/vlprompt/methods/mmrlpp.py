@@ -29,7 +29,7 @@ FACTS = Facts(
     title="MMRL++",
     paper="Guo and Gu, IJCV 2026",
     link="https://arxiv.org/abs/2505.10088",
-    order=142,
+    order=134,
     needs={"pixels", "features"},
     per_step="both towers",
     recipe=Recipe(epochs=10, batch=4, lr=0.001, optimizer="adamw"),
