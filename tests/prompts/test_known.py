@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,14 +12,15 @@ from support import tiny_backbone
 
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.backbones.towers.changes import MatrixChange
 from vlprompt.data.task import Task
 from vlprompt.feeding.inputs import live_batch
 from vlprompt.methods.base import Batch, Method
 from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.prompts.interpreters import fixed
 from vlprompt.prompts.interpreters.fast import Fast
-from vlprompt.prompts.interpreters.fixed import FixedTexts, fixed_texts
-from vlprompt.prompts.tokens import FrozenText
+from vlprompt.prompts.interpreters.fixed import FixedTexts, fixed_texts, taken_apart
+from vlprompt.prompts.tokens import BlockTokens, FrozenText
 
 NAMES = ("coop", "cocoop", "proda", "maple", "coop+lamm", "proda+lamm", "ctp+tft", "tft+lamm")
 
@@ -137,12 +139,30 @@ def test_a_prompt_that_was_written_over_is_another() -> None:
     assert len(asked) == 3
 
 
+def test_whatever_a_prompt_consists_of_tells_it_apart() -> None:
+    """Two prompts with the same numbers, of which one enters at another block, or changes a matrix of the tower."""
+    backbone = tiny_backbone()
+    (plain,) = build(backbone, "coop").texts()
+    values, low = torch.ones(1, 64), (torch.zeros(2, 64), torch.zeros(64, 2))
+    others = [
+        replace(plain, inner=[BlockTokens(values, 1)]),
+        replace(plain, inner=[BlockTokens(values, 2)]),
+        replace(plain, deep=[values]),
+        replace(plain, changes=[MatrixChange(0, "q", *low)]),
+        replace(plain, changes=[MatrixChange(0, "v", *low)]),
+    ]
+    known, asked = FixedTexts(), []
+    for prompt in [plain, *others, plain, *others]:
+        known.find("fast", prompt, lambda: asked.append(1) or torch.zeros(1, 3, 4))
+    assert len(asked) == 6
+
+
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fixed, "LARGEST", 1000)
     known = FixedTexts()
     for i in range(100):
         known.find("fast", FrozenText((str(i),), ()), lambda: torch.zeros(1, 1, 20))
-    assert len(known.known) == 12 and known.known[0].text == FrozenText(("99",), ())
+    assert len(known.known) == 12 and known.known[0].layout == taken_apart(FrozenText(("99",), ()), [])
     known.find("fast", FrozenText(("large",), ()), lambda: torch.zeros(1, 1, 300))
     assert len(known.known) == 12
 

@@ -9,6 +9,7 @@ from operator import add
 import torch
 from torch import Tensor
 
+from vlprompt.backbones.towers.changes import drops
 from vlprompt.backbones.towers.transformer import normalise
 from vlprompt.prompts.interpreters.fixed import fixed_texts
 from vlprompt.prompts.interpreters.interpreter import Interpreter
@@ -29,7 +30,9 @@ def read(interpreter: Interpreter, texts: Sequence[Text], keep: bool = True) -> 
         elif keep and interpreter.kept_as is not None and not text.learns:
             found[id(text)] = _folded(text, _remembered(interpreter, text))
         else:  # texts behind the very same prefix share a pass
-            passes.setdefault((*map(id, (text.prefix, *text.deep, *text.inner)), text.start), []).append(text)
+            shared = (text.prefix, *text.deep, *text.inner, *text.changes)
+            alone = id(text) if drops(text.changes) else 0  # what is dropped is said for the rows of one text
+            passes.setdefault((*map(id, shared), text.start, alone), []).append(text)
     for together in passes.values():
         whole = interpreter.text(reduce(join_rows, together))
         rows = whole.split([t.classes for t in together], dim=1) if len(together) > 1 else [whole]

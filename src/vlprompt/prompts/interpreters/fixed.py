@@ -7,8 +7,8 @@ not for every batch, and what learns on is computed anew, because its numbers ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.prompts.tokens import FrozenText, TextPrompt
 
 MOST = 24  # texts that are remembered of a backbone
 LARGEST = 512 << 20  # bytes that they may take together, prompts and features
@@ -27,32 +26,32 @@ class Known:
     """One text with its features. marks: where its numbers were and how often they had been changed."""
 
     kind: object
-    text: FrozenText | TextPrompt
+    layout: object
+    tensors: tuple[Tensor, ...]
     marks: tuple[tuple[int, int], ...]
     features: Tensor
 
     @property
     def size(self) -> int:
-        held = self.text.tensors() if isinstance(self.text, TextPrompt) else []
-        return self.features.nbytes + sum(t.nbytes for t in held)
+        return self.features.nbytes + sum(t.nbytes for t in self.tensors)
 
-    def answers(self, kind: object, text: FrozenText | TextPrompt) -> bool:
-        if kind != self.kind:
+    def answers(self, kind: object, layout: object, tensors: Sequence[Tensor]) -> bool:
+        if kind != self.kind or layout != self.layout:
             return False
-        if isinstance(text, FrozenText) or isinstance(self.text, FrozenText):
-            return text == self.text
-        if layout(text) != layout(self.text):
-            return False
-        if len(text.tensors()) != len(self.marks):
-            return False
-        pairs = zip(text.tensors(), self.text.tensors(), self.marks, strict=True)
+        pairs = zip(tensors, self.tensors, self.marks, strict=True)
         return all(own_mark(b) == mark and (a is b or torch.equal(a, b)) for a, b, mark in pairs)
 
 
-def layout(text: TextPrompt) -> object:
-    """Everything about a prompt beside its numbers."""
-    changes = [(one.block, one.matrix, one.share, one.kept is None) for one in text.changes]
-    return text.lengths, text.start, [(one.block, one.insert, one.weight) for one in text.entering()], changes
+def taken_apart(value: Any, tensors: list[Tensor]) -> object:
+    """Everything about a text beside its numbers, which go into `tensors`; whatever fields it has."""
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        return "numbers"
+    if is_dataclass(value):
+        return type(value), tuple(taken_apart(getattr(value, f.name), tensors) for f in fields(value))
+    if isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) or is_dataclass(v) for v in value):
+        return tuple(taken_apart(one, tensors) for one in value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def own_mark(tensor: Tensor) -> tuple[int, int]:
@@ -69,12 +68,13 @@ class FixedTexts:
     @torch.no_grad()
     def find(self, kind: object, text: Any, compute: Callable[[], Tensor]) -> Tensor:
         """The features of a text, computed where they are not known. kind: of what computes them."""
+        tensors: list[Tensor] = []
+        layout = taken_apart(text, tensors)
         for held in self.known:
-            if held.answers(kind, text):
+            if held.answers(kind, layout, tensors):
                 self._keep(held)
                 return held.features
-        tensors = text.tensors() if isinstance(text, TextPrompt) else []
-        new = Known(kind, text, tuple(own_mark(t) for t in tensors), compute())
+        new = Known(kind, layout, tuple(tensors), tuple(own_mark(t) for t in tensors), compute())
         if new.size <= LARGEST:
             self._keep(new)
         return new.features
