@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from small_data import pictures_and_labels
-from support import tiny_backbone
+from support import run_info, tiny_backbone
 
 import vlprompt
 from vlprompt import methods
@@ -32,7 +32,7 @@ def run_of(backbone, name, **options):
     with torch.no_grad():
         for p in method.parameters():
             p.add_(torch.randn(p.shape, generator=generator) * 0.05)
-    return Run(method, backbone, {"method": name})
+    return Run(method, backbone, run_info(method=name, class_names=list(method.task.class_names)))
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -57,7 +57,10 @@ def test_every_method_learns_its_own_tensors_reproducibly(backbone, data, tmp_pa
     saved = json.loads((tmp_path / "one" / "run.json").read_text())
     assert saved["tensors"]["shapes"].keys() - {KNOWN} == states[0].keys()
     assert not any("backbone" in k or "token_embedding" in k for k in states[0])
-    assert sum(p.stat().st_size for p in (tmp_path / "one").iterdir()) < 400_000
+    numbers = (
+        4 * one.learned.trainable_parameters()
+    )  # bytes: MMRL's shared space is wide, whatever the towers
+    assert sum(p.stat().st_size for p in (tmp_path / "one").iterdir()) < 400_000 + max(0, numbers - 300_000)
     assert saved["scores"]["zero_shot"]["count"] == saved["scores"]["test"]["count"] == 8
 
 

@@ -114,6 +114,9 @@ def write_together(folder: Path, files: dict[str, bytes], gone: Collection[str] 
     process that was killed in the middle ends what it began (`finish_writing`). Before, the old ones are as they
     were. So there are the old files or the new ones, never some of each. OSError leaves the old.
     """
+    for name in files:
+        if (folder / name).is_dir():  # which no file can replace: found out before anything is written
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / name))
     beside = {name: _part(folder, name) for name in files}
     listed = folder / LIST
     try:
