@@ -22,7 +22,7 @@ def main(words: list[str]) -> None:
         folder = Path(place) / "run"
         run = fit(data, "lamm", shots=4, train={"epochs": 10}, out=folder)
         print(f"names alone: {run.scores['zero_shot']['accuracy']:.1f} %")
-        print(f"learned:     {run.scores['test']['accuracy']:.1f} %")
+        print(f"learned:     {run.scores[run.info.reported]['accuracy']:.1f} %")
 
         # the folder is all there is to keep: some kilobytes, without the backbone
         print(f"kept: {sum(file.stat().st_size for file in folder.iterdir()) // 1024} kB")
