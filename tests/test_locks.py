@@ -63,7 +63,7 @@ def test_a_function_that_works_in_a_folder_works_there_alone(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
     file = open_locked(tmp_path / LOCK, wait=False)
     try:
-        with pytest.raises(RunError, match="another fit is at work in it"):
+        with pytest.raises(RunError, match="another command is at work in it"):
             work(out=tmp_path)
     finally:
         os.close(file)
