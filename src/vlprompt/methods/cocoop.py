@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vlprompt.methods.base import Facts, Method, Recipe, Seen
-from vlprompt.methods.published import CONTEXT, PublishedShapes
+from vlprompt.methods.published import CONTEXT, META_NET, PublishedShapes
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import Text
 from vlprompt.prompts.words import check_names, context_start, template_prompt
@@ -69,11 +69,7 @@ class CoCoOp(Method):
         return {"context_tokens": shapes.shape(CONTEXT, (2,))[0], "context_init": ""}
 
     def published_names(self) -> dict[str, str]:
-        names = {"prompt_learner.ctx": "context"}
-        for theirs, ours in (("linear1", "reduce"), ("linear2", "expand")):
-            for part in ("weight", "bias"):
-                names[f"prompt_learner.meta_net.{theirs}.{part}"] = f"{ours}.{part}"
-        return names
+        return dict(META_NET)
 
 
 METHOD = CoCoOp

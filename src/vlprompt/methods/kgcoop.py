@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from vlprompt.methods import coop
-from vlprompt.methods.base import Facts, Recipe, Seen
+from vlprompt.methods.base import Facts, Method, Recipe, Seen
 from vlprompt.methods.published import PublishedShapes
 from vlprompt.options import option
 from vlprompt.prompts.tokens import FrozenText, Output, Text
@@ -48,15 +48,11 @@ class Options(coop.Options):
     )
 
 
-class KgCoOp(coop.CoOp):
-    """In training, `extra` holds the frozen features of the template ("teacher_text", [C, d])."""
+class NearTemplate(Method):
+    """What is near the template's frozen features in training, by the options `weight` and `reference`.
 
-    Options = Options
-    facts = FACTS
-
-    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
-        own = super().texts(seen)
-        return [*own, FrozenText(self.task.class_names, self.task.templates)] if self.training else own
+    `texts` of a subclass ends with the template's in training.
+    """
 
     def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
         text, *teacher = features
@@ -67,6 +63,17 @@ class KgCoOp(coop.CoOp):
 
     def loss_weights(self) -> dict[str, float]:
         return {"distance": self.options.weight}
+
+
+class KgCoOp(NearTemplate, coop.CoOp):
+    """In training, `extra` holds the frozen features of the template ("teacher_text", [C, d])."""
+
+    Options = Options
+    facts = FACTS
+
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        own = super().texts(seen)
+        return [*own, FrozenText(self.task.class_names, self.task.templates)] if self.training else own
 
     @classmethod
     def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:

@@ -9,6 +9,12 @@ from vlprompt.errors import RunError
 
 LEARNER = "prompt_learner."
 CONTEXT = f"{LEARNER}ctx"
+# a context and the small network that CoCoOp and TCP have beside it -> our names
+META_NET = {CONTEXT: "context"} | {
+    f"{LEARNER}meta_net.{theirs}.{part}": f"{ours}.{part}"
+    for theirs, ours in (("linear1", "reduce"), ("linear2", "expand"))
+    for part in ("weight", "bias")
+}
 VISUAL = "image_encoder.VPT"
 VISUAL_DEEP = "image_encoder.transformer.resblocks.{}.VPT_shallow"
 TEXT_DEEP = "text_encoder.transformer.resblocks.{}.VPT_shallow"

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlprompt.methods.base import Facts, Method, Recipe, Seen
-from vlprompt.methods.kgcoop import distance_term, with_teacher
-from vlprompt.methods.published import CONTEXT, PublishedShapes
+from vlprompt.methods.base import Facts, Recipe, Seen
+from vlprompt.methods.kgcoop import NearTemplate
+from vlprompt.methods.published import CONTEXT, META_NET, PublishedShapes
 from vlprompt.options import OptionSet, option
-from vlprompt.prompts.tokens import BlockTokens, FrozenText, Output, Text
+from vlprompt.prompts.tokens import BlockTokens, FrozenText, Text
 from vlprompt.prompts.words import check_names, context_start, split_template, template_prompt
 
 FACTS = Facts(
@@ -62,7 +62,7 @@ class Options(OptionSet):
     )
 
 
-class TCP(Method):
+class TCP(NearTemplate):
     """In training, `extra` holds the frozen features of the template ("teacher_text", [C, d])."""
 
     Options = Options
@@ -99,27 +99,13 @@ class TCP(Method):
             return [prompt]
         return [prompt, FrozenText(self.task.class_names, self.task.templates)]
 
-    def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
-        text, *teacher = features
-        return with_teacher(super().compare(seen, [text]), teacher)
-
-    def loss(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        return super().loss(output, labels) | distance_term(output, self.options.reference)
-
-    def loss_weights(self) -> dict[str, float]:
-        return {"distance": self.options.weight}
-
     @classmethod
     def published_options(cls, shapes: PublishedShapes, wrapped: bool = False) -> dict[str, Any]:
         tokens = shapes.shape(CONTEXT, (2,))[0]
         return {"context_tokens": tokens, "context_init": "", "reference": "published_code"}
 
     def published_names(self) -> dict[str, str]:
-        names = {"prompt_learner.ctx": "context"}
-        for theirs, ours in (("linear1", "reduce"), ("linear2", "expand")):
-            for part in ("weight", "bias"):
-                names[f"prompt_learner.meta_net.{theirs}.{part}"] = f"{ours}.{part}"
-        return names
+        return dict(META_NET)
 
 
 METHOD = TCP
