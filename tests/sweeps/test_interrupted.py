@@ -117,17 +117,17 @@ def test_a_worker_that_dies_costs_its_run_only(grid, tmp_path, monkeypatch):
     (tmp_path / "deadly.py").write_text(
         "import os, signal\nfrom pathlib import Path\nfrom vlprompt.methods.zeroshot import ZeroShot\n"
         "class METHOD(ZeroShot):\n"
-        "    def text_features(self):\n"
+        "    def texts(self, seen=None):\n"
         f"        seen = Path({str(tmp_path)!r}) / 'seen'\n"
         "        if not seen.exists():\n"
         "            seen.touch()\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
-        "        return super().text_features()\n"
+        "        return super().texts(seen)\n"
     )
     (tmp_path / "fatal.py").write_text(
         "import os, signal\nfrom vlprompt.methods.zeroshot import ZeroShot\n"
         "class METHOD(ZeroShot):\n"
-        "    def text_features(self):\n"
+        "    def texts(self, seen=None):\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     for name in ("deadly", "fatal"):
