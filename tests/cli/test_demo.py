@@ -15,7 +15,7 @@ def small(monkeypatch):
         monkeypatch.setitem(settings.BUDGET, method, values | {"epochs": 2, "batch": 3})
 
 
-@pytest.mark.parametrize("method", ["coop+lamm", "cocoop", "maple"])
+@pytest.mark.parametrize("method", ["coop+lamm", "cocoop", "maple", "auto"])
 def test_one_pass_gives_the_scores_of_the_protocol(method, small, pictures, backbone, tmp_path):
     from vlprompt import load_backbone
     from vlprompt.protocols.base_to_new import base_to_new
@@ -83,17 +83,17 @@ def test_demo(vlprompt, pictures, backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "vlprompt.demo.run_demo",
         lambda *args, **more: original(
-            *args, **more, methods=("linear_probe", "coop", "coop+lamm"), data=str(data), shots=2
+            *args, **more, methods=("linear_probe", "coop", "coop+lamm", "auto"), data=str(data), shots=2
         ),
         raising=False,
     )
     said = vlprompt("demo", "--backbone", backbone, "--out", tmp_path / "out", "--workers", 1)
     assert said.code == 0, said.err
-    for word in ("zero-shot", "CoOp + LAMM", "HM", "LAMM on CoOp", "report: "):
+    for word in ("zero-shot", "CoOp + LAMM", "HM", "Chosen by fit", "LAMM on CoOp", "report: "):
         assert word in said.out
     out = tmp_path / "out"
     records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    assert len(records) == 5
+    assert len(records) == 7
     page = (out / "report.html").read_text()
     assert not re.search(r'(?:src|href)="(?!#|data:)', page)
     assert "CoOp, LAMM and" not in page

@@ -224,11 +224,11 @@ def own_options(method: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """Those of the options that the method has."""
     import dataclasses
 
-    from vlprompt import methods
+    from vlprompt.fitting.plan import Plan
 
     if method is None:
         return options
-    names = {f.name for kind in methods.load(method).kinds for f in dataclasses.fields(kind)}
+    names = {f.name for kind in Plan(method).spec.kinds for f in dataclasses.fields(kind)}
     return {key: value for key, value in options.items() if key in names}
 
 

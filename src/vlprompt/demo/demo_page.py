@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vlprompt import methods
 from vlprompt.data.dataset import Dataset
 from vlprompt.demo import demo_settings as settings
 from vlprompt.demo.one_training import Job, Place, backbone_and_data
 from vlprompt.demo.summary import ZERO_SHOT, Line, columns, lines_of, verdicts
+from vlprompt.fitting.choosing import AUTO
+from vlprompt.fitting.plan import Plan
 from vlprompt.options import field_table
 from vlprompt.report import html_pages as pages
 from vlprompt.report import plots
@@ -40,7 +41,12 @@ def write_pages(out: Path, place: Place, done: Done, seconds: float, workers: in
 
 
 def titles_of(done: Done) -> dict[str, str]:
-    return {job.method: found["info"]["title"] for job, found in done if "info" in found}
+    """Of every method; of a choice what it became is in its record."""
+    return {
+        job.method: "Chosen by fit (auto)" if job.method == AUTO else found["info"]["title"]
+        for job, found in done
+        if "info" in found
+    }
 
 
 def draw(
@@ -230,7 +236,7 @@ def _how() -> Html:
 
 def usual(method: str) -> dict[str, Any]:
     """Default values of a method's options."""
-    return {row["name"]: row["default"] for kind in methods.load(method).kinds for row in field_table(kind)}
+    return {row["name"]: row["default"] for kind in Plan(method).spec.kinds for row in field_table(kind)}
 
 
 def _settings(infos: dict[str, RunInfo], titles: dict[str, str], order: Sequence[str]) -> Html:

@@ -40,8 +40,6 @@ def recipe(method: str) -> str | None:
 
 def takes_part(method: str, protocol: str) -> bool:
     """Whether a method can be compared under a protocol: base-to-new asks for names that were never learned from."""
-    from vlprompt import methods
+    from vlprompt.fitting.plan import Plan
 
-    if protocol == "few_shot":
-        return True
-    return method != "auto" and methods.load(method).facts.takes_new_names
+    return protocol == "few_shot" or Plan(method).spec.facts.takes_new_names

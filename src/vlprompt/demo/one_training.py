@@ -130,8 +130,8 @@ def _few_shot(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCach
 
 
 def _base_to_new(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureCache) -> dict[str, Any]:
-    """As `protocols.base_to_new`, with one pass over the test pictures: the logits of all classes together
-    hold those of base and new classes (no method of the demo lets classes see each other)."""
+    """As `protocols.base_to_new`, with one pass over the test pictures where classes do not see each other: the logits of
+    all classes together then hold those of base and new ones."""
     plan = make_plan(job.method, train=settings.BUDGET.get(job.method), recipe=settings.recipe(job.method))
     split = draw(dataset, shots=job.place.shots, seed=job.seed, which="base")
     order = kept_labels(dataset.items("train"), "base") + kept_labels(dataset.items("train"), "new")
@@ -140,18 +140,16 @@ def _base_to_new(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureC
     run = learn(dataset, replace(split, test=[], val=[]), backbone, plan, cache=cache)
     encoder = Encoder(dataset, backbone, cache=cache)
     features = encoder.features(items)
-    method = run.method.for_classes(names).eval()
-    own = (
-        features
-        if method.facts.cached
-        else encoder.inputs(method.facts.needs, features.items, known_good=True)
-    )
+    facts = run.method.facts
+    own = features if facts.cached else encoder.inputs(facts.needs, features.items, known_good=True)
+    lists = (names,) if facts.independent_classes else (names, names[:base], names[base:])
+    logits = [logits_of(run.method.for_classes(known).eval(), own) for known in lists]
     task = replace(run.method.task, class_names=names, templates=tuple(run.info.zero_shot_templates))
     record = base_record("base_to_new", dataset, backbone, plan, job.place.shots, job.seed, run)
     return {
         "record": record
-        | parts_of(logits_of(method, own), own.items, base)
-        | {"zero_shot": parts_of(logits_of(ZeroShot(backbone, task), features), features.items, base)}
+        | parts_of(own.items, base, *logits)
+        | {"zero_shot": parts_of(features.items, base, logits_of(ZeroShot(backbone, task), features))}
     }
 
 
@@ -171,17 +169,22 @@ def curve(log: list[dict[str, Any]], points: int | None = None) -> list[dict[str
     return found
 
 
-def parts_of(logits: Any, items: list[Item], base: int) -> dict[str, float]:
+def parts_of(
+    items: list[Item], base: int, logits: Any, of_base: Any = None, of_new: Any = None
+) -> dict[str, float]:
     """Per cent right: base pictures among base classes, new ones among new ones, all among all.
 
-    logits: [N, C], base classes first.
+    logits: [N, C], base classes first. of_base, of_new: [N, base] and the rest, of the classes asked about by
+    themselves; from `logits` if not given.
     """
     import numpy as np
 
     labels = np.array([item.label for item in items])
     is_base = labels < base
-    among_base = (logits[is_base, :base].argmax(1) == labels[is_base]).mean()
-    among_new = (logits[~is_base, base:].argmax(1) + base == labels[~is_base]).mean()
+    of_base = logits[:, :base] if of_base is None else of_base
+    of_new = logits[:, base:] if of_new is None else of_new
+    among_base = (of_base[is_base].argmax(1) == labels[is_base]).mean()
+    among_new = (of_new[~is_base].argmax(1) + base == labels[~is_base]).mean()
     found = {"base": 100 * float(among_base), "new": 100 * float(among_new)}
     found["harmonic_mean"] = harmonic_mean(found["base"], found["new"])
     return found | {"all": 100 * float((logits.argmax(1) == labels).mean())}

@@ -21,6 +21,7 @@ from vlprompt.fitting.choosing import AUTO, Chosen
 from vlprompt.fitting.measuring import per_class
 from vlprompt.fitting.recipes import load_recipe
 from vlprompt.methods.base import Method, set_parameter
+from vlprompt.methods.finding import MethodSpec
 from vlprompt.options import build
 from vlprompt.runs.info import DataInfo, RunInfo
 from vlprompt.runs.run import Run, backbone_info
@@ -63,6 +64,11 @@ class Plan:
     train: TrainOptions = field(default_factory=TrainOptions)
     templates: tuple[str, ...] = ()
 
+    @property
+    def spec(self) -> MethodSpec:
+        """What is built; where the method is left to be chosen, what a choice can become."""
+        return methods.load(BLEND if self.method == AUTO else self.method)
+
 
 def make_plan(
     method: str | type[Method] | None = None,
@@ -79,13 +85,12 @@ def make_plan(
         raise OptionError(
             f'method "{AUTO}" chooses by itself and has no options: name a method to give it some'
         )
-    methods.load(BLEND if name == AUTO else name).options(
-        options
-    )  # bad values stop here, before anything is read
     if not isinstance(train, TrainOptions):
         train = build(TrainOptions, (held.train if held else {}) | dict(train or {}), owner="training")
     texts = (templates,) if isinstance(templates, str) else tuple(templates or ())
-    return Plan(name, options, train, texts)
+    plan = Plan(name, options, train, texts)
+    plan.spec.options(options)  # bad values stop here, before anything is read
+    return plan
 
 
 def prepare(
@@ -93,7 +98,7 @@ def prepare(
 ) -> tuple[Method, TrainOptions, RunInfo]:
     """The method with its initial values, the resolved training options, and what is known before training."""
     check_text(split.class_names)
-    spec = methods.load(BLEND if plan.method == AUTO else plan.method)
+    spec = plan.spec
     spoken = plan.templates or (dataset.templates if spec.facts.says_template else ())
     task = Task(split.class_names, spoken or (DEFAULT_TEMPLATE,), shots_of(split))
     if after is None:

@@ -36,7 +36,6 @@ FACTS = Facts(
     independent_classes=False,  # where a name is not among those that were learned, all are left to one part
     learns_words=False,
     says_template=True,
-    code_published=False,
     plain_words="several of these together",
     colour="#444444",
     marker="+",

@@ -8,8 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlprompt import methods
-
 if TYPE_CHECKING:
     from vlprompt.backbones.backbone import Backbone
     from vlprompt.data.dataset import Dataset
@@ -67,10 +65,10 @@ def settings_of(plan: Plan, run: Run, own: Mapping[str, Any]) -> dict[str, dict[
     from vlprompt.training.train_options import TrainOptions
 
     method = run.learned
-    usual = {
-        key: value for part in methods.load(plan.method).options({}) for key, value in asdict(part).items()
-    }
-    options = {key: value for key, value in run.info.options.items() if value != usual.get(key)}
+    options: dict[str, Any] = {}
+    if run.info.choice is None:  # a choice is what the pictures gave, and no setting
+        usual = {key: value for part in plan.spec.options({}) for key, value in asdict(part).items()}
+        options = {key: value for key, value in run.info.options.items() if value != usual.get(key)}
     given, default = (
         train.resolved(method.facts.recipe, method.facts.needs) for train in (plan.train, TrainOptions())
     )

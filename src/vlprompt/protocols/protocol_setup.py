@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlprompt import methods
 from vlprompt.backbones.spec import LOOSE, BackboneSpec, with_loose
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
@@ -42,7 +41,7 @@ def plan_and_rest(
 
 def obstacle(protocol: str, plan: Plan) -> str | None:
     """Why a method takes no part in a protocol, in one line, as far as it is known before anything is trained."""
-    spec = methods.load(plan.method)
+    spec = plan.spec
     kind = facts_of(protocol).new_classes
     facts = spec.facts_with(plan.options)
     if not kind or (facts.takes_further_classes if kind == "further" else facts.takes_new_names):

@@ -120,10 +120,8 @@ def warm_jobs(cells: list[Cell], only: set[str] | None = None) -> list[Warm]:
 
 def feature_views(cell: Cell) -> int | None:
     """How many views of a training picture a run takes as features; None if it takes none."""
-    from vlprompt import methods
-
     plan = make_plan(cell.method, cell.options, cell.train, cell.recipe)
-    facts = methods.load(cell.method).facts_with(plan.options)
+    facts = plan.spec.facts_with(plan.options)
     if not facts.cached or not facts.learns:
         return None
     return plan.train.resolved(facts.recipe, facts.needs).view_count()
