@@ -6,6 +6,8 @@ from vlprompt import methods
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import draw
 from vlprompt.errors import DataError, OptionError
+from vlprompt.fitting.choosing import AUTO
+from vlprompt.fitting.plan import Plan
 from vlprompt.protocols.base_to_new import FACTS, base_to_new
 from vlprompt.protocols.few_shot import few_shot
 from vlprompt.protocols.protocol_facts import harmonic_mean
@@ -26,17 +28,13 @@ def data(tmp_path_factory):
     return picture_folder(tmp_path_factory.mktemp("data"))
 
 
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", [*methods.names(), AUTO])
 def test_every_method_runs_under_both_protocols(backbone, data, name):
     (record,) = few_shot(data, name, backbone, seeds=[1], options=SMALL.get(name), **MORE)
     assert record["protocol"] == "few_shot" and record["count"] == 8
     assert all(0 <= record[key] <= 100 for key in ("accuracy", "macro_f1", "zero_shot"))
-    if not methods.load(name).facts.takes_new_names:
-        with pytest.raises(OptionError, match="new classes"):
-            next(base_to_new(data, name, backbone, seeds=[1], **MORE))
-        return
-    if not methods.load(name).facts.takes_new_names:
-        with pytest.raises(OptionError, match="cannot be tested on new classes: .* knows only the classes"):
+    if not Plan(name).spec.facts.takes_new_names:
+        with pytest.raises(OptionError, match="not under base_to_new, because it knows only the classes"):
             list(base_to_new(data, name, backbone, seeds=[1], **MORE))
         return
     (record,) = base_to_new(data, name, backbone, seeds=[1], options=SMALL.get(name), **MORE)
