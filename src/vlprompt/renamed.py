@@ -6,7 +6,6 @@ Nothing here is looked at before an import has failed everywhere else, so it cos
 from __future__ import annotations
 
 import importlib
-import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
@@ -140,14 +139,16 @@ def moved_name(module: str, name: str) -> Any:
     return getattr(importlib.import_module(new), name)
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class _Finder:
+    """Finds and makes modules. Without importlib's base classes, whose import would be a tenth of `vlprompt --help`."""
+
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         room, _, old = name.partition(".")
         if room != "vlprompt" or (old not in MOVED and old not in PACKAGES):
             return None
-        return importlib.util.spec_from_loader(name, self, is_package=old in PACKAGES)
+        return importlib.util.spec_from_loader(name, self, is_package=old in PACKAGES)  # type: ignore[arg-type]
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         old = spec.name.partition(".")[2]

@@ -18,6 +18,8 @@ from vlprompt.cli.error_reporting import guarded
 from vlprompt.errors import OptionError, nearest
 from vlprompt.options import OptionSet, field_table
 
+HELD = ("train", "options")  # arguments of a command that hold flags of panels: `= None`, and called so
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -133,20 +135,13 @@ def command(
         with guarded(kept=kept):
             function(**values, **dicts)
 
-    shown = [
-        p.replace(annotation=hints[p.name]) for p in own.parameters.values() if p.name not in _dicts(function)
-    ]
+    shown = [p.replace(annotation=hints[p.name]) for p in own.parameters.values() if p.name not in HELD]
     every = [*shown, *(parameter for parameter, _ in extra)]
     call.__signature__ = own.replace(parameters=every, return_annotation=None)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in every}
     call.__doc__ = function.__doc__
     call.__name__ = function.__name__
     return call
-
-
-def _dicts(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Arguments of a command that hold flags of panels: they have `= None` and are called so."""
-    return tuple(name for name in ("train", "options") if name in inspect.signature(function).parameters)
 
 
 def flag_names(function: Callable[..., Any]) -> list[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlprompt.cli import shared_arguments as shared
 from vlprompt.cli.console import note, say, show
-from vlprompt.methods.facts import Facts
+
+if TYPE_CHECKING:
+    from vlprompt.methods.facts import Facts
 
 
 def methods(

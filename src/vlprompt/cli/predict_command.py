@@ -15,7 +15,6 @@ from vlprompt.cli.collection_arguments import pictures, say_done, tell_shard
 from vlprompt.cli.console import note, say
 from vlprompt.cli.console import out as console
 from vlprompt.cli.error_reporting import Stop, fail
-from vlprompt.collections.predicting import COLUMNS, csv_rows, record_of
 from vlprompt.errors import OptionError
 from vlprompt.plain_text import Printable
 
@@ -147,17 +146,20 @@ class _Writer:
     """Writes predictions one by one, as text, JSON lines or CSV."""
 
     def __init__(self, as_json: bool, as_csv: bool, count: int, top: int) -> None:
+        from vlprompt.collections import predicting  # here, since every command's help would wait for it
+
         self.as_json, self.as_csv, self.count, self.top = as_json, as_csv, count, top
+        self.forms = predicting
         self.console = console()
         if as_csv:
             self.rows = csv.writer(Printable(sys.stdout), lineterminator="\n")
-            self.rows.writerow(COLUMNS)
+            self.rows.writerow(self.forms.COLUMNS)
 
     def __call__(self, found: Prediction) -> None:
         if self.as_json:
-            say(json.dumps(record_of(found), ensure_ascii=False))
+            say(json.dumps(self.forms.record_of(found), ensure_ascii=False))
         elif self.as_csv:
-            self.rows.writerows(csv_rows(found))
+            self.rows.writerows(self.forms.csv_rows(found))
         elif found.error is None:
             self._text(found)
 
