@@ -117,11 +117,11 @@ class Block(nn.Module):
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """The block's output from its input and what attention gave, [..., width] each."""
-        x = x + self.out(attended)
+        x = added(self.out(attended), x)
         if self.post_norm:
             x = self.ln_1(x)
-            return self.ln_2(x + self.network(x))
-        return x + self.network(self.ln_2(x))
+            return self.ln_2(added(self.network(x), x))
+        return added(self.network(self.ln_2(x)), x)
 
     def network(self, x: Tensor) -> Tensor:
         """The two-layer network, [..., width] -> [..., width]."""
@@ -161,6 +161,11 @@ def block_list(
     """The blocks of a tower as a registered module list that type checkers see as blocks."""
     blocks = nn.ModuleList(Block(sizes, activation, eps, post_norm) for _ in range(sizes.layers))
     return cast("Sequence[Block]", blocks)
+
+
+def added(own: Tensor, x: Tensor) -> Tensor:
+    """The sum of a layer's output, which nobody else holds, and its input; in the same memory where the precision allows."""
+    return own.add_(x) if own.dtype == x.dtype else x + own
 
 
 def hide(seen: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
