@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MOST_PADDING = 1.5  # padded tokens for one token, before classes are split into more sets
+MOST_PADDING = 1.25  # padded tokens for one token, before classes are split into more sets
 
 
 @dataclass(frozen=True)
