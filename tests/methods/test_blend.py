@@ -39,3 +39,37 @@ def test_one_weight_for_each_part():
 def test_parts_work_on_kept_features():
     with pytest.raises(OptionError, match="features"):
         build(parts="zeroshot maple", weights="1 1")
+
+
+MIXED = ("zebra", "tea pot", "red car", "cat")
+
+
+def test_new_names_beside_learned_ones():
+    """Learned classes keep their logits; new ones have those of the parts that speak of them, and the offset."""
+    method = build(parts="zeroshot lamm", weights="0.5 2", new_weights="0.7 0", new_offset=1.5)
+    seen = batch(method.backbone)
+    with torch.no_grad():
+        logits = method.for_classes(MIXED)(seen).logits
+        learned = method(seen).logits
+        new = 0.7 * method.part("zeroshot").for_classes(["zebra", "red car"])(seen).logits
+        torch.testing.assert_close(logits[:, [3, 1]], learned[:, [0, 2]])
+        torch.testing.assert_close(logits[:, [0, 2]], new + 1.5)
+        alone = method.for_classes(["zebra", "red car"])
+        torch.testing.assert_close(alone(seen).logits, new)
+        again = method.for_classes(MIXED).for_classes(NAMES)
+        torch.testing.assert_close(again(seen).logits, learned)
+
+
+def test_without_weights_for_them_a_list_with_new_names_is_left_to_one_part():
+    method = build(parts="zeroshot lamm", weights="0.5 2", names="zeroshot")
+    seen = batch(method.backbone)
+    with torch.no_grad():
+        expected = method.part("zeroshot").for_classes(MIXED)(seen).logits
+        torch.testing.assert_close(method.for_classes(MIXED)(seen).logits, expected)
+
+
+@pytest.mark.parametrize("weights", ["1", "1 x", "1 1"])
+def test_weights_for_new_names_are_checked(weights):
+    """So many as parts, numbers, and none for a part that takes no new names."""
+    with pytest.raises(OptionError, match="new_weights"):
+        build(parts="zeroshot linear_probe", weights="1 1", new_weights=weights)

@@ -12,8 +12,9 @@ interrupted chooses the same again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.task import Task
 from vlprompt.feeding.inputs import FeatureInputs
 from vlprompt.fitting.measuring import Fold, crossed_logits, stratified
+from vlprompt.fitting.new_names import NewNames, left_out
 from vlprompt.fitting.notices import OnRecord
 from vlprompt.methods.base import Method
 from vlprompt.methods.linear_probe import NEVER
@@ -88,9 +90,11 @@ def choose(
     labels = training.labels.numpy()
     counts = np.bincount(labels, minlength=len(task.class_names))
     parts = stratified(labels, folds or 5, seed)
-    if counts.min() < SAFE_FROM or not parts:
+    if not parts:
         return _safe(int(counts.min()))
     made = _Logits(training, backbone, task, parts, seed, emit)
+    if counts.min() < SAFE_FROM:
+        return _safe(int(counts.min()), made)
     tried = [(one, made.of(one)) for one in _candidates(made)]
     truth, place = labels[made.numbers], made.fold_of
     losses = np.array([_losses(logits, truth) for _, logits in tried])  # [K, M]
@@ -101,20 +105,21 @@ def choose(
         chosen = int(losses[:, ~own].mean(1).argmin())
         crossed[own] = tried[chosen][1][own]
     hits = [int((logits.argmax(1) == truth).sum()) for _, logits in tried]
-    named = [i for i, (one, _) in enumerate(tried) if len(one.parts) == 1 and one.parts[0] != PROBE]
-    names = tried[min(named, key=lambda i: losses[i].mean())][0].parts[0]
-    names = next((part for part in tried[best][0].parts if part in PROMPTS), names)  # one takes steps at most
+    one, new = tried[best][0], None
+    names = next((part for part in one.parts if part in PROMPTS), ZERO_SHOT)
+    if len(one.parts) > 1 or one.parts[0] == PROBE:
+        new = made.beside_new(made.weights_of(one), one.strength)
     record = ChoiceInfo(
-        chosen=tried[best][0].name,
+        chosen=one.name,
         names=names,
         count=len(truth),
         folds=len(parts),
         candidates=[
-            CandidateInfo(one.name, hit, round(float(loss.mean()), 4), _new_names(one))
-            for (one, _), hit, loss in zip(tried, hits, losses, strict=True)
+            CandidateInfo(candidate.name, hit, round(float(loss.mean()), 4), _new_names(candidate))
+            for (candidate, _), hit, loss in zip(tried, hits, losses, strict=True)
         ],
     )
-    return _chosen(tried[best][0], made, names, record, crossed)
+    return _chosen(one, made, names, new, record, crossed)
 
 
 def _new_names(one: Candidate) -> bool:
@@ -201,18 +206,40 @@ class _Logits:
         return found
 
     def _learner(self, name: str) -> Callable[[FeatureInputs], Method]:
-        spec = methods.load(name)
+        return partial(self._learned, name, self.task, {})
 
-        def learned(inputs: FeatureInputs) -> Method:
-            method = spec.build(self.backbone, self.task, {}, generator(self.seed, "initial values"))
-            if method.facts.learns:
-                none = inputs.features[0, :0], inputs.labels[:0]
-                method.prepare(inputs.features, inputs.labels.to(inputs.features.device), *none)
-            if method.facts.takes_steps:
-                train(method, inputs, quick_options(method, len(inputs), STEPS), seed=self.seed)
-            return method
+    def _learned(self, name: str, task: Task, options: dict[str, Any], inputs: FeatureInputs) -> Method:
+        """The part, from these pictures of the task's classes."""
+        method = methods.load(name).build(
+            self.backbone, task, options, generator(self.seed, "initial values")
+        )
+        if method.facts.learns:
+            none = inputs.features[0, :0], inputs.labels[:0]
+            method.prepare(inputs.features, inputs.labels.to(inputs.features.device), *none)
+        if method.facts.takes_steps:
+            train(method, inputs, quick_options(method, len(inputs), STEPS), seed=self.seed)
+        return method
 
-        return learned
+    def weights_of(self, one: Candidate) -> dict[str, float]:
+        """Of its parts' logits, so that the sum has the temperature that suits it best."""
+        temperature = fit_temperature(self.of(one), self.truth)
+        return {
+            part: share / (self.temperatures[key] * temperature)
+            for part, key, share in zip(one.parts, one.keys, one.shares, strict=True)
+        }
+
+    def beside_new(self, weights: dict[str, float], strength: float) -> NewNames | None:
+        """How a blend of these weights is to speak of names that it has not learned; None where that cannot be tried."""
+        self.emit(message("leaving out classes: how to speak of new names"))
+
+        def learn(name: str, task: Task, inputs: FeatureInputs) -> Method:
+            return self._learned(name, task, {"strength": strength} if name == PROBE else {}, inputs).eval()
+
+        self._part(ZERO_SHOT)
+        voices = {
+            name: self.temperatures[name] for name in (ZERO_SHOT, *PROMPTS) if name in (ZERO_SHOT, *weights)
+        }
+        return left_out(self.training, self.task, weights, voices, learn, self.seed)
 
     def _quick(self, name: str) -> bool:
         method = methods.load(name).build(
@@ -231,20 +258,19 @@ def quick_options(method: Method, pictures: int, steps: int) -> TrainOptions:
     return given.resolved(method.facts.recipe, method.facts.needs)
 
 
-def _chosen(one: Candidate, made: _Logits, names: str, record: ChoiceInfo, crossed: np.ndarray) -> Chosen:
-    """The winner as a method; with a probe in it, a blend that keeps the part for further names beside."""
-    temperature = fit_temperature(made.of(one), made.truth)
+def _chosen(
+    one: Candidate, made: _Logits, names: str, new: NewNames | None, record: ChoiceInfo, crossed: np.ndarray
+) -> Chosen:
+    """The winner as a method; with a probe in it, a blend that keeps what speaks of further names beside."""
     if len(one.parts) == 1 and one.parts[0] != PROBE:
         taught = one.parts[0]
         found = Chosen(taught, {}, TrainOptions(), record, crossed, made.numbers)
     else:
-        weights = {
-            part: share / (made.temperatures[key] * temperature)
-            for part, key, share in zip(one.parts, one.keys, one.shares, strict=True)
-        }
-        weights.setdefault(names, 0.0)
-        options = blend_options(weights, names, one.strength)
-        taught = names
+        weights = made.weights_of(one)
+        for name in (*(new.weights if new else ()), names):
+            weights.setdefault(name, 0.0)
+        options = blend_options(weights, names, one.strength, new)
+        taught = next((name for name in weights if name in PROMPTS), "")
         found = Chosen(BLEND, options, TrainOptions(), record, crossed, made.numbers)
     if taught in PROMPTS:
         method = methods.load(taught).build(
@@ -258,17 +284,27 @@ def _chosen(one: Candidate, made: _Logits, names: str, record: ChoiceInfo, cross
 _GIVEN = ("epochs", "batch", "views", "warmup_epochs", "optimizer", "lr")
 
 
-def blend_options(weights: dict[str, float], names: str, strength: float) -> dict[str, Any]:
+def blend_options(
+    weights: dict[str, float], names: str, strength: float, new: NewNames | None = None
+) -> dict[str, Any]:
     """Options of a blend."""
+    spoken = {} if new is None else {"new_weights": _text(new.weights.get(name, 0.0) for name in weights)}
+    offset = {} if new is None else {"new_offset": new.offset}
     return {
         "parts": " ".join(weights),
-        "weights": " ".join(f"{value:.6g}" for value in weights.values()),
+        "weights": _text(weights.values()),
         "names": names,
         "strength": strength or 10.0,
+        **spoken,
+        **offset,
     }
 
 
-def _safe(fewest: int) -> Chosen:
+def _text(values: Iterable[float]) -> str:
+    return " ".join(f"{value:.6g}" for value in values)
+
+
+def _safe(fewest: int, made: _Logits | None = None) -> Chosen:
     """Too few pictures to compare anything by: a probe, held by the names."""
     reason = (
         f"{fewest} pictures of a class are too few to compare methods by ({SAFE_FROM} are not): taken is what is known to "
@@ -276,4 +312,5 @@ def _safe(fewest: int) -> Chosen:
     )
     weights = {PROBE: SAFE_WEIGHTS[0], ZERO_SHOT: SAFE_WEIGHTS[1]}
     record = ChoiceInfo(chosen=f"{PROBE} + {ZERO_SHOT}", names=ZERO_SHOT, reason=reason)
-    return Chosen(BLEND, blend_options(weights, ZERO_SHOT, 10.0), TrainOptions(), record)
+    new = made.beside_new(weights, 10.0) if made is not None else None
+    return Chosen(BLEND, blend_options(weights, ZERO_SHOT, 10.0, new), TrainOptions(), record)

@@ -2,8 +2,12 @@
 
     logits(x) = sum_k w_k logits_k(x)        k: zero-shot, a linear probe, Tip-Adapter, learned prompts
 
-A linear probe knows the classes that it was shown and no others. One part, `names`, takes further names: the blend for
-names that it has not learned is that part alone, and with a weight of zero it is there for nothing else.
+A linear probe knows the classes that it was shown and no others. For names u that were not learned, the parts that take
+such names speak with weights of their own, and an offset says how such a class stands beside learned ones:
+
+    logits_u(x) = sum_k v_k logits_k(x) + offset
+
+Without these (no `new_weights`) a list that has such a name is left to one part, `names`, alone.
 
 Sums of zero-shot and few-shot logits: Zhang et al., "Tip-Adapter", ECCV 2022; Lin et al., "Multimodality Helps
 Unimodality", CVPR 2023; Huang et al., "LP++", CVPR 2024. The weights are ours, chosen by cross-validation.
@@ -53,20 +57,44 @@ class Options(OptionSet):
         low=0,
     )
 
+    new_weights: str = option(
+        "",
+        "weight of each part, in the same order, for classes that were not learned; none: lists that have such a class "
+        "are left to the part that names says",
+    )
+    new_offset: float = option(
+        0.0, "added to the logits of classes that were not learned, where they stand beside learned ones"
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.parts.split() or len(set(self.parts.split())) < len(self.parts.split()):
             raise OptionError(f'parts is "{self.parts}": expected different methods with spaces between')
         if self.names not in self.parts.split():
             raise OptionError(f'names is "{self.names}": expected one of the parts, {self.parts}')
-        try:
-            count = len([float(word) for word in self.weights.split()])
-        except ValueError:
-            count = -1
-        if count != len(self.parts.split()):
-            raise OptionError(
-                f'weights is "{self.weights}": expected {len(self.parts.split())} numbers, one for a part'
-            )
+        _numbers(self, "weights")
+        new = (
+            dict(zip(self.parts.split(), _numbers(self, "new_weights"), strict=True))
+            if self.new_weights
+            else {}
+        )
+        for name, weight in new.items():
+            if weight and not load(name).facts.takes_new_names:
+                raise OptionError(
+                    f"new_weights gives {weight:g} to {name}, which takes no new names: expected 0"
+                )
+
+
+def _numbers(options: Options, name: str) -> list[float]:
+    """The weights in a text, one for a part; OptionError for a text that does not hold so many."""
+    text, count = getattr(options, name), len(options.parts.split())
+    try:
+        found = [float(word) for word in text.split()]
+    except ValueError:
+        found = []
+    if len(found) != count:
+        raise OptionError(f'{name} is "{text}": expected {count} numbers, one for a part')
+    return found
 
 
 class Blend(Method):
@@ -87,7 +115,7 @@ class Blend(Method):
         super().__init__(*args, **kwargs)
         made = parts if parts is not None else [self._made(name) for name in self.options.parts.split()]
         self.parts = nn.ModuleList(made)
-        self.weights = [float(word) for word in self.options.weights.split()]
+        self.weights = _numbers(self.options, "weights")
         self.taught = _taught(self.options)
         if any(not part.facts.cached or part.facts.per_image_text for part in self.each()):
             raise OptionError(
@@ -149,12 +177,33 @@ class Blend(Method):
         return {} if self.taught is None else self.part(self.taught).loss_weights()
 
     def for_classes(self, names: Sequence[str]) -> Method:
-        """Of classes that it has learned all parts speak, of lists with others the one that takes further names."""
-        if set(names) <= set(self.task.class_names):
-            parts = [part.for_classes(names) for part in self.each()]
-            task = replace(self.task, class_names=tuple(names))
-            return Blend(self.backbone, task, self.options, parts=parts).train(self.training)
-        return self.part(self.options.names).for_classes(names)
+        """Of classes that it has learned all parts speak, of others those that take new names."""
+        known = [name for name in names if name in self.task.class_names]
+        new = [name for name in names if name not in self.task.class_names]
+        if new and not self.options.new_weights:
+            return self.part(self.options.names).for_classes(names)
+        if not new:
+            return self._among(known, range(len(self.weights)), self.options)
+        voice = self._voice(new)
+        return Beside(self, self.for_classes(known), voice, names) if known else voice
+
+    def _voice(self, names: Sequence[str]) -> Method:
+        """What speaks of names that were not learned."""
+        weights = _numbers(self.options, "new_weights")
+        used = [i for i, weight in enumerate(weights) if weight]
+        parts = self.options.parts.split()
+        options = Options(
+            " ".join(parts[i] for i in used),
+            " ".join(f"{weights[i]:.6g}" for i in used),
+            self.options.names if self.options.names in [parts[i] for i in used] else parts[used[0]],
+        )
+        return self._among(names, used, options)
+
+    def _among(self, names: Sequence[str], used: Sequence[int], options: OptionSet) -> Blend:
+        parts = list(self.each())
+        task = replace(self.task, class_names=tuple(names))
+        made = [parts[i].for_classes(names) for i in used]
+        return Blend(self.backbone, task, options, parts=made).train(self.training)
 
     def extend(self, names: Sequence[str]) -> Method:
         """The part that takes further names goes on alone."""
@@ -163,6 +212,42 @@ class Blend(Method):
     def trainable_parameters(self) -> int:
         """Learned numbers of all parts, also of those that take no steps."""
         return sum(p.numel() for part in self.each() if part.facts.learns for p in part.parameters())
+
+
+class Beside(Method):
+    """Classes that a blend has learned and others side by side, in the order that was asked for."""
+
+    Options = Options
+    facts = FACTS
+    blend: Blend
+    learned: Method
+    new: Method
+
+    def __init__(self, blend: Blend, learned: Method, new: Method, names: Sequence[str]) -> None:
+        task = replace(blend.task, class_names=tuple(names))
+        super().__init__(blend.backbone, task, blend.options)
+        self.learned, self.new = learned, new
+        self.__dict__["blend"] = blend  # its tensors are those of the two
+        place = {name: i for i, name in enumerate((*learned.task.class_names, *new.task.class_names))}
+        self.order = [place[name] for name in names]
+
+    def texts(self, seen: Seen | None = None) -> Sequence[Text]:
+        return [*self.learned.texts(seen), *self.new.texts(seen)]
+
+    def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
+        """text: of the parts that take further names."""
+        count = len(self.learned.texts(seen))
+        known = self.learned.compare(seen, features[:count])
+        new = self.new.compare(seen, features[count:])
+        logits = torch.cat([known.logits, new.logits + self.options.new_offset], dim=-1)
+        text = torch.cat([known.text, new.text], dim=-2)
+        return Output(logits[:, self.order], known.image, text[..., self.order, :])
+
+    def for_classes(self, names: Sequence[str]) -> Method:
+        return self.blend.for_classes(names)
+
+    def extend(self, names: Sequence[str]) -> Method:
+        return self.blend.extend(names)
 
 
 def _taught(options: Options) -> str | None:

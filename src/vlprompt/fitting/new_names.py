@@ -1,0 +1,168 @@
+"""How a blend speaks of classes that it has not learned: found by leaving learned classes out.
+
+The classes are dealt into groups. For each group the parts learn the other classes, from all but a fold of their
+pictures; the group's classes then are new ones, known by their names alone. On the pictures of such classes it shows which
+parts tell new names apart, and with the fold that was kept back, how much a new class has to be held back, or put
+forward, beside learned ones (the bias between seen and unseen classes: Chao et al., "An Empirical Study and Analysis of
+Generalized Zero-Shot Learning", ECCV 2016, calibrate it by hand). No picture beyond the training pictures is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from vlprompt.data.task import Task
+from vlprompt.feeding.inputs import FeatureInputs
+from vlprompt.fitting.measuring import stratified
+from vlprompt.methods.base import Method
+from vlprompt.scoring.calibration import nll
+from vlprompt.scoring.evaluation import logits_of
+from vlprompt.seeds import generator
+
+GROUPS = 3
+FEWEST = 3  # classes: one that is new at a time, and two that are not
+OFFSETS = np.arange(-20.0, 20.01, 0.25)
+
+Learn = Callable[[str, Task, FeatureInputs], Method]
+
+
+@dataclass(frozen=True)
+class NewNames:
+    """weights: of the parts, by name, that speak of new names; offset: of their logits beside learned classes."""
+
+    weights: dict[str, float]
+    offset: float
+
+
+@dataclass
+class _Seen:
+    """What one group shows. learned: the blend's logits, new: by part, those for the group's names; of the same pictures, M.
+
+    truth: numbers of the true classes among the learned ones, then the new ones; is_new: [M].
+    """
+
+    learned: np.ndarray
+    new: dict[str, np.ndarray]
+    truth: np.ndarray
+    is_new: np.ndarray
+
+    @property
+    def truth_of_new(self) -> np.ndarray:
+        """Of the pictures of new classes, counted among the new ones."""
+        return self.truth[self.is_new] - self.learned.shape[1]
+
+
+def left_out(
+    training: FeatureInputs,
+    task: Task,
+    weights: dict[str, float],
+    voices: dict[str, float],
+    learn: Learn,
+    seed: int,
+) -> NewNames | None:
+    """Weights for new names and their offset; None where there are too few classes, or of each one picture.
+
+    weights: of the parts for learned classes. voices: parts that take new names, with the temperature that suits each;
+    taken are the one, or two of them in equal shares, that give the true names the most probability. learn: makes a
+    part that has learned.
+    """
+    if len(task.class_names) < FEWEST:
+        return None
+    labels, count = training.labels.numpy(), min(GROUPS, len(task.class_names))
+    folds = stratified(labels, count, seed)
+    if len(folds) < count:
+        return None
+    order = torch.randperm(len(task.class_names), generator=generator(seed, "classes left out")).numpy()
+    groups = [np.sort(order[i::count]) for i in range(count)]
+    shown = [
+        _shown(training, task, group, fold.held.numpy(), weights, list(voices), learn)
+        for group, fold in zip(groups, folds, strict=True)
+    ]
+    chosen = _best_voices(shown, voices)
+    return NewNames(chosen, _offset(shown, chosen))
+
+
+def _shown(
+    training: FeatureInputs,
+    task: Task,
+    group: np.ndarray,
+    held: np.ndarray,
+    weights: dict[str, float],
+    voices: Sequence[str],
+    learn: Learn,
+) -> _Seen:
+    """One group left out."""
+    labels = training.labels.numpy()
+    rest = np.setdiff1d(np.arange(len(task.class_names)), group)
+    is_new = np.isin(labels, group)
+    kept_back = np.zeros(len(labels), bool)
+    kept_back[held] = True
+    learned_from = _with_labels(training, np.flatnonzero(~is_new & ~kept_back), rest)
+    asked = np.flatnonzero(is_new | kept_back)
+    pictures = training.part(torch.from_numpy(asked))
+    known, names = ([task.class_names[c] for c in classes] for classes in (rest, group))
+    total, new = np.zeros((len(asked), len(rest))), {}
+    for name in dict.fromkeys((*weights, *voices)):
+        method = learn(name, replace(task, class_names=tuple(known)), learned_from)
+        if weights.get(name):
+            total += weights[name] * logits_of(method, pictures)
+        if name in voices:
+            new[name] = logits_of(method.for_classes(names), pictures).astype(np.float64)
+    place = np.empty(len(task.class_names), int)
+    place[rest], place[group] = np.arange(len(rest)), len(rest) + np.arange(len(group))
+    return _Seen(total, new, place[labels[asked]], is_new[asked])
+
+
+def _with_labels(training: FeatureInputs, numbers: np.ndarray, classes: np.ndarray) -> FeatureInputs:
+    """These pictures, with their classes counted among `classes`."""
+    part = training.part(torch.from_numpy(numbers))
+    return replace(part, labels=torch.from_numpy(np.searchsorted(classes, part.labels.numpy())))
+
+
+def _best_voices(shown: Sequence[_Seen], voices: dict[str, float]) -> dict[str, float]:
+    """Weights of the best voice or pair of voices."""
+    pairs = [(one, other) for one in voices for other in voices if one < other]
+    tried = [
+        {name: 1 / (voices[name] * len(names)) for name in names}
+        for names in (*((one,) for one in voices), *pairs)
+    ]
+
+    def loss(weights: dict[str, float]) -> float:
+        return sum(
+            seen.is_new.sum() * nll(_spoken(seen, weights)[seen.is_new], seen.truth_of_new) for seen in shown
+        )
+
+    return min(tried, key=loss)
+
+
+def _spoken(seen: _Seen, weights: dict[str, float]) -> np.ndarray:
+    """Logits of the new names, [M, names]."""
+    return np.asarray(sum(weight * seen.new[name] for name, weight in weights.items()))
+
+
+def _offset(shown: Sequence[_Seen], weights: dict[str, float]) -> float:
+    """The offset with the best harmonic mean of hits on learned and on new classes, all asked about together."""
+    logits = [_spoken(seen, weights) for seen in shown]
+    gap = np.concatenate(
+        [rows.max(1) - seen.learned.max(1) for rows, seen in zip(logits, shown, strict=True)]
+    )
+    is_new = np.concatenate([seen.is_new for seen in shown])
+    right = np.concatenate(
+        [
+            np.where(
+                seen.is_new,
+                rows.argmax(1) + seen.learned.shape[1] == seen.truth,
+                seen.learned.argmax(1) == seen.truth,
+            )
+            for rows, seen in zip(logits, shown, strict=True)
+        ]
+    )
+    says_new = gap[None] + OFFSETS[:, None] > 0  # [offsets, M]
+    hit = right & (says_new == is_new)
+    new, known = hit[:, is_new].mean(1), hit[:, ~is_new].mean(1)
+    mean = 2 * new * known / np.maximum(new + known, 1e-9)
+    return float(np.median(OFFSETS[mean >= mean.max() - 1e-12]))  # the middle of what does equally well
