@@ -328,6 +328,8 @@ def test_what_is_wrong_is_corrected_and_what_was_learned_opens_after_a_restart(p
             me.page.evaluate("location.reload()")
             until(lambda: asked == ["beforeunload"])
             assert me.card("flower").is_visible()
+            me.make("tree")  # who chooses to stay goes on
+            me.card("flower").get_by_text("7 pictures").wait_for()
             # the camera's picture is taken while the page still loads it to show it
             assert [text for text in me.complaints if "CONTENT_LENGTH_MISMATCH" not in text] == []
             me.page.close()
@@ -400,6 +402,7 @@ def test_a_closed_tab_stops_its_training_and_another_waits_for_it(served, shots)
         first.choose("cocoop", rounds=200)  # a slow one
         first.press("Learn")
         first.see("Learning: round", "#state")
+        second.choose("coop+lamm", rounds=1)
         second.press("Learn")
         second.see("Waiting: 1 other training", "#state")
         assert len(served.sessions) == 2
