@@ -23,7 +23,9 @@ from reporting import processor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 
-def pictures(spec: str, most: int, seed: int, shots: int) -> tuple[list[bytes], list[str], list[bytes], list[str]]:
+def pictures(
+    spec: str, most: int, seed: int, shots: int
+) -> tuple[list[bytes], list[str], list[bytes], list[str]]:
     """Training pictures and their names, `shots` of every class, and at most so many for testing."""
     from vlprompt.data.opening import open_dataset
     from vlprompt.data.sampling import draw

@@ -11,14 +11,21 @@ import json
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 PART = ".part"  # ending of files that are being written
 LIST = ".written-together.json"  # of files that are on the way to their places
 MB = 1 << 20
+MOST_DOTS = 1000  # on a line of TOML
 MOST_NESTED = 100  # JSON values inside each other; what people write stays below ten
 
 # the most that files of a run folder may hold; what writes them stays far below
@@ -63,13 +70,32 @@ def parse_json(data: bytes | str) -> Any:
         found = json.loads(data, parse_constant=_no_number)
     except RecursionError:
         raise ValueError("values are nested without end") from None
+    check_nesting(found)
+    return found
+
+
+def check_nesting(found: Any) -> None:
+    """ValueError for more than MOST_NESTED values inside each other; not by recursion, which has an end itself."""
     level, deep = [found], 0
-    while level := [
-        inner for value in level for inner in _inside(value)
-    ]:  # not by recursion, which has an end itself
+    while level := [inner for value in level for inner in _inside(value)]:
         deep += 1
         if deep > MOST_NESTED:
             raise ValueError(f"values are nested more than {MOST_NESTED} deep")
+
+
+def parse_toml(data: bytes) -> dict[str, Any]:
+    """What a TOML file holds, within the limits of `parse_json`; ValueError.
+
+    tomllib takes minutes for a key of very many parts, which are on one line.
+    """
+    text = data.decode()
+    if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
+        raise ValueError(f"a line holds more than {MOST_DOTS} dots: break it")
+    try:
+        found = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("values are nested without end") from None
+    check_nesting(found)
     return found
 
 

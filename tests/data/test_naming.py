@@ -84,7 +84,7 @@ def test_names_from_mappings_lists_and_files(tmp_path):
         (["a"], "1 names for 3 classes"),
         (["a", "b", " "], "empty name"),
         (["a", "b", "A"], "would both be called"),
-        ("missing.txt", "is no file"),
+        ("missing.txt", "cannot be read"),
     ],
 )
 def test_wrong_names_are_refused(classes, message):

@@ -11,7 +11,7 @@ from vlprompt.errors import VlpromptError
 
 def cost(pipe: Any, kind: str, path: Path) -> None:
     """Sends the MB that reading took at most, and "read" or the error."""
-    job = {"pickled": _pickled, "weights": _weights, "archive": _archive}[kind]
+    job = {"pickled": _pickled, "weights": _weights, "archive": _archive, "dataset": _dataset}[kind]
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
@@ -44,3 +44,10 @@ def _archive(path: Path) -> None:
     for name in source.files:
         source.read(name)
     source.close()
+
+
+def _dataset(path: Path) -> None:
+    from vlprompt.data.opening import open_dataset
+
+    dataset = open_dataset(path)
+    dataset.read(dataset.all_items[0])

@@ -188,7 +188,7 @@ def test_pipes_and_devices_are_no_pictures_and_no_data(tmp_path):
         open_dataset(tmp_path / "pipe.png")
     from vlprompt.data import open_picture
 
-    with pytest.raises(PictureError, match="is no file"):
+    with pytest.raises(PictureError, match="no regular file"):
         open_picture(tmp_path / "pipe.png")
     (tmp_path / "list.csv").write_text("path,label\npipe.png,cat\n/dev/zero,dog\n")
     with pytest.raises(DataError, match="none of its pictures is there"):

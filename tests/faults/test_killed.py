@@ -161,7 +161,7 @@ def test_a_second_fit_in_a_folder_is_refused_until_the_first_ends(children, pict
         "cache": False,
     }
     with pytest.raises(
-        RunError, match="another fit is at work in it: wait for its end, or choose another folder"
+        RunError, match="another command is at work in it: wait for its end, or choose another folder"
     ):
         fit(pictures, "coop", **begun)
     os.kill(process.pid, signal.SIGKILL)

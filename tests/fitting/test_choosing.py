@@ -26,9 +26,23 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(backbone, folder, tmp_path_factory):
+def told():
+    """What the fit of `run` said of itself."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def run(backbone, folder, tmp_path_factory, told):
     place = tmp_path_factory.mktemp("runs") / "x"
-    return fit(folder, backbone=backbone, cache=False, out=place)
+    return fit(folder, backbone=backbone, cache=False, out=place, progress=told.append)
+
+
+def test_progress_of_comparing_reaches_its_end(run, told):
+    """Whoever watches sees it move, and can stop it at any of its steps."""
+    seen = [record for record in told if record.get("what") == choosing.COMPARING]
+    assert [record["done"] for record in seen] == sorted({record["done"] for record in seen})
+    assert seen[0]["done"] == 0 and seen[-1]["done"] == seen[-1]["total"] and len(seen) > 2
+    assert not any(record["event"] == "encoding" for record in run.log)
 
 
 def test_it_compares_and_says_what_it_gives_up(run):

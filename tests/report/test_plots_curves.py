@@ -2,13 +2,18 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from seed_records import base_new, record
 
 from vlprompt.errors import DataError
 from vlprompt.report.base_against_new import base_new_plane
 from vlprompt.report.curves import _apart, forgetting_curves, shot_curves
-from vlprompt.report.plots import to_png
+from vlprompt.report.fonts import shortened, width
+from vlprompt.report.plots import confusion_matrix, learning_curves, method_bars, to_png, to_svg
+from vlprompt.report.run_tables import Cell
 
 SHOTS = [
     record(method=name, data=data, shots=k, seed=seed, accuracy=50.0 + k + seed, zero_shot=40.0)
@@ -73,3 +78,43 @@ def test_what_cannot_be_drawn():
 def test_files(tmp_path):
     assert to_png(base_new_plane([base_new(80.0, 60.0)]), tmp_path / "x.png").stat().st_size > 1000
     assert "<svg" in to_png(shot_curves(SHOTS[:4]), tmp_path / "x.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "W" * 300,
+        "漢" * 90,
+        "$\\frac{$ and $",
+        "a\nb" * 40,
+        "\x1b[31m",
+        "\ud800",
+        "\u202e",
+        "",
+        "</text>" * 60,
+        "\ufdfd" * 20,
+    ],
+)
+def test_any_name_is_drawn_in_every_figure(name, tmp_path):
+    """A warning that a figure has no room, or an error of the markup in matplotlib's texts, fails this."""
+    figures = [
+        confusion_matrix(np.eye(2, dtype=int), [name, name + "2"]),
+        method_bars({name: Cell(50.0, 0.0, 1), "coop": Cell(60.0, 0.0, 1)}),
+        learning_curves({key: [{"epoch": 1, "loss": 1.0, "accuracy": 50.0}] for key in (name, "coop")}),
+        shot_curves([{**one, "data": name, "method": name} for one in SHOTS[:6]]),
+        forgetting_curves([{**one, "data": name, "method": name} for one in SESSIONS[:1]]),
+        base_new_plane([{**base_new(80.0, 60.0), "data": name, "method": name}]),
+    ]
+    for figure in figures:
+        assert "<svg" in to_svg(figure, "figure", "a figure")
+        to_png(figure, tmp_path / "x.png", dpi=20)
+
+
+@given(st.text(max_size=80), st.sampled_from([0.5, 2.0]))
+@settings(max_examples=30, deadline=None)
+def test_shortened_names_are_as_wide_as_asked_for_and_keep_their_ends(name, inches):
+    whole, short = shortened(name, inches=1000.0), shortened(name, inches=inches)
+    assert width(short, 9.0) <= inches
+    if short != whole:
+        begin, end = short.split("…")[0], short.split("…")[-1]
+        assert whole.startswith(begin) and whole.endswith(end)

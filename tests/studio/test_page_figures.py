@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import png, teach
 
-from vlprompt.runs.info import ClassScoreInfo, ScoreInfo
+from vlprompt.runs.info import CandidateInfo, ChoiceInfo, ClassScoreInfo, ScoreInfo
 from vlprompt.scoring.evaluation import scores_of
 from vlprompt.studio import page_figures as drawing
 from vlprompt.studio.teaching import Answer, Check, Wrong
@@ -68,6 +68,8 @@ def test_progress():
     assert "2 other trainings come first" in drawing.progress(job, 2)
     job.state = "running"
     assert "Looking at the pictures" in drawing.progress(job, 0)
+    job.report({"event": "encoding", "what": "comparing methods", "done": 5, "total": 20})
+    assert "Comparing methods (5 of 20)" in drawing.progress(job, 0)
     job.report({"event": "training", "epochs": 10, "steps": 4})
     job.report({"event": "step", "epoch": 6, "step": 2, "accuracy": 75.0, "eta": 61.0})
     page = drawing.progress(job, 0)
@@ -89,7 +91,7 @@ def test_outcome():
         )
 
     alone = ScoreInfo(30.0, 30.0, 3, 10)
-    info = SimpleNamespace(learned=ScoreInfo(80.0, 80.0, 8, 10), zero_shot=alone, probe=None)
+    info = SimpleNamespace(learned=ScoreInfo(80.0, 80.0, 8, 10), zero_shot=alone, probe=None, choice=None)
     page = drawing.outcome(info)
     assert "80 %" in page and "30 %" in page and "So few pictures say" in page
     info.learned = counted(0)
@@ -99,6 +101,12 @@ def test_outcome():
     )
     info.learned = counted(1)
     assert "Not tested" not in drawing.outcome(info)
+    tried = [CandidateInfo("lamm", 3, 0.5, True), CandidateInfo(EVIL, 4, 0.4, True)]
+    info.choice = ChoiceInfo(EVIL, "lamm", 5, 5, tried)
+    page = drawing.outcome(info)
+    assert "Compared were 2 ways" in page and EVIL not in page
+    info.choice = ChoiceInfo("lamm", "lamm", reason="too few")
+    assert "Too few." in drawing.outcome(info)
     assert "not known" in drawing.outcome(SimpleNamespace(learned=None, zero_shot=None, probe=None))
 
 

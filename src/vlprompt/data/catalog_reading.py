@@ -14,9 +14,10 @@ from vlprompt.data.dataset import Dataset
 from vlprompt.data.folder_layouts import is_picture
 from vlprompt.data.list_files import SPLIT_FILE, Row, read_split_file
 from vlprompt.data.rows_to_dataset import assemble
-from vlprompt.data.sources import Source
+from vlprompt.data.sources import LARGEST_FILE, Source
 from vlprompt.data.splitting import TEST_FRACTION, VAL_FRACTION
 from vlprompt.errors import DataError
+from vlprompt.files import read_file
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 # two classes that share a name in the usual list of ImageNet's; methods need names that differ
@@ -297,7 +298,7 @@ def _wordnet_names(entry: Entry, source: Source, place: Place, said: Said) -> di
     if name is not None:
         data = source.read(name)
     elif beside is not None:
-        data = (place.path / beside).read_bytes()
+        data = read_file(place.path / beside, LARGEST_FILE)
     else:
         raise DataError(f"{place.path}: {part.path} is missing; it comes from {part.source}")
     found: dict[str, str] = {}

@@ -25,6 +25,7 @@ from vlprompt.data.parquet import is_parquet, open_parquet
 from vlprompt.data.sources import LARGEST_FILE, Folder, Source
 from vlprompt.data.tabular_text import Table, read_table
 from vlprompt.errors import DataError
+from vlprompt.files import read_file
 
 NEAR = 50_000  # files that are looked through for the pictures of a list that says no folder
 
@@ -59,9 +60,10 @@ class Place:
             raise DataError(
                 f"{self.path}: is one picture; give a folder of class folders, a list or an archive"
             )
-        if self.path.stat().st_size > LARGEST_FILE:
-            raise DataError(f"{self.path}: a list of more than {LARGEST_FILE >> 20} MB; is it one?")
-        return self.path.read_bytes()
+        try:
+            return read_file(self.path, LARGEST_FILE)
+        except OSError as error:
+            raise DataError(f"{self.path}: no list that can be read ({error.strerror or error})") from error
 
     @cached_property
     def source(self) -> Source:
@@ -204,9 +206,15 @@ def _open_named(place: Place) -> Reading:
     name = os.fspath(place.labels).replace("\\", "/")
     inside = place.composed_files.get(composed(name))
     try:
-        data = place.source.read(inside) if inside is not None else Path(place.labels).read_bytes()
-    except OSError as error:
+        data = (
+            place.source.read(inside) if inside is not None else read_file(Path(place.labels), LARGEST_FILE)
+        )
+    except FileNotFoundError as error:
         raise DataError(f"{place.labels}: this labels file is neither in {place.path} nor on disk") from error
+    except OSError as error:
+        raise DataError(
+            f"{place.labels}: this labels file cannot be read ({error.strerror or error})"
+        ) from error
     name = inside or Path(place.labels).name
     if is_split_file(data):
         return _of_split_file(place, data, name)

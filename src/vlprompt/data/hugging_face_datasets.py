@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.data.parquet import numbered, text_of
-from vlprompt.data.sources import LARGEST_FILE, Source
+from vlprompt.data.sources import LARGEST_FILE, MOST_FILES, Source
 from vlprompt.data.split_names import SPLITS
 from vlprompt.data.tabular_text import Table
 from vlprompt.errors import DataError, MissingExtra
+from vlprompt.files import read_file
 
 SAVED = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves in a folder
 
@@ -38,7 +39,7 @@ class Rows(Source):
         if data is None:
             if not value.get("path"):
                 raise DataError(f"{name}: holds no picture")
-            data = Path(value["path"]).read_bytes()
+            data = read_file(Path(value["path"]), LARGEST_FILE)
         if len(data) > LARGEST_FILE:
             raise DataError(f"{name}: larger than {LARGEST_FILE >> 20} MB")
         return bytes(data)
@@ -62,6 +63,8 @@ def open_huggingface(held: Any, name: str = "data", path: Path = Path("datasets"
         parts = {str(split): part for split, part in held.items()}
     else:
         raise DataError(f"{type(held).__name__} cannot be read by row: load the data set without streaming")
+    if sum(map(len, parts.values())) > MOST_FILES:  # a file of bytes may claim any number of empty rows
+        raise DataError(f"{name}: refused, because it holds more than {MOST_FILES} rows")
     tables, rows, names = {}, [], {}
     columns: dict[str, None] = {"path": None}
     image = None
@@ -104,6 +107,11 @@ def open_saved(path: Path) -> tuple[Rows, Table]:
         raise MissingExtra("datasets", "datasets", "reading what save_to_disk wrote") from error
     try:
         held = datasets.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read as a data set that was saved to disk ({error})") from error
-    return open_huggingface(held, path.name, path)
+        return open_huggingface(held, path.name, path)
+    except DataError:
+        raise
+    except Exception as error:  # damaged files raise whatever they happen to hit
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise DataError(
+            f"{path}: cannot be read as a data set that was saved to disk ({reason[0]})"
+        ) from error

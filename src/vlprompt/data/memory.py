@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from PIL import Image
 from vlprompt.data.dataset import Dataset, Item
 from vlprompt.data.many_pictures import list_of_pictures
 from vlprompt.data.naming import Classes, class_names, composed, sorted_keys
-from vlprompt.data.pictures import Picture, open_picture
+from vlprompt.data.pictures import LARGEST_FILE, Picture, open_picture
 from vlprompt.errors import DataError, PictureError, nearest
+from vlprompt.files import read_file
 
 
 class Memory:
@@ -41,8 +43,7 @@ class Memory:
         if isinstance(picture, bytes):
             return picture
         try:
-            with open(picture, "rb") as file:
-                return file.read()
+            return read_file(Path(picture), LARGEST_FILE)
         except OSError as error:
             raise PictureError(f"{picture}: cannot be read ({error.strerror or error})") from error
 

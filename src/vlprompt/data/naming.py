@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from vlprompt.data.sources import LARGEST_FILE
 from vlprompt.data.tabular_text import decoded
 from vlprompt.errors import DataError, nearest
+from vlprompt.files import read_file
 
 Classes: TypeAlias = Mapping[str, str] | Sequence[str] | str | Path
 
@@ -70,7 +72,7 @@ def class_names(keys: Sequence[str], classes: Classes | None = None) -> tuple[st
     """
     names = dict(zip(keys, prettified(keys), strict=True))
     if isinstance(classes, (str, Path)):
-        classes = read_classes(Path(classes).read_bytes(), keys, str(classes)) if _readable(classes) else {}
+        classes = read_classes(_content(Path(classes)), keys, str(classes))
     if isinstance(classes, Mapping):
         same = {composed(key): key for key in keys}
         for key in classes:
@@ -87,12 +89,14 @@ def class_names(keys: Sequence[str], classes: Classes | None = None) -> tuple[st
     return tuple(names.values())
 
 
-def _readable(path: str | Path) -> bool:
-    if not Path(path).is_file():
+def _content(path: Path) -> bytes:
+    try:
+        return read_file(path, LARGEST_FILE)
+    except OSError as error:
         raise DataError(
-            f"classes: {path} is no file; give the path of a text file with one class name a line"
-        )
-    return True
+            f"classes: {path} cannot be read ({error.strerror or error}); give the path of a text file with one class name "
+            "a line"
+        ) from error
 
 
 def _words(name: object) -> str:

@@ -6,7 +6,6 @@ Pictures are read by row when they are asked for, a row group at a time.
 
 from __future__ import annotations
 
-import json
 import re
 from bisect import bisect_right
 from collections import OrderedDict
@@ -21,10 +20,15 @@ from vlprompt.data.sources import LARGEST_FILE, MOST_FILES, Source, state_of
 from vlprompt.data.split_names import SPLITS
 from vlprompt.data.tabular_text import Table
 from vlprompt.errors import DataError, MissingExtra
+from vlprompt.files import parse_json, read_file
 
 MAGIC = b"PAR1"
 KEPT = 2  # row groups in memory
 LARGEST_GROUP = 8 * 2**30  # bytes of pictures in one, unpacked
+LARGEST_PART = 2**28  # bytes of a column that are unpacked at once, at most
+# A file of kilobytes may repeat a long value, or none, without end. Unpacked it may have so many times its bytes.
+LARGEST_RATIO, FREE = 100, 2**26
+CELL = 64  # bytes that a value costs here, however short it is
 MEASURED = 2**30  # bytes: in smaller collections the pictures' sizes are read, which finds equal ones
 
 
@@ -71,6 +75,8 @@ class Parquet(Source):
         pq = parquet()
         with pq.ParquetFile(table) as file:
             groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+            if sum(max(0, group.num_rows) for group in groups) > MOST_FILES:
+                raise DataError(f"{table}: refused, because it holds more than {MOST_FILES} rows")
             for group in groups:
                 if group.total_byte_size > LARGEST_GROUP:
                     raise DataError(
@@ -88,15 +94,16 @@ class Parquet(Source):
                     f"{table}: no column of pictures, that is bytes or a struct of bytes and path (columns: {told})"
                 )
             self._images[name] = image
-            sizes = self._sizes(file, image) if measured else [-1] * starts[-1]
+            unpacking = Unpacking(table, file)
+            sizes = unpacking.sizes(image) if measured else [-1] * starts[-1]
             if measured and max(sizes, default=0) < 0:
-                check_paths(file.read([image]).column(0).to_pylist(), table)
+                check_paths(unpacking.values(image), table)
             kept = [
                 field.name
                 for field in file.schema_arrow
                 if is_text_or_number(field.type) and field.name.lower() not in PATH_COLUMNS
             ]
-            held = {column: file.read([column]).column(0).to_pylist() for column in kept}
+            held = {column: unpacking.values(column) for column in kept}
         split = split_of(name)
         if split is not None and not any(column.lower() in SPLIT_COLUMNS for column in kept):
             held["split"] = [split] * starts[-1]
@@ -111,22 +118,6 @@ class Parquet(Source):
             )
         return found, {column: numbered(words) for column, words in labels.items()}
 
-    def _sizes(self, file: Any, image: str) -> list[int]:
-        """Bytes of every picture; -1 where they lie elsewhere."""
-        import pyarrow.compute as pc
-
-        sizes: list[int] = []
-        for group in range(file.num_row_groups):
-            column = file.read_row_group(group, columns=[image]).column(0)
-            for chunk in column.chunks:
-                data = (
-                    pc.struct_field(chunk, "bytes")
-                    if hasattr(chunk.type, "get_field_index") and chunk.type.num_fields
-                    else chunk
-                )
-                sizes += [-1 if size is None else size for size in pc.binary_length(data).to_pylist()]
-        return sizes
-
     def _read(self, name: str) -> bytes:
         table, _, row = name.rpartition("/")
         value = self._value(table, int(row))
@@ -138,8 +129,9 @@ class Parquet(Source):
         with self._lock:
             column = self._groups.get((name, group))
             if column is None:
-                with self._whole(self._tables[name]), parquet().ParquetFile(self._tables[name]) as file:
-                    column = file.read_row_group(group, columns=[self._images[name]]).column(0)
+                table = self._tables[name]
+                with self._whole(table), parquet().ParquetFile(table) as file:
+                    column = Unpacking(table, file).group(self._images[name], group)
                 self._groups[name, group] = column
                 while len(self._groups) > KEPT:
                     self._groups.popitem(last=False)
@@ -155,7 +147,7 @@ class Parquet(Source):
             yield
         except DataError:
             raise
-        except (OSError, ValueError, KeyError, OverflowError, pa.ArrowException) as error:
+        except (OSError, ValueError, LookupError, OverflowError, pa.ArrowException) as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise DataError(f"{table}: damaged, or no parquet file ({reason[0]})") from error
 
@@ -172,6 +164,69 @@ class Parquet(Source):
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_groups": OrderedDict()}
+
+
+class Unpacking:
+    """The columns of a file, part by part; DataError before they cost more than the file can hold honestly."""
+
+    def __init__(self, table: Path, file: Any) -> None:
+        self.table, self.file = table, file
+        self.most = min(LARGEST_GROUP, LARGEST_RATIO * table.stat().st_size + FREE)
+        self.spent = 0
+        self._sizes: dict[str, int] = {}
+        for group in range(file.num_row_groups):
+            held = file.metadata.row_group(group)
+            for one in map(held.column, range(held.num_columns)):
+                size = max(one.total_uncompressed_size, self._sizes.get(one.path_in_schema, 0))
+                self._sizes[one.path_in_schema] = size
+
+    def parts(self, column: str, groups: Sequence[int]) -> Iterator[Any]:
+        """Arrays of the column's values in these row groups."""
+        rows = max(
+            1, min(LARGEST_PART // max(1, self._stored(column)), 2**16)
+        )  # each may be the longest value of all
+        spent = 0
+        for part in self.file.iter_batches(rows, row_groups=list(groups), columns=[column]):
+            spent += part.nbytes
+            if spent > self.most:
+                raise DataError(
+                    f'{self.table}: refused, because its column "{column}" unpacks to more than {self.most >> 20} MB'
+                )
+            yield part.column(0)
+
+    def _stored(self, column: str) -> int:
+        """The most bytes of a column in a row group, before values that are repeated are written out."""
+        if column in self._sizes:
+            return self._sizes[column]
+        return max((size for path, size in self._sizes.items() if path.startswith(f"{column}.")), default=0)
+
+    def group(self, column: str, group: int) -> Any:
+        """A row group's column as one."""
+        import pyarrow as pa
+
+        return pa.chunked_array(self.parts(column, [group]), self.file.schema_arrow.field(column).type)
+
+    def values(self, column: str) -> list[Any]:
+        """Every value of a column; those of all columns together are counted."""
+        found: list[Any] = []
+        for part in self.parts(column, range(self.file.num_row_groups)):
+            self.spent += part.nbytes + CELL * len(part)
+            if self.spent > self.most:
+                raise DataError(
+                    f"{self.table}: refused, because its columns unpack to more than {self.most >> 20} MB"
+                )
+            found += part.to_pylist()
+        return found
+
+    def sizes(self, image: str) -> list[int]:
+        """Bytes of every picture; -1 where they lie elsewhere."""
+        import pyarrow.compute as pc
+
+        sizes: list[int] = []
+        for part in self.parts(image, range(self.file.num_row_groups)):
+            data = pc.struct_field(part, "bytes") if part.type.num_fields else part
+            sizes += [-1 if size is None else size for size in pc.binary_length(data).to_pylist()]
+        return sizes
 
 
 def open_parquet(path: Path) -> tuple[Parquet, Table]:
@@ -196,7 +251,7 @@ def parquet() -> Any:
 def features_of(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
     """The features that `datasets` notes in the schema; {} without them."""
     try:
-        found = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        found = parse_json((metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -300,7 +355,7 @@ def picture_bytes(value: Any, folder: Path, name: str) -> bytes:
         if leads_outside(path):
             raise DataError(f"{name}: holds no picture, only the path {path}, which is not followed")
         try:
-            data = (folder / path).read_bytes()
+            data = read_file(folder / path, LARGEST_FILE)
         except (OSError, ValueError) as error:
             raise DataError(f"{name}: the picture {path} cannot be read ({error})") from error
     if len(data) > LARGEST_FILE:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -22,6 +21,7 @@ from vlprompt.data.picture_files import (
 )
 from vlprompt.data.picture_limits import Counted, TooCostly, check_file, check_opened
 from vlprompt.errors import PictureError
+from vlprompt.files import read_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,15 +96,8 @@ def _formats() -> list[str]:
 def _content(path: Path, name: str) -> bytes:
     """The bytes of a file; PictureError for what is none, or is too large."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device might never end
-            raise PictureError(f"{name}: is no file")
-        if found.st_size > LARGEST_FILE:
-            raise PictureError(f"{name}: larger than {LARGEST_FILE >> 20} MB")
-        return path.read_bytes()
+        return read_file(path, LARGEST_FILE)
     except (OSError, ValueError) as error:
-        if isinstance(error, PictureError):
-            raise
         raise PictureError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 

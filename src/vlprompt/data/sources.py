@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vlprompt.errors import DataError
+from vlprompt.files import read_file
 
 MOST_FILES = 5_000_000
 SETTLED = 50_000_000  # ns; the clocks of file systems tick every 1 to 10 ms
@@ -213,14 +214,11 @@ class Folder(Source):
     def read(self, name: str) -> bytes:
         path = self.path / name  # an absolute name, as CSV files may hold, stays absolute
         try:
-            found = path.stat()
-            if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device might never end
-                raise DataError(f"{path}: is no file")
-            if found.st_size > LARGEST_FILE:
-                raise DataError(f"{path}: larger than {LARGEST_FILE >> 20} MB")
-            return path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+            return read_file(path, LARGEST_FILE)
+        except (OSError, ValueError) as error:  # of a name with a zero in it
+            raise DataError(
+                f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})"
+            ) from error
 
     def identity(self, name: str) -> tuple[str, int, int]:
         found = os.stat(self.path / name)

@@ -471,10 +471,10 @@ def file_hashes(cache: FeatureCache, dataset: Dataset, items: Sequence[Item]) ->
 
 
 class Progress:
-    """Emits how many of how many pictures are done, a few times a second."""
+    """Emits how many of how many pictures are done, a few times a second. pictures: False where steps are counted."""
 
-    def __init__(self, emit: Emit, what: str, total: int) -> None:
-        self.emit, self.what, self.total = emit, what, total
+    def __init__(self, emit: Emit, what: str, total: int, pictures: bool = True) -> None:
+        self.emit, self.what, self.total, self.pictures = emit, what, total, pictures
         self.done, self._began, self._last = 0, time.monotonic(), 0.0
         self.to(0)
 
@@ -487,15 +487,10 @@ class Progress:
         if now - self._last < 0.1 and 0 < self.done < self.total:
             return
         self._last = now
-        self.emit(
-            {
-                "event": "encoding",
-                "what": self.what,
-                "done": self.done,
-                "total": self.total,
-                "images_per_s": round(self.done / max(1e-9, now - self._began), 1),
-            }
-        )
+        record = {"event": "encoding", "what": self.what, "done": self.done, "total": self.total}
+        if self.pictures:
+            record["images_per_s"] = round(self.done / max(1e-9, now - self._began), 1)
+        self.emit(record)
 
 
 def labels_of(items: Sequence[Item]) -> Tensor:

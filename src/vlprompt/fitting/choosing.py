@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ import numpy as np
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.task import Task
-from vlprompt.feeding.inputs import FeatureInputs
+from vlprompt.feeding.inputs import FeatureInputs, Progress
 from vlprompt.fitting.measuring import Fold, crossed_logits, stratified
 from vlprompt.fitting.new_names import NewNames, left_out
 from vlprompt.fitting.notices import OnRecord
@@ -45,6 +44,7 @@ RATE = 4e10  # operations a second that two cores reach, to judge what is quick 
 COMPARED, FINAL = 40.0, 30.0  # such seconds that prompts may take in the comparison, and at last
 SAFE_WEIGHTS = (1.0, 0.02)  # of a probe and of zero-shot, where nothing can be compared
 STEPS = 60  # of a prompt in the comparison
+COMPARING = "comparing methods"
 BLEND, PROBE, ZERO_SHOT, TIP = "blend", "linear_probe", "zeroshot", "tip_adapter"
 
 
@@ -169,6 +169,8 @@ class _Logits:
             self.fold_of[np.searchsorted(self.numbers, fold.held.numpy())] = k
         self.truth = training.labels.numpy()[self.numbers]
         self.prompts = [name for name in PROMPTS if self._quick(name)]
+        steps = len(folds) * (len((ZERO_SHOT, TIP)) + len(STRENGTHS) + STEPS * len(self.prompts))
+        self.progress = Progress(emit, COMPARING, steps, pictures=False)
         self.temperatures: dict[str, float] = {}
         self._held: dict[str, np.ndarray] = {}
 
@@ -203,12 +205,29 @@ class _Logits:
             known, numbers = np.unique(y[seen], return_inverse=True)
             rows = np.searchsorted(self.numbers, held)
             found[rows[:, None], known] = softmax_regression(x[seen], numbers, strength).logits(x[held])
+            self.progress.add(1)
         return found
 
     def _learner(self, name: str) -> Callable[[FeatureInputs], Method]:
-        return partial(self._learned, name, self.task, {})
+        def tick(record: dict[str, Any]) -> None:
+            self.progress.add(record["event"] == "step")
 
-    def _learned(self, name: str, task: Task, options: dict[str, Any], inputs: FeatureInputs) -> Method:
+        def learned(inputs: FeatureInputs) -> Method:
+            method = self._learned(name, self.task, {}, inputs, tick)
+            if not method.facts.takes_steps:
+                self.progress.add(1)
+            return method
+
+        return learned
+
+    def _learned(
+        self,
+        name: str,
+        task: Task,
+        options: dict[str, Any],
+        inputs: FeatureInputs,
+        emit: OnRecord = lambda record: None,
+    ) -> Method:
         """The part, from these pictures of the task's classes."""
         method = methods.load(name).build(
             self.backbone, task, options, generator(self.seed, "initial values")
@@ -217,7 +236,7 @@ class _Logits:
             none = inputs.features[0, :0], inputs.labels[:0]
             method.prepare(inputs.features, inputs.labels.to(inputs.features.device), *none)
         if method.facts.takes_steps:
-            train(method, inputs, quick_options(method, len(inputs), STEPS), seed=self.seed)
+            train(method, inputs, quick_options(method, len(inputs), STEPS), seed=self.seed, emit=emit)
         return method
 
     def weights_of(self, one: Candidate) -> dict[str, float]:

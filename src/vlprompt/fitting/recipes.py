@@ -6,12 +6,12 @@ says goes before the rest of the file. Nobody takes one unasked.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vlprompt.errors import OptionError, nearest
+from vlprompt.files import read_json
 
 FOLDER = Path(__file__).parent.parent / "assets" / "recipes"
 VARIANT = ":"  # between the names of a recipe and of a variant
@@ -77,8 +77,8 @@ def load_recipe(name: str | Path) -> SavedRecipe:
         if not path.is_file():
             raise OptionError(f'no recipe "{name}": {nearest(str(name), recipe_names())}, or a JSON file')
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        held = read_json(path)
+    except (OSError, ValueError) as error:
         raise OptionError(f"{path}: no recipe can be read from it ({error})") from error
     if not isinstance(held, dict) or not isinstance(held.get("method"), str):
         raise OptionError(f'{path}: a recipe is a JSON object with at least "method"')

@@ -56,10 +56,10 @@ class Options(ivlp.Options):
     text_depth: int = option(9, "text blocks that get tokens of their own; more than there are: all", low=1)
     image_tokens: int = option(4, "learned tokens beside the patches", low=1, high=200)
     image_depth: int = option(9, "image blocks that get tokens of their own; 0: no visual prompts", low=0)
-    text_weight: float = option(25.0, "lambda_t: weight of staying near the frozen text features", low=0)
-    image_weight: float = option(10.0, "lambda_i: weight of staying near the frozen image features", low=0)
-    average_mean: float = option(15.0, "mu: epoch around which prompts are averaged", low=0)
-    average_std: float = option(1.0, "sigma: width of that average in epochs; 0: no average", low=0)
+    text_weight: float = option(25.0, "weight of staying near the frozen text features (lambda_t)", low=0)
+    image_weight: float = option(10.0, "weight of staying near the frozen image features (lambda_i)", low=0)
+    average_mean: float = option(15.0, "epoch around which prompts are averaged (mu)", low=0)
+    average_std: float = option(1.0, "width of that average in epochs (sigma); 0: no average", low=0)
     reference: str = option(
         "paper",
         "the divergence: mean over pictures, or over pictures and classes (published code)",

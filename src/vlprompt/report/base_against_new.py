@@ -12,7 +12,16 @@ from matplotlib.figure import Figure
 from vlprompt.report.gathering import ZERO_SHOT, Cell, cells, gather, plain_name
 from vlprompt.report.plots import _STYLE as STYLE
 from vlprompt.report.plots import FAINT
-from vlprompt.report.protocol_panels import GREY, LABEL, dress, is_wrapped, look_of, panel_grid, panels_of
+from vlprompt.report.protocol_panels import (
+    GREY,
+    LABEL,
+    dress,
+    is_wrapped,
+    label_of,
+    look_of,
+    panel_grid,
+    panels_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,8 +102,9 @@ def _name_points(axes: Axes, points: Mapping[str, tuple[Cell, Cell]]) -> None:
             taken.append((across - wide, up - tall, across + wide, up + tall))
     letter = 0.094 / WIDE
     for method, (x, y) in points.items():
+        label = label_of(method)
         across, up = (x.mean - left) / (right - left), (y.mean - low) / (high - low)
-        boxes = [_box(across, up, letter * len(method), side) for side in _SIDES]
+        boxes = [_box(across, up, letter * max(1, len(label)), side) for side in _SIDES]
         clashes = [sum(_overlap(box, other) for other in taken) + 5 * _outside(box) for box in boxes]
         best = clashes.index(min(clashes))
         taken.append(boxes[best])
@@ -102,7 +112,7 @@ def _name_points(axes: Axes, points: Mapping[str, tuple[Cell, Cell]]) -> None:
         axes.text(
             across + dx,
             up + dy,
-            method,
+            label,
             transform=axes.transAxes,
             ha=ha,
             va=va,

@@ -13,7 +13,16 @@ from matplotlib.figure import Figure
 from vlprompt.report.gathering import ZERO_SHOT, Cell, cells, gather, plain_name
 from vlprompt.report.plots import _STYLE as STYLE
 from vlprompt.report.plots import FAINT
-from vlprompt.report.protocol_panels import GREY, LABEL, dress, is_wrapped, look_of, panel_grid, panels_of
+from vlprompt.report.protocol_panels import (
+    GREY,
+    LABEL,
+    dress,
+    is_wrapped,
+    label_of,
+    look_of,
+    panel_grid,
+    panels_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,7 +132,7 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[str, float, float]]) -> None:
     places = _apart([end[2] for end in ordered], step, low, high)
     right = max(x for _, x, _ in ends)
     for (method, x, y), place in zip(ordered, places, strict=True):
-        shown = f"{method} {y:.1f}"
+        shown = f"{label_of(method)} {y:.1f}"
         axes.annotate(
             shown,
             (x, y),

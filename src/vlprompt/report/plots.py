@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from vlprompt.report.fonts import families, without_complaints
+from vlprompt.report.fonts import families, shortened, width, without_complaints
 from vlprompt.report.run_tables import Cell
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ VARIABLES = {
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MOST_CLASSES = 50  # of a confusion matrix; beyond, those with most mistakes are shown
+MATRIX_POINTS = 9  # size of its names
 MOST_NUMBERS = 16  # classes of a confusion matrix with numbers in its squares
 # Opacity of a square under a number: in a page its colour is light on dark paper and dark on light paper, as the ink is,
 # so that only squares that are not full leave the ink a contrast of 4.5 in both.
@@ -43,6 +44,7 @@ _STYLE: Any = {
     "svg.hashsalt": "vlprompt",
     "font.size": 10,
     "font.family": list(families()),
+    "text.parse_math": False,  # a name may hold $
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": INK,
@@ -78,10 +80,9 @@ def learning_curves(
         for i, (name, records) in enumerate(curves.items()):
             look = _look(i, len(records)) if several else _look(0, len(records))
             epochs = [r["epoch"] / (records[-1]["epoch"] if several else 1) for r in records]
-            left.plot(epochs, [r["loss"] for r in records], label=name, **look)
-            right.plot(
-                epochs, [r["accuracy"] for r in records], label=name if several else "training", **look
-            )
+            label = shortened(name) if several else "training"
+            left.plot(epochs, [r["loss"] for r in records], label=label, **look)
+            right.plot(epochs, [r["accuracy"] for r in records], label=label, **look)
             measured = [
                 (e, r["val_accuracy"]) for e, r in zip(epochs, records, strict=True) if "val_accuracy" in r
             ]
@@ -138,7 +139,11 @@ def method_bars(
     held = groups or {"accuracy": values}
     names = list(next(iter(held.values())))
     with rc_context(_STYLE):
-        wide = max(5.0, 1.3 * len(names) * (1 + 0.3 * (len(held) - 1)), 0.11 * sum(map(len, names)))
+        wide = max(
+            5.0,
+            1.3 * len(names) * (1 + 0.3 * (len(held) - 1)),
+            0.11 * sum(min(len(name), 20) for name in names),
+        )
         figure = Figure(figsize=(wide, 3.4), layout="constrained")
         axes = figure.subplots()
         width = 0.72 / len(held)
@@ -164,7 +169,7 @@ def method_bars(
             axes.axhline(
                 reference, color=SERIES[1], linestyle="--", linewidth=1.4, label=f"zero-shot {reference:.1f}"
             )
-        axes.set_xticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), [shortened(name, points=10) for name in names])
         axes.grid(axis="x", visible=False)
         _label(axes, title, "", "per cent")
         axes.margins(y=0.14)
@@ -181,11 +186,12 @@ def confusion_matrix(confusion: np.ndarray, names: Sequence[str]) -> Figure:
     shown = worst_classes(confusion)
     counts = confusion[np.ix_(shown, shown)]
     share = counts / np.maximum(confusion[shown].sum(1, keepdims=True), 1)
-    labels = [names[i] for i in shown]
+    labels = [shortened(names[i], points=MATRIX_POINTS) for i in shown]
     n = len(shown)
     strongest = STRONGEST_UNDER_TEXT if n <= MOST_NUMBERS else 1.0
-    side = 2.2 + 0.17 * max(n, 8)
-    with rc_context({**_STYLE, "axes.grid": False, "font.size": 9}):
+    longest = max((width(label, MATRIX_POINTS) for label in labels), default=0.0)
+    side = max(2.2, longest + 0.8) + 0.17 * max(n, 8)
+    with rc_context({**_STYLE, "axes.grid": False, "font.size": MATRIX_POINTS}):
         figure = Figure(figsize=(side + 0.4, side), layout="constrained")
         axes = figure.subplots()
         for row, column in zip(*np.nonzero(counts), strict=True):
@@ -231,7 +237,7 @@ def worst_classes(confusion: np.ndarray, most: int = MOST_CLASSES) -> list[int]:
 
 def to_png(figure: Figure, path: Path, dpi: int = 150) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with without_complaints():
+    with rc_context(_STYLE), without_complaints():
         figure.savefig(path, dpi=dpi)
     return path
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from vlprompt.errors import DataError
 from vlprompt.methods import facts_of, without_wrappers, wrapper_names
 from vlprompt.protocols import declared
+from vlprompt.report.fonts import shortened
 from vlprompt.report.gathering import ZERO_SHOT, Key, Seeds, average, plain_name
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 GREY = "#6E6E6E"
 LABEL = 8  # points
+LONGEST_TITLE, LONGEST_LABEL = 3.9, 2.2  # inches
 
 
 def panels_of(gathered: Mapping[Key, Seeds], protocol: str) -> dict[str, dict[str, dict[int, Seeds]]]:
@@ -103,7 +105,12 @@ def look_of(method: str) -> dict[str, Any]:
     }
 
 
+def label_of(method: str) -> str:
+    """The method's name beside its line or point."""
+    return shortened(method, inches=LONGEST_LABEL, points=LABEL)
+
+
 def dress(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title)
+    axes.set_title(shortened(title, inches=LONGEST_TITLE, points=11))
     axes.set_xlabel(x)
     axes.set_ylabel(y)

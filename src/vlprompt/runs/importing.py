@@ -30,6 +30,7 @@ from vlprompt.backbones.weights.pickled import Stored, open_pickled, tensors_by_
 from vlprompt.data.naming import read_names
 from vlprompt.data.task import DEFAULT_TEMPLATE, ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import OptionError, RunError, nearest
+from vlprompt.files import MB, read_file
 from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method, Seen
 from vlprompt.methods.published import CONTEXT, LEARNER, PublishedShapes, marked
@@ -280,7 +281,7 @@ def doubt_of_words(learned: Method, stored: Mapping[str, Stored], load: Callable
 def names_of(path: str | Path) -> tuple[str, ...]:
     """Class names from a file, in label order; see `naming.read_names`."""
     try:
-        data = Path(path).read_bytes()
+        data = read_file(Path(path), 64 * MB)
     except OSError as error:
         raise OptionError(
             f"{path}: no class names can be read from it ({error.strerror or error})"

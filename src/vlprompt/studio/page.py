@@ -365,8 +365,8 @@ class _Learning:
                     elem_id="aside",
                     interactive=True,
                 )
-                with gr.Accordion("More options", open=False):
-                    rest = [row for row in rows if not row.first]
+                rest = [row for row in rows if not row.first]
+                with gr.Accordion("More options", open=False, visible=bool(rest)):
                     with gr.Row():
                         parts |= {row.name: forms.component(row) for row in rest if row.kind is not bool}
                     with gr.Column():  # in a row, boxes to tick become too narrow to read

@@ -11,9 +11,10 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from vlprompt.data.pictures import open_picture
+from vlprompt.fitting.choosing import COMPARING
 from vlprompt.report.html_pages import Html, html
 from vlprompt.report.thumbnails import data_url
-from vlprompt.runs.info import RunInfo
+from vlprompt.runs.info import ChoiceInfo, RunInfo
 from vlprompt.scoring.uncertainty import interval_text
 from vlprompt.studio.tab_sessions import Session, Shown
 from vlprompt.studio.teaching import FEWEST_ASIDE, Answer, Check, Wrong, keepable
@@ -130,7 +131,8 @@ def progress(job: Job, ahead: int) -> Html:
     if record.get("event") not in ("step", "epoch"):
         total = record.get("total") or 0
         looked = f" ({record['done']} of {total})" if total else ""
-        return _state(f"Looking at the pictures{looked}", record.get("done", 0) / total if total else 0)
+        what = "Comparing methods" if record.get("what") == COMPARING else "Looking at the pictures"
+        return _state(f"{what}{looked}", record.get("done", 0) / total if total else 0)
     done = (record["epoch"] - 1) * extent["steps"] + record.get("step", extent["steps"])
     left = f", {duration(record['eta'])} left" if record.get("eta") else ""
     text = f"Learning: round {record['epoch']} of {extent['epochs']}, {record['accuracy']:.0f} % right so far{left}"
@@ -157,8 +159,19 @@ def outcome(info: RunInfo) -> Html:
     return Html(
         f"<div class=numbers>{numbers}</div><p class=soft>right, of {count} pictures that it had not seen"
         f"{f'. So few pictures say: {spread} % right on others of the kind' if spread else ''}</p>"
-        f"{_untested([(row.name, row.count) for row in found.classes])}"
+        f"{_untested([(row.name, row.count) for row in found.classes])}{_choice(info.choice)}"
     )
+
+
+def _choice(choice: ChoiceInfo | None) -> str:
+    """What was taken where several methods were compared, or why none were."""
+    if choice is None:
+        return ""
+    said = choice.reason or (
+        f"compared were {len(choice.candidates)} ways of learning, on pictures that were held out in turn; "
+        f"taken was {choice.chosen}"
+    )
+    return f"<p class=soft>{html(said[:1].upper() + said[1:])}.</p>"
 
 
 def _untested(counts: Sequence[tuple[str, int]]) -> Html:

@@ -134,7 +134,8 @@ class Display:
 def doing(record: dict[str, Any]) -> str:
     """What a run is at, from a record of progress; "" if it says nothing of that."""
     if record.get("event") == "encoding" and record["total"]:
-        return f"{record['what']} {record['done']}/{record['total']}, {record['images_per_s']:.0f}/s"
+        speed = f", {record['images_per_s']:.0f}/s" if "images_per_s" in record else ""
+        return f"{record['what']} {record['done']}/{record['total']}{speed}"
     if record.get("event") == "step":
         return f"epoch {record['epoch']} step {record['step']}, {record['images_per_s']:.0f}/s, {duration(record['eta'])} left"
     return ""

@@ -25,7 +25,6 @@ shots = [16]
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +33,9 @@ from typing import TYPE_CHECKING, Any
 from vlprompt.data.catalog import find as find_entry
 from vlprompt.data.demo_pictures import packaged_name
 from vlprompt.errors import OptionError, nearest
+from vlprompt.files import MB, parse_toml, read_file
 from vlprompt.protocols import facts_of
 from vlprompt.sweeps.grid_cells import Cell, DataSpec, Setup
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     from vlprompt.protocols.protocol_facts import ProtocolFacts
@@ -101,10 +96,10 @@ class Sweep:
 def read_sweep(path: str | Path, root: str | None = None) -> Sweep:
     """The grid that a TOML file means; OptionError names what is wrong in it. root: instead of the file's."""
     try:
-        held = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        held = parse_toml(read_file(Path(path), MB))
     except OSError as error:
         raise OptionError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise OptionError(f"{path}: no TOML ({error})") from error
     try:
         return make_sweep(held | ({} if root is None else {"root": root}))

@@ -74,7 +74,7 @@ class ProgressBar:
         if not record["total"]:
             return
         task = self._bar(record["what"], escape(record["what"]), record["total"])
-        note = f"{record['images_per_s']:.0f} images/s" if record["done"] else ""
+        note = f"{record['images_per_s']:.0f} images/s" if record["done"] and "images_per_s" in record else ""
         self._progress.update(task, completed=record["done"], note=note)
 
     def _on_training(self, record: dict[str, Any]) -> None:

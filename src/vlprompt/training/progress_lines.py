@@ -66,7 +66,8 @@ class ProgressLines:
     def _on_encoding(self, record: dict[str, Any]) -> None:
         done, total = record["done"], record["total"]
         if total and self._now(record["what"], done >= total):
-            self._say(f"{record['what']}: {done} of {total}, {record['images_per_s']:.0f} images/s")
+            speed = f", {record['images_per_s']:.0f} images/s" if "images_per_s" in record else ""
+            self._say(f"{record['what']}: {done} of {total}{speed}")
 
     def _on_training(self, record: dict[str, Any]) -> None:
         self._steps, self._total = record["steps"], record["epochs"] * record["steps"]

@@ -5,6 +5,11 @@ window.addEventListener("beforeunload", (event) => {
     event.returnValue = ""; // older browsers ask only for that
   }
 });
+// Gradio hangs up as soon as that is asked, and the session would be gone for who then chooses to stay. Who leaves hangs up anyway.
+const abort = AbortController.prototype.abort;
+AbortController.prototype.abort = function (...reason) {
+  if (window.event?.type !== "beforeunload") abort.apply(this, reason);
+};
 const named = (element, words) => {
   if (element && element.getAttribute("aria-label") !== words) element.setAttribute("aria-label", words);
 };
