@@ -436,7 +436,7 @@ def test_paths_and_labels_with_spaces(make):
         ),
         (PLAIN + "1.png,cat\n", '1.png is both "dog" and "cat"'),
         (b"PK\x03\x04" + b"\0" * 60, "workbook or an archive|not a complete zip"),
-        ('{"images": [], "annotations": []}', "annotations for detection or captions"),
+        ('{"images": [], "annotations": []}', "annotations for detection or captions name no"),
         (PLAIN.encode("utf-16")[:-1], "is not UTF-8"),
     ],
 )

@@ -51,12 +51,12 @@ def test_learning_needs_pictures_of_two_classes(studio, tiny, quiet):
 
 def test_learning_keeps_some_aside_and_trains_on_the_others(studio, tiny):
     session, records = teach(studio.session("a"), count=8), []
-    run = learn_all(session, studio.backbones, choice(tiny), records.append)
+    run = learn_all(session, studio.backbones, choice(tiny, aside=True), records.append)
     assert session.run is run and run.class_names == session.names
     assert len(session.studied) == 12 and run.scores["test"]["count"] == 4
     assert sum(record["event"] == "epoch" for record in records) == 3
     found = check(session, studio.backbones)
-    assert found.fresh and found.learned.count == 4
+    assert found.judged == teaching.UNSEEN and found.learned.count == 4
     assert found.learned.accuracy == pytest.approx(run.scores["test"]["accuracy"])
     assert found.zero_shot.accuracy == pytest.approx(run.scores["zero_shot"]["accuracy"])
     assert len(found.wrong) == 4 - found.learned.correct
@@ -70,13 +70,21 @@ def test_a_class_with_one_picture_is_not_tested_and_that_is_said(studio, tiny, q
     assert "Not tested: blue sea." in drawing.checked(check(session, studio.backbones))
 
 
-def test_without_pictures_aside_the_check_says_so(studio, tiny, quiet):
+def test_every_picture_is_learned_from_and_judged_by_what_the_others_teach(studio, tiny, quiet):
     session = teach(studio.session("a"))
     with pytest.raises(DataError, match="nothing was learned"):
         check(session, studio.backbones)
-    run = learn_all(session, studio.backbones, choice(tiny, aside=False), quiet)
-    assert len(session.studied) == 10 and "test" not in run.scores
-    assert not check(session, studio.backbones).fresh
+    run = learn_all(session, studio.backbones, choice(tiny), quiet)
+    assert len(session.studied) == 10 and run.info.reported == "cross-validation"
+    found = check(session, studio.backbones)
+    assert found.judged == teaching.IN_TURN and found.learned.count == 10
+    assert found.learned.accuracy == pytest.approx(run.info.learned.accuracy)
+    assert found.zero_shot.accuracy == pytest.approx(run.info.zero_shot.accuracy)
+    assert "each judged by what the others teach" in drawing.outcome(run.info)
+    session.add_class("grey fog")  # the figures were made among the others
+    assert check(session, studio.backbones).judged == teaching.SEEN
+    teach(session, ("green dog",))
+    assert check(session, studio.backbones).judged == teaching.UNSEEN
 
 
 def test_a_class_by_its_name_alone(studio, tiny, quiet):
@@ -157,7 +165,10 @@ def test_new_classes_leave_the_others_as_they_are(studio, tiny, quiet):
     assert second.class_names == session.names and second.info.method == "coop+lamm"
     after, _ = second._logits(probe)
     np.testing.assert_allclose(after[:, :2], before, atol=1e-4)
-    assert studied < session.studied and check(session, studio.backbones).fresh
+    assert (
+        studied < session.studied and second.info.learned is None
+    )  # not judged in turn: the others stay as they are
+    assert check(session, studio.backbones).judged == teaching.SEEN
     with pytest.raises(DataError, match="no new class"):
         learn_new(session, studio.backbones, choice(tiny), quiet)
 

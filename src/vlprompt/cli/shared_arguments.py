@@ -99,7 +99,7 @@ Labels = Annotated[
         rich_help_panel=DATA,
         metavar="FILE",
         show_default=False,
-        help="labels file in or beside the data",
+        help="labels file in or beside the data; names: what stands before the number in each picture's name",
     ),
 ]
 Domain = Annotated[

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vlprompt.data.labels_in_names import told_by_names
 from vlprompt.data.list_files import Row
 from vlprompt.data.naming import composed
 from vlprompt.data.picture_files import heif_is_read
@@ -17,6 +18,7 @@ from vlprompt.errors import DataError
 PARTS = frozenset(
     "part batch shard chunk images imgs image img pictures photos folder dir disk volume set".split()
 )
+TO_MEND = "make one folder per class, or write a CSV of path,label"
 HEIF = frozenset({".heic", ".heif", ".hif"})
 
 
@@ -77,9 +79,7 @@ def read_layout(pictures: Sequence[str]) -> Layout:
     inside = {path: path[len(root) :].split("/") for path in pictures}
     loose = [path for path, parts in inside.items() if len(parts) < 2]
     if len(loose) == len(pictures):
-        raise DataError(
-            "the pictures lie in no class folders; make one folder per class, or write a CSV of path,label"
-        )
+        raise DataError(f"the pictures lie in no class folders{told_by_names(pictures)}; {TO_MEND}")
     if loose:
         notices.append(f"{len(loose)} pictures outside class folders left out, for example {loose[0]}")
         for path in loose:
@@ -109,8 +109,7 @@ def read_layout(pictures: Sequence[str]) -> Layout:
     ]
     if parts_of_one := _parts_of_one({row.label for row in rows}):
         raise DataError(
-            f"the folders {_listed(parts_of_one)} are parts of one set by their names, not classes; make one folder per class, "
-            "or write a CSV of path,label"
+            f"the folders {_listed(parts_of_one)} are parts of one set by their names, not classes; {TO_MEND}"
         )
     holders = {path.removesuffix("/".join(parts[level:])).removesuffix("/") for path, parts in inside.items()}
     kinds = "a folder for each class" + (" in each domain" if with_domains else "")
@@ -159,8 +158,8 @@ def _split_folders(paths: Iterable[list[str]]) -> dict[str, str]:
     if not holding:
         if alone and {"train"} < kinds:
             raise DataError(
-                f"{_listed(f'{name}/' for name in named)} hold pictures but no class folders; make one folder per class in "
-                "each, or write a CSV of path,label"
+                f"{_listed(f'{name}/' for name in named)} hold pictures but no class folders; in each, "
+                f"{TO_MEND}"
             )
         return {}
     if alone and (len(named) > 1 or _plain_split(next(iter(named)))):

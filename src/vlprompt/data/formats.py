@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 
 from vlprompt.data.archives import is_archive, open_source
-from vlprompt.data.folder_layouts import Layout, empty_classes, is_picture, read_layout
+from vlprompt.data.folder_layouts import Layout, empty_classes, ending, is_picture, read_layout
 from vlprompt.data.hugging_face_datasets import is_saved, open_saved
+from vlprompt.data.labels_in_names import BY_NAMES, labels_in_names
 from vlprompt.data.left_out import Files, picture_files
 from vlprompt.data.list_columns import Listing, read_columns
 from vlprompt.data.list_files import SPLIT_FILE, Row, is_split_file, read_split_file
@@ -27,6 +28,7 @@ from vlprompt.data.tabular_text import Table, read_table
 from vlprompt.errors import DataError
 from vlprompt.files import read_file
 
+ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
 NEAR = 50_000  # files that are looked through for the pictures of a list that says no folder
 
 
@@ -85,6 +87,8 @@ class Place:
         """What its folders mean, or why they mean nothing."""
         if not self.files.pictures:
             other = f", only {len(self.source.files)} other files" if self.source.files else ""
+            if packed := [file for file in self.source.files if ending(file) in ARCHIVES]:
+                other = f", only archives such as {packed[0]}: unpack them, each into a folder of its name"
             told = f" that can be read: {self.files.unread}" if self.files.unread else other
             if any(file in self.source.files for file in ("xl/workbook.xml", "content.xml")):
                 told = ": it is a workbook; save the sheet with the list as CSV (UTF-8)"
@@ -226,6 +230,19 @@ def _open_named(place: Place) -> Reading:
     return _of_listings(place, [(listing, listing.rows())], [])
 
 
+def _open_names(place: Place) -> Reading:
+    notices = list(place.files.notices)
+    try:
+        rows = labels_in_names(place.files.pictures)
+    except DataError as error:
+        raise DataError(f"{place.path}: {error}") from None
+    if len(rows) < len(place.files.pictures):
+        known = {row.path for row in rows}
+        left = [path for path in place.files.pictures if path not in known]
+        notices.append(f"{len(left)} pictures without a label in their names left out, for example {left[0]}")
+    return Reading(place.source, rows, "labels from the names of the pictures, before their numbers", notices)
+
+
 def _split_file(place: Place) -> str | None:
     if place.label_column is not None:
         return None
@@ -312,6 +329,7 @@ FORMATS = (
     Format("parquet", _is_parquet, _open_parquet),
     Format("split file", lambda place: place.is_file and is_split_file(place.data), _open_given_split_file),
     Format("list", lambda place: place.is_file, _open_given_list),
+    Format("names", lambda place: place.labels == BY_NAMES and not Path(BY_NAMES).exists(), _open_names),
     Format("labels file", lambda place: place.labels is not None, _open_named),
     Format("split file inside", lambda place: _split_file(place) is not None, _open_split_file),
     Format("lists inside", lambda place: bool(place.lists.used), _open_lists),

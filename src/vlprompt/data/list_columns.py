@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from vlprompt.data.list_files import Row
-from vlprompt.data.list_matching import Matched, Pictures, refuse_unclear
+from vlprompt.data.list_matching import Matched, Pictures, refuse_unclear, slashed
 from vlprompt.data.naming import composed
 from vlprompt.data.split_names import SPLITS, split_of_word
 from vlprompt.data.tabular_text import PICTURE_NAME, Table, elements
@@ -67,9 +67,31 @@ class Listing:
             self.label if isinstance(self.label, str) else f"{', '.join(self.label or ())} (one of them is 1)"
         )
         said = [f"pictures by {self.path}{how}", f"labels by {label}"]
+        if others := self._other_labels():
+            said.append(f"not by {', '.join(others)}, which --label-column would take")
         if self.split or self.flags:
             said.append(f"splits by {self.split or ', '.join(self.flags)}")
         return ", ".join(said)
+
+    def _other_labels(self) -> list[str]:
+        """Further columns that are called as labels are and say something else."""
+        label, rows = self.label, self.table.rows
+        if not isinstance(label, str):
+            return []
+
+        def differs(column: str) -> bool:
+            pairs = {(row.get(label, ""), row.get(column, "")) for row in rows}
+            return not len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+
+        taken = {label, self.path, self.split, self.domain, *self.flags}
+        return [
+            column
+            for column in self.table.columns
+            if column not in taken
+            and plain(column) in LABEL_COLUMNS
+            and _kind([row.get(column, "") for row in rows]) == "labels"
+            and differs(column)
+        ]
 
     def rows(self) -> list[Row]:
         """DataError for splits that are none, a picture with several labels, and cells that may mean two pictures."""
@@ -212,7 +234,9 @@ def _picture_column(table: Table, pictures: Pictures, label_column: str | None) 
 
 def _look_like_pictures(cells: Sequence[str]) -> bool:
     given = [cell for cell in cells if cell]
-    return bool(given) and 2 * sum(PICTURE_NAME.search(cell) is not None for cell in given) > len(given)
+    return bool(given) and 2 * sum(PICTURE_NAME.search(slashed(cell)) is not None for cell in given) > len(
+        given
+    )
 
 
 def _without_header(table: Table, path: str) -> tuple[Table, str]:
@@ -252,12 +276,10 @@ def _flags(table: Table, taken: tuple[str | None, ...]) -> dict[str, str]:
         words = plain(column).split("_")
         meant = [SPLITS[word] for word in words if word in SPLITS]
         yes_or_no = _yes_and_no(_cells(table, column))
-        if (
-            column not in taken
-            and len(meant) == 1
-            and yes_or_no
-            and (words[0] == "is" or words[0] in ("train", "test", "val"))
-        ):
+        one = len(meant) == 1 or (
+            meant[:1] == ["train"] and words[-1] == "split"
+        )  # train_test_split: 1 is train
+        if column not in taken and one and yes_or_no and words[0] in ("is", "train", "test", "val"):
             found[column] = meant[0]
     return found
 
@@ -284,7 +306,8 @@ def _label_columns(listing: Listing) -> tuple[str | tuple[str, ...] | None, str]
     if hot or several:
         return hot or None, several
     kinds = {column: _kind([row.get(column, "") for row in table.rows]) for column in left}
-    fitting = [c for c in left if kinds[c] == "labels" and may_be_labels(c)]
+    lone_y = "x" not in map(plain, table.columns)  # beside an x it is a place
+    fitting = [c for c in left if kinds[c] == "labels" and (may_be_labels(c) or (plain(c) == "y" and lone_y))]
     if len(fitting) == 1:
         return fitting[0], ""
     if len(left) == 1 and kinds[left[0]] == "short" and may_be_labels(left[0]):

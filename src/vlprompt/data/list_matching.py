@@ -30,8 +30,10 @@ class Matched:
 
 
 def slashed(cell: str) -> str:
-    """A path as written on any system, as it is inside a data set."""
+    """A path as written on any system, or in an address, as it is inside a data set."""
     path = composed(cell.strip()).replace("\\", "/")
+    if "://" in path:
+        path = path.partition("?")[0].partition("#")[0]
     while path.startswith("./"):
         path = path[2:]
     return path

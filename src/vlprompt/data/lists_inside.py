@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from vlprompt.data.folder_layouts import Layout, ending
+from vlprompt.data.joined_lists import joined
 from vlprompt.data.left_out import RUN_FILES
 from vlprompt.data.list_columns import LABEL_COLUMNS, Listing, plain, read_columns
 from vlprompt.data.list_files import SPLIT_FILE, Row
-from vlprompt.data.list_matching import Pictures
+from vlprompt.data.list_matching import Pictures, slashed
 from vlprompt.data.sources import Source
 from vlprompt.data.split_names import FILLERS, split_name
-from vlprompt.data.tabular_text import read_table
+from vlprompt.data.tabular_text import PICTURE_NAME, Table, read_table
 from vlprompt.errors import DataError
 
 LABEL_FILES = (
@@ -24,6 +25,7 @@ LABEL_FILES = (
     "_classes.csv",
 )  # whose faults are errors
 ENDINGS = frozenset({".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".ndjson", ".lst", ".list"})
+_WORKBOOKS = frozenset({".xlsx", ".xls", ".ods"})
 LARGEST, MOST = 64 * 2**20, 40  # bytes of a list, and lists, that are looked into
 TEXTS = frozenset({"text", "title", "prompt", "sentence"})
 _NOT_LISTS = re.compile(
@@ -82,7 +84,7 @@ def lists_in(
     for one in listings:
         if one in chosen:
             continue
-        if one.label is None and _split_of(one) is None:
+        if one.label is None and (_split_of(one) is None or (not by_folder and not chosen)):
             then = "; the folders are used" if by_folder and not chosen else ""
             found.notices.append(f"{one.table.name} is not used: {one.doubts}{then}")
         elif one.label is not None:
@@ -144,16 +146,10 @@ def _read(
 ) -> list[Listing]:
     """The files that list pictures which are there."""
     found = []
-    for name in _candidates(source, notices):
+    few = len(folders) < 2  # then a list is what is left, and each that is none is said
+    for table in _tables(source, pictures_of, notices, few):
+        name = table.name
         folder, _, last = name.rpartition("/")
-        try:
-            table = read_table(source.read(name), name)
-        except DataError as error:
-            if last in LABEL_FILES:
-                raise
-            if _is_usual(name) and ending(name) in (".csv", ".tsv"):
-                notices.append(f"{error}; it is not used")
-            continue
         wanted = label_column if label_column in table.columns else None
         try:
             listing = read_columns(table, pictures_of(folder, last), wanted)
@@ -161,7 +157,7 @@ def _read(
             names_classes = folders and any(
                 folders <= {row.get(c, "") for row in table.rows} for c in table.columns
             )
-            if ending(name) in (".csv", ".tsv") and not names_classes:
+            if ending(name) in (".csv", ".tsv") and (few or not names_classes):
                 notices.append(f"{name} is not used: {str(error).removeprefix(f'{name}: ')}")
             continue
         if listing.matched.distinct > 1 or (listing.matched.distinct and len(table.rows) == 1):
@@ -172,11 +168,41 @@ def _read(
     return found
 
 
+def _tables(
+    source: Source, pictures_of: Callable[[str, str], Pictures], notices: list[str], few: bool
+) -> list[Table]:
+    """The files that may be lists, with those joined that one gives numbers of pictures for."""
+    found = []
+    for name in _candidates(source, notices):
+        last = name.rpartition("/")[2]
+        try:
+            found.append(read_table(source.read(name), name))
+        except DataError as error:
+            if last in LABEL_FILES:
+                raise
+            if few or (_is_usual(name) and ending(name) in (".csv", ".tsv")):
+                notices.append(f"{name} is not used: {str(error).removeprefix(name).lstrip(':, ')}")
+
+    def names_pictures(table: Table, column: str) -> bool:
+        folder, _, last = table.name.rpartition("/")
+        cells = [row.get(column, "") for row in table.rows]
+        if not any(PICTURE_NAME.search(slashed(cell)) for cell in cells[:9]):
+            return False
+        return 2 * sum(file is not None for file in pictures_of(folder, last).match(cells).files) > len(cells)
+
+    by_folder: dict[str, list[Table]] = {}
+    for table in found:
+        by_folder.setdefault(table.name.rpartition("/")[0], []).append(table)
+    return [table for tables in by_folder.values() for table in joined(tables, names_pictures)]
+
+
 def _candidates(source: Source, notices: list[str]) -> list[str]:
     own = {file.rpartition("/")[0] for file in source.files if file.rpartition("/")[2] in RUN_FILES}
     found = []
     for name, size in source.files.items():
         folder, _, last = name.rpartition("/")
+        if ending(name) in _WORKBOOKS and name.count("/") <= 1:
+            notices.append(f"{name} is not used: it is a workbook; save the sheet as CSV (UTF-8)")
         fits = ending(name) in ENDINGS and name.count("/") <= 1 and size <= LARGEST and folder not in own
         if not fits or _NOT_LISTS.match(last) or SPLIT_FILE.search(name):
             continue

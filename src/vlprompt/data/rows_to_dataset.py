@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from vlprompt.data.classes_files import names_beside
 from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.folder_layouts import TO_MEND
+from vlprompt.data.labels_in_names import told_by_names
 from vlprompt.data.list_files import Row
 from vlprompt.data.naming import Classes, class_names, composed, sorted_keys
 from vlprompt.data.sources import Source
@@ -44,7 +46,10 @@ def assemble(
     names = class_names(keys, classes)
     if len(keys) < least_classes:
         doubts = "".join(f"; {text}" for text in notices if " is not used: " in text)
-        raise DataError(f'{name}: there is only one class, "{names[0]}"; at least two are needed{doubts}')
+        raise DataError(
+            f'{name}: there is only one class, "{names[0]}"; at least two are needed: {TO_MEND}'
+            f"{told_by_names([row.path for row in rows])}{doubts}"
+        )
     if all(words.isdigit() for words in names):
         notices.append(
             "the classes are numbers, which say nothing to a language model; name them with classes.txt or --classes"

@@ -187,7 +187,7 @@ class Folder(Source):
         for entry in entries:
             name = prefix + entry.name
             if hidden(entry.name):
-                self.skipped[_why_hidden(f"{entry.name}/")] += 1
+                self.skipped[_why_hidden(f"{entry.name}/" if entry.is_dir() else entry.name)] += 1
                 continue
             try:
                 found = entry.stat()

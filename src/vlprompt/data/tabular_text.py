@@ -117,11 +117,24 @@ def _spaced(text: str, name: str) -> Table:
         lines.append((number, [path, *([more] if whole and more else more.split())]))
     if not lines:
         raise DataError(f"{name}: the list is empty")
+    if numbered := _numbered(lines):
+        return _table(name, numbered, spaced=True)
     least = min(len(cells) for _, cells in lines)
     if least > 2 or len({len(cells) for _, cells in lines}) == 1:
         return _table(name, lines, spaced=True)
     joined = [(number, [cells[0], " ".join(cells[1:])]) for number, cells in lines]  # names of several words
     return _table(name, [(n, cells if cells[1] else cells[:1]) for n, cells in joined], spaced=True)
+
+
+def _numbered(lines: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Lines such as "12 cats/a b.jpg", which count from 0 or 1, as number and path; [] for any others."""
+    parts = [cells[0].partition(" ") for _, cells in lines if len(cells) == 1]
+    counted = [number for number, _, path in parts if PICTURE_NAME.search(path)]
+    if len(counted) < len(lines) or counted not in [
+        [str(n + at) for n in range(len(lines))] for at in (0, 1)
+    ]:
+        return []
+    return [(line, [head, path.strip()]) for (line, _), (head, _, path) in zip(lines, parts, strict=True)]
 
 
 def _table(name: str, lines: list[tuple[int, list[str]]], *, spaced: bool = False) -> Table:
@@ -165,7 +178,7 @@ def _json(text: str, name: str) -> Table:
         except ValueError:
             parsed = [json.loads(line) for line in text.split("\n") if line.strip()]
         if isinstance(parsed, dict):
-            parsed = _pairs(parsed, name)
+            parsed = _rows_of(parsed, name)
         if not all(isinstance(row, dict) for row in parsed):
             raise DataError(
                 f'{name}: every line must be an object such as {{"path": "a.jpg", "label": "cat"}}'
@@ -179,15 +192,43 @@ def _json(text: str, name: str) -> Table:
     return Table(name, columns, rows)
 
 
-def _pairs(parsed: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """The one object of a file: a row, or a label for each picture."""
+def _rows_of(parsed: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The one object of a file: annotations in COCO's form, a label for each picture, the pictures of each label, columns,
+    or a row."""
     if {"images", "annotations"} <= parsed.keys():
-        raise DataError(
-            f"{name}: is a file of annotations for detection or captions; write a CSV of path,label"
-        )
+        return _annotated(parsed, name)
     if any(PICTURE_NAME.search(str(key)) for key in parsed):
         return [{"path": key, "label": value} for key, value in parsed.items()]
+    values = list(parsed.values())
+    if all(isinstance(value, dict) and value.keys() == values[0].keys() for value in values):
+        return [{key: value[row] for key, value in parsed.items()} for row in values[0]]
+    if values and all(isinstance(value, list) and value for value in values):
+        if all(PICTURE_NAME.search(str(cell)) for value in values for cell in value):
+            return [{"path": cell, "label": key} for key, value in parsed.items() for cell in value]
+        if len(set(map(len, values))) == 1:
+            return [dict(zip(parsed, row, strict=True)) for row in zip(*values, strict=True)]
     return [parsed]
+
+
+def _annotated(parsed: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Pictures with the category of their annotations, a row for each different one; DataError where there are none."""
+    try:
+        words = {one["id"]: str(one["name"]) for one in parsed["categories"]}
+        labels: dict[Any, dict[str, None]] = {one["id"]: {} for one in parsed["images"]}
+        for one in parsed["annotations"]:
+            labels[one["image_id"]][words[one["category_id"]]] = None
+        paths = {one["id"]: one["file_name"] for one in parsed["images"]}
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{name}: its annotations for detection or captions name no categories of pictures; write a CSV of path,label"
+        ) from error
+    several = next((key for key, held in labels.items() if len(held) > 1), None)
+    if several is not None:
+        raise DataError(
+            f"{name}: annotations for detection, {paths[several]} holds {', '.join(list(labels[several])[:3])}; a picture gets "
+            "one label: write a CSV of path,label"
+        )
+    return [{"path": paths[key], "label": "".join(held)} for key, held in labels.items()]
 
 
 def _cell(value: Any) -> str:

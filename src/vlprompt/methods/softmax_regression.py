@@ -33,8 +33,11 @@ def softmax_regression(x: np.ndarray, y: np.ndarray, strength: float, classes: i
     count = int(y.max()) + 1 if classes is None else classes
     if count == 2:  # scikit-learn's penalty is on the difference of the two, |2 w|^2 / 2 = |W|^2
         strength /= 2
-    u, s, v = np.linalg.svd(x.astype(np.float64), full_matrices=False)
-    z, target = torch.from_numpy(u * s), torch.from_numpy(y)
+    x, basis = x.astype(np.float64), None
+    if len(x) < x.shape[1]:
+        basis, triangle = np.linalg.qr(x.T)  # x = triangle.T basis.T
+        x = np.ascontiguousarray(triangle.T)
+    z, target = torch.from_numpy(x), torch.from_numpy(y)
     weight = torch.zeros(count, z.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(count, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
@@ -56,5 +59,5 @@ def softmax_regression(x: np.ndarray, y: np.ndarray, strength: float, classes: i
 
     with torch.enable_grad():
         optimizer.step(loss)
-    found, shift = weight.detach().numpy() @ v, bias.detach().numpy()
-    return Solution(found, shift - shift.mean())
+    found, shift = weight.detach().numpy(), bias.detach().numpy()
+    return Solution(found if basis is None else found @ basis.T, shift - shift.mean())

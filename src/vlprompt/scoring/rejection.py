@@ -5,7 +5,7 @@
 Coverage is the share of pictures of known classes that still get an answer. Pictures of no known class lie far from all
 class means (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018, with the
 identity for the covariance: of features of length 1 from few pictures it does as well). Measured beside it on pictures
-of four data sets (docs/predict.md): energy, the largest logit and probability, nearest neighbours, Mahalanobis.
+of four data sets (docs/report.md): energy, the largest logit and probability, nearest neighbours, Mahalanobis.
 
 Runs of earlier versions reject by the largest probability (Hendrycks and Gimpel, ICLR 2017).
 """

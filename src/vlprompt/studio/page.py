@@ -360,8 +360,10 @@ class _Learning:
                 rows = forms.rows(method, self.studio.limits, small=backbone == "embedded")
                 parts = {row.name: forms.component(row) for row in rows if row.first}
                 aside = gr.Checkbox(
-                    True,
-                    label="Keep a quarter of the pictures aside, to see how good it gets",
+                    False,
+                    label="Keep a quarter of the pictures aside to test with, and learn from the others only",
+                    info="Quicker for methods that take long. Without, every picture is learned from, and each is judged by "
+                    "what the others teach.",
                     elem_id="aside",
                     interactive=True,
                 )

@@ -17,7 +17,7 @@ from vlprompt.report.thumbnails import data_url
 from vlprompt.runs.info import ChoiceInfo, RunInfo
 from vlprompt.scoring.uncertainty import interval_text
 from vlprompt.studio.tab_sessions import Session, Shown
-from vlprompt.studio.teaching import FEWEST_ASIDE, Answer, Check, Wrong, keepable
+from vlprompt.studio.teaching import FEWEST_ASIDE, Answer, Check, Wrong, judged_by, keepable
 from vlprompt.studio.trainings import Job
 from vlprompt.training.progress_bar import duration
 
@@ -150,14 +150,16 @@ def outcome(info: RunInfo) -> Html:
     """What a finished training gave: accuracy of names alone and of what was learned."""
     found, alone = info.learned, info.zero_shot
     if found is None or alone is None:
-        return Html("<p>Learned. No pictures were kept aside, so its accuracy is not known: try it.</p>")
+        return Html(
+            "<p>Learned. There was no picture to test with, so its accuracy is not known: try it.</p>"
+        )
     count = found.count
     numbers = _number(alone.accuracy, "names alone") + _number(found.accuracy, "after learning", "main")
     if info.probe is not None:
         numbers += _number(info.probe.accuracy, "pictures alone")
     spread = interval_text(found.correct, count)
     return Html(
-        f"<div class=numbers>{numbers}</div><p class=soft>right, of {count} pictures that it had not seen"
+        f"<div class=numbers>{numbers}</div><p class=soft>right, of {count} {judged_by(info)}"
         f"{f'. So few pictures say: {spread} % right on others of the kind' if spread else ''}</p>"
         f"{_untested([(row.name, row.count) for row in found.classes])}{_choice(info.choice)}"
     )
@@ -217,12 +219,9 @@ def checked(found: Check) -> Html:
     numbers = _number(found.zero_shot.accuracy, "names alone") + _number(
         found.learned.accuracy, "after learning", "main"
     )
-    where = (
-        "pictures that it had not seen"
-        if found.fresh
-        else ("pictures that it has learned from, so this is better than it will be on others")
-    )
-    parts = [f"<div class=numbers>{numbers}</div><p class=soft>right, of {found.learned.count} {where}</p>"]
+    parts = [
+        f"<div class=numbers>{numbers}</div><p class=soft>right, of {found.learned.count} {found.judged}</p>"
+    ]
     parts.append(_untested([(row.name, row.count) for row in found.learned.classes]))
     wrong = found.wrong[:MOST_WRONG]
     parts.append(f"<h3>{'Pictures it gets wrong' if wrong else 'It gets every one of them right'}</h3>")

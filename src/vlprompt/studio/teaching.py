@@ -20,7 +20,7 @@ from vlprompt.data.task import ZERO_SHOT_TEMPLATES, Task
 from vlprompt.errors import DataError, OptionError, VlpromptError
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.fitting.learning import learn
-from vlprompt.fitting.measuring import Measure
+from vlprompt.fitting.measuring import CROSSED, GIVEN_ONLY, Measure
 from vlprompt.fitting.plan import Plan, make_plan
 from vlprompt.methods.base import Method
 from vlprompt.methods.zeroshot import ZeroShot
@@ -42,13 +42,14 @@ Report = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Choice:
-    """What is chosen at the page. aside: keep some pictures of each class to test with."""
+    """What is chosen at the page. aside: keep some pictures of each class to test with, which are not learned from then;
+    without, all are, and each is judged by what the others teach."""
 
     method: str
     backbone: str
     options: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
-    aside: bool = True
+    aside: bool = False
 
 
 def keeps_apart(run: Run) -> bool:
@@ -121,7 +122,7 @@ def _learn(
             backbone,
             plan,
             out=session.new_folder("run"),
-            measure=Measure(),
+            measure=Measure() if after is None else GIVEN_ONLY,
             cache=cache,
             on_record=report,
             command="vlprompt studio",
@@ -264,36 +265,69 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Check:
-    """Scores on the same pictures. fresh: they were not learned from."""
+    """Scores on the same pictures. judged: in words, what they are to what was learned."""
 
     zero_shot: Scores
     learned: Scores
     wrong: tuple[Wrong, ...]
-    fresh: bool
+    judged: str
+
+
+UNSEEN = "pictures that it had not seen"
+IN_TURN = "pictures, each judged by what the others teach"
+SEEN = "pictures that it has learned from, so this is better than it will be on others"
+
+
+def judged_by(info: RunInfo) -> str:
+    """What the pictures that a run is measured on are to what was learned."""
+    return IN_TURN if info.reported == CROSSED else UNSEEN
 
 
 def check(session: Session, backbones: Backbones) -> Check:
-    """How good the session's run is on the pictures kept aside, or, where there are none, on all."""
+    """How good the session's run is: on pictures that it has not learned from, else on those that were judged in turn, or,
+    where there are none either, on all."""
     run = answering(session)
     if run is None:
         raise DataError("nothing was learned yet: press Learn first")
-    every = [(path, label) for label, shown in enumerate(session.classes) for path in shown.pictures]
-    chosen = [pair for pair in every if pair[0] not in session.studied]
-    fresh = bool(chosen)
-    chosen = chosen or every
-    if not chosen:
-        raise DataError("there are no pictures here to check with: drop some on the classes first")
-    paths = [session.path(path) for path, _ in chosen]
-    labels = np.array([label for _, label in chosen])
     names = session.names
+    every = [(path, label) for label, shown in enumerate(session.classes) for path in shown.pictures]
+    if new := [pair for pair in every if pair[0] not in session.studied]:
+        return _scored(session, backbones, run, new, UNSEEN)
+    held = {row.path: row for row in run.predictions or () if row.split == CROSSED}
+    crossed = [(path, label) for path, label in every if path in held and held[path].true == names[label]]
+    if crossed and names == run.learned.task.class_names:
+        place = {name: label for label, name in enumerate(names)}
+        rows = [held[path] for path, _ in crossed]
+        said = np.array([place[row.predicted] for row in rows])
+        alone = np.array([place[row.zero_shot or row.predicted] for row in rows])
+        return _found(session, crossed, said, [row.probability for row in rows], alone, IN_TURN)
+    if not every:
+        raise DataError("there are no pictures here to check with: drop some on the classes first")
+    return _scored(session, backbones, run, every, SEEN)
+
+
+def _scored(
+    session: Session, backbones: Backbones, run: Run, pairs: Sequence[tuple[str, int]], judged: str
+) -> Check:
+    """What the run and the names alone say of these pictures now. pairs: path and label."""
+    paths = [session.path(path) for path, _ in pairs]
     learned = run.probabilities(paths)
-    zero_shot = names_alone(session, backbones, session.backbone).probabilities(paths)
-    said = learned.argmax(1)
+    alone = names_alone(session, backbones, session.backbone).probabilities(paths)
+    return _found(session, pairs, learned.argmax(1), learned.max(1), alone.argmax(1), judged)
+
+
+def _found(
+    session: Session,
+    pairs: Sequence[tuple[str, int]],
+    said: np.ndarray,
+    sure: Sequence[float] | np.ndarray,
+    alone: np.ndarray,
+    judged: str,
+) -> Check:
+    names, labels = session.names, np.array([label for _, label in pairs])
     wrong = [
-        Wrong(paths[i], names[labels[i]], names[said[i]], float(learned[i, said[i]]))
+        Wrong(session.path(pairs[i][0]), names[labels[i]], names[said[i]], float(sure[i]))
         for i in np.nonzero(said != labels)[0]
     ]
     wrong.sort(key=lambda one: -one.sure)
-    return Check(
-        scores_of(zero_shot.argmax(1), labels, names), scores_of(said, labels, names), tuple(wrong), fresh
-    )
+    return Check(scores_of(alone, labels, names), scores_of(said, labels, names), tuple(wrong), judged)
