@@ -86,6 +86,7 @@ def facts_table(name: str) -> Iterator[str]:
 def recipes_table(small: bool) -> Iterator[str]:
     """Markdown rows of the published recipes, or of those for small backbones."""
     from vlprompt.fitting.recipes import load_recipe, recipe_names
+    from vlprompt.training.train_options import ALL_PICTURES
 
     yield "| recipe | method | what | options | epochs | batch | lr |"
     yield "|---|---|---|---|---|---|---|"
@@ -93,6 +94,7 @@ def recipes_table(small: bool) -> Iterator[str]:
         held = load_recipe(name)
         options = ", ".join(f"{key} {shown(value)}" for key, value in held.options.items()) or "none"
         train = (f"{held.train[key]:g}" if key in held.train else "own" for key in ("epochs", "batch", "lr"))
+        train = ("all" if value == str(ALL_PICTURES) else value for value in train)
         what = held.title + (f"; variants {', '.join(held.variants)}" if held.variants else "")
         yield f"| `{name}` | {held.method} | {cell(what)} | {cell(options)} | {' | '.join(train)} |"
 

@@ -6,10 +6,12 @@ import argparse
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from vlprompt.backbones.backbone import Backbone
 from vlprompt.demo.one_training import cores, set_up
 from vlprompt.fitting.recipes import load_recipe
 from vlprompt.runs.records import append, lines_of
@@ -31,10 +33,17 @@ class Try:
         return record.items() >= {"recipe": self.recipe, "seed": self.seed, **self.train}.items()
 
 
+@lru_cache(maxsize=1)
+def once_loaded(backbone: str, precision: str) -> Backbone:
+    """The backbone, loaded once in each process."""
+    from vlprompt.backbones.loading import load_backbone
+
+    return load_backbone(backbone, precision=precision)
+
+
 def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
     """Accuracy on the validation pictures of one training."""
     from vlprompt import open_dataset
-    from vlprompt.backbones.loading import load_backbone
     from vlprompt.data.sampling import draw
     from vlprompt.errors import TrainingError
     from vlprompt.fitting.learning import learn
@@ -42,7 +51,7 @@ def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
 
     dataset = open_dataset("demo")
     dataset = replace(dataset, splits={"train": dataset.items("train"), "test": dataset.items("val")})
-    loaded = load_backbone(backbone, precision=precision)
+    loaded = once_loaded(backbone, precision)
     plan = make_plan(load_recipe(one.recipe).method, train=one.train, recipe=one.recipe)
     record = {
         "protocol": "tuning",

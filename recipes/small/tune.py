@@ -17,11 +17,11 @@ from trying import Try, known, make, parser
 
 from vlprompt.fitting.recipes import FOLDER, load_recipe, recipe_names
 
-# Three for each, all with AdamW: SGD, as published, learned less in so few steps (TFT 13 % against 26 % of the validation
-# pictures), and went astray with a handful of classes (few_classes.py). Prompts of the text tower alone, over kept
-# features, have larger batches and bear higher rates.
-RATES, HIGHER = (0.0005, 0.002, 0.008), (0.002, 0.008, 0.03)
-BEAR_HIGHER = ("coop", "lamm", "coop+lamm", "proda", "tft")
+# Three for each. Where a step takes all pictures, its rate is the longest step of L-BFGS. AdamW for the others: SGD, as
+# published, learned less in so few steps (TFT 13 % against 26 % of the validation pictures), and went astray with a handful
+# of classes (few_classes.py). ProDA, which draws some of its prompts for every step, has larger batches than the others
+# and bears higher rates.
+RATES, HIGHER, LONGEST_STEPS = (0.0005, 0.002, 0.008), (0.002, 0.008, 0.03), (0.01, 0.03, 0.1)
 
 
 def small_recipes() -> list[str]:
@@ -29,7 +29,10 @@ def small_recipes() -> list[str]:
 
 
 def rates(name: str) -> tuple[float, ...]:
-    return HIGHER if load_recipe(name).method in BEAR_HIGHER else RATES
+    held = load_recipe(name)
+    if held.train["optimizer"] == "lbfgs":
+        return LONGEST_STEPS
+    return HIGHER if held.method == "proda" else RATES
 
 
 def best(records: list[dict[str, Any]], name: str) -> tuple[float, float] | None:

@@ -3,6 +3,8 @@ import sys
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vlprompt.errors import OptionError
 from vlprompt.training.optimizers import ParameterGroup, grouped_optimizer, make_optimizer
@@ -52,12 +54,12 @@ def test_the_numbers_are_those_of_torch(ours, theirs):
     assert torch.equal(ours[2], torch.ones(2))  # no gradient: no decay
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "lbfgs"])
 def test_no_compiler_is_imported(kind):
     code = (
         "import sys, torch; from vlprompt.training.optimizers import make_optimizer\n"
         "p = torch.nn.Parameter(torch.ones(2)); o = make_optimizer('KIND', [p], lr=1.0)\n"
-        "p.sum().backward(); o.step(); o.zero_grad(); assert 'torch._dynamo' not in sys.modules"
+        "p.sum().backward(); o.step(2.0); o.zero_grad(); assert 'torch._dynamo' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code.replace("KIND", kind)], check=True)
 
@@ -86,3 +88,90 @@ def test_wrong_groups_are_refused():
         grouped_optimizer("sgd", [tensor], [ParameterGroup([tensor]), ParameterGroup([tensor])], lr=1.0)
     with pytest.raises(OptionError, match='no optimizer "rmsprop"'):
         grouped_optimizer("sgd", [tensor], [ParameterGroup([tensor], optimizer="rmsprop")], lr=1.0)
+
+
+def descend(loss, parameters, steps, **said):
+    """The losses of so many steps of L-BFGS."""
+    optimizer = make_optimizer("lbfgs", parameters, **{"lr": 1.0, "weight_decay": 0.0} | said)
+    found = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        value = loss()
+        if value.requires_grad:
+            value.backward()
+        found.append(float(value.detach()))
+        optimizer.step(found[-1])
+    return found
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 50), decay=st.sampled_from([0.0, 0.1]))
+def test_the_minimum_of_a_bowl(seed, decay):
+    """|A (x - c)|^2 / 2 + decay |x|^2 / 2, of which the solution is known, with x in two tensors."""
+    draw = torch.Generator().manual_seed(seed)
+    a, c = torch.randn(6, 4, generator=draw) + 2 * torch.eye(6, 4), torch.randn(4, generator=draw)
+    first, second = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    descend(
+        lambda: ((a @ (torch.cat([first, second]) - c)) ** 2).sum() / 2,
+        [first, second],
+        60,
+        weight_decay=decay,
+    )
+    best = torch.linalg.solve(a.T @ a + decay * torch.eye(4), a.T @ a @ c)
+    torch.testing.assert_close(torch.cat([first, second]).detach(), best, atol=1e-2, rtol=1e-2)
+
+
+def test_a_valley_that_bends():
+    """Rosenbrock's, where the way to the minimum is not straight and the loss does not curve upwards everywhere."""
+    x = torch.nn.Parameter(torch.tensor([-1.2, 1.0]))
+    found = descend(lambda: 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2, [x], 120)
+    assert min(found) < 1e-3 < found[0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(lr=st.floats(0.01, 1.0))
+def test_no_step_is_longer_than_the_rate(lr):
+    x = torch.nn.Parameter(torch.full((9,), 5.0))
+    before, moved = x.detach().clone(), []
+
+    def loss():
+        nonlocal before
+        moved.append(float((x.detach() - before).pow(2).mean().sqrt()))
+        before = x.detach().clone()
+        return (x**4).sum()
+
+    descend(loss, [x], 12, lr=lr)
+    assert max(moved) <= lr * 1.001 and moved[1] > 0.99 * lr  # the first has nothing but the rate to go by
+
+
+def test_a_step_too_far_is_taken_back_in_part():
+    x = torch.nn.Parameter(torch.tensor([1.0]))
+    found = descend(lambda: (x**2).sum(), [x], 3, lr=10.0)
+    assert found[1] > found[0] > found[2]
+
+
+def test_tensors_without_a_gradient_stay():
+    x, idle = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    descend(lambda: (x**2).sum(), [x, idle], 3, weight_decay=0.5)
+    assert torch.equal(idle, torch.ones(2)) and float(x.detach().abs().max()) < 1
+
+
+def test_it_goes_on_from_what_was_kept():
+    """As after an interruption: another optimiser with the tensors of the first does the same steps."""
+
+    def loss_of(x):
+        return ((x - torch.arange(5.0)) ** 4).sum()
+
+    whole = torch.nn.Parameter(torch.zeros(5))
+    descend(lambda: loss_of(whole), [whole], 9, lr=0.2)
+    x = torch.nn.Parameter(torch.zeros(5))
+    held: dict = {}
+    for _ in range(9):
+        optimizer = make_optimizer("lbfgs", [x], lr=0.2, weight_decay=0.0)
+        optimizer.state[x].update(held)
+        loss = loss_of(x)
+        loss.backward()
+        optimizer.step(float(loss.detach()))
+        held = {name: value.clone() for name, value in optimizer.state[x].items()}
+        x.grad = None
+    assert torch.equal(x, whole)

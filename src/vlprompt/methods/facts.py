@@ -32,7 +32,7 @@ class Recipe:
     weight_decay: float = 5e-4
     warmup_epochs: int = 1
     warmup_lr: float = 1e-5
-    schedule: str = "epoch"  # the rate falls from epoch to epoch, or from step to step
+    schedule: str = "epoch"  # the rate falls from epoch to epoch, or from step to step; or is constant
     final_lr: float = 0.0  # where the cosine ends
 
 

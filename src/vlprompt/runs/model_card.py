@@ -41,7 +41,7 @@ def card(info: RunInfo, where: str = "path/to/this/folder") -> str:
     ]
     if train:
         lines.append(
-            f"- training: {train.epochs} epochs, batch {train.batch}, {markdown(train.optimizer)}, lr {train.lr:g}, "
+            f"- training: {train.epochs} epochs, batch {train.batch_text}, {markdown(train.optimizer)}, lr {train.lr:g}, "
             f"views {markdown(str(train.views))}"
         )
     if timings:

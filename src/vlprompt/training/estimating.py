@@ -33,7 +33,7 @@ class Estimate:
 def estimate(method: Method, pictures: int, options: TrainOptions, rate: float | None = None) -> Estimate:
     """pictures: training pictures; options: resolved. rate: operations per second, measured if not given."""
     backbone = method.backbone
-    batch = min(options.batch, max(1, pictures))
+    batch = options.pictures_of_step(max(1, pictures))
     part = -(-batch // options.accumulate)
     one = torch.zeros(1, backbone.embed_dim, device=backbone.device)
     texts = method.texts(Seen(one, one[None]))  # tells whether gradients pass, so not under no_grad

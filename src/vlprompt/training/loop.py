@@ -17,9 +17,9 @@ from vlprompt.methods.base import Method
 from vlprompt.seeds import generator
 from vlprompt.training.checkpoints import Checkpoints, State, pack, unpack
 from vlprompt.training.interrupts import Interrupted, asked_to_stop
-from vlprompt.training.optimizers import Optimizer, grouped_optimizer
+from vlprompt.training.optimizers import WHOLE, Optimizer, grouped_optimizer
 from vlprompt.training.schedule import learning_rate
-from vlprompt.training.train_options import TrainOptions
+from vlprompt.training.train_options import ALL_PICTURES, TrainOptions
 
 Record = dict[str, Any]
 Emit = Callable[[Record], None]
@@ -64,13 +64,16 @@ def train(
     update that it would spoil.
     """
     count = len(inputs)
-    batch = min(options.batch, count)
+    batch = options.pictures_of_step(count)
     if count == 0 or batch == 0:
         raise TrainingError(
             "there is nothing to train on: no usable training picture, so zero steps per epoch"
         )
     if batch < options.batch:
         emit(message(f"batch {options.batch} is more than there are pictures; each step takes all {batch}"))
+    if options.optimizer == WHOLE and batch < count:
+        text = f"{WHOLE} compares the losses of its steps, here of other pictures each time: batch {ALL_PICTURES} takes all"
+        emit(message(text))
     steps = count // batch
     emit(
         {
@@ -189,7 +192,7 @@ class _Training:
                 epochs=options.epochs,
                 warmup_epochs=options.warmup_epochs,
                 warmup_lr=options.warmup_lr,
-                final_lr=options.final_lr,
+                final_lr=group["highest_lr"] if options.schedule == "constant" else options.final_lr,
             )
         return self.optimizer.param_groups[0]["lr"]
 
@@ -223,7 +226,7 @@ class _Training:
         found = dict(zip(names, sums.tolist(), strict=True))  # the one wait for the device in a step
         if not math.isfinite(found["loss"]):
             raise self._not_finite(epoch, step, f"the loss is {found['loss']} and")
-        self.optimizer.step()
+        self.optimizer.step(found["loss"])
         held = self.numbers["sums"]
         for name, value in found.items():
             held[name] = held.get(name, 0.0) + value

@@ -1,10 +1,11 @@
-"""Optimisers as published: SGD with momentum and weight decay on every learned tensor, Adam, or AdamW.
+"""Optimisers as published: SGD with momentum and weight decay on every learned tensor, Adam, or AdamW; and L-BFGS.
 
 Groups of tensors may have a kind and a rate of their own in one training (`Method.parameter_groups`).
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -14,11 +15,14 @@ from torch import Tensor, nn
 
 from vlprompt.errors import OptionError, nearest
 from vlprompt.methods.parameter_groups import ParameterGroup
+from vlprompt.training.quasi_newton import lbfgs
 
 __all__ = ["KINDS", "Optimizer", "ParameterGroup", "grouped_optimizer", "make_optimizer"]
 
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # of Adam: how slowly both means move, and what is added to the root
 Group = dict[str, Any]
+States = defaultdict[nn.Parameter, dict[str, Tensor]]
+WHOLE = "lbfgs"  # the kind that wants the loss of all pictures in every step
 
 
 def sgd(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Group) -> None:
@@ -64,10 +68,25 @@ def _follow(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], lr: f
     parameter.addcdiv_(mean, root, value=-lr / (1 - FIRST**step))
 
 
-KINDS: dict[str, Callable[[Tensor, Tensor, dict[str, Tensor], Group], None]] = {
-    "sgd": sgd,
-    "adam": adam,
-    "adamw": adamw,
+def alone(
+    move: Callable[[Tensor, Tensor, dict[str, Tensor], Group], None],
+) -> Callable[[Group, States, float], None]:
+    """A step of a group in which every tensor moves by itself; those without a gradient are left alone, so they do not
+    decay either."""
+
+    def step(group: Group, states: States, loss: float) -> None:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                move(parameter, parameter.grad, states[parameter], group)
+
+    return step
+
+
+KINDS: dict[str, Callable[[Group, States, float], None]] = {
+    "sgd": alone(sgd),
+    "adam": alone(adam),
+    "adamw": alone(adamw),
+    WHOLE: lbfgs,
 }
 
 
@@ -79,7 +98,7 @@ class Optimizer:
 
     def __init__(self, groups: Iterable[Group]) -> None:
         self.param_groups = list(groups)
-        self.state: defaultdict[nn.Parameter, dict[str, Tensor]] = defaultdict(dict)
+        self.state: States = defaultdict(dict)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         for group in self.param_groups:
@@ -87,13 +106,10 @@ class Optimizer:
                 parameter.grad = None
 
     @torch.no_grad()
-    def step(self) -> None:
-        """One step of every tensor that has a gradient; those without are left alone, so they do not decay either."""
+    def step(self, loss: float = math.nan) -> None:
+        """One step of every tensor that has a gradient. loss: what the gradients are of; lbfgs wants to know it."""
         for group in self.param_groups:
-            move = KINDS[group["kind"]]
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    move(parameter, parameter.grad, self.state[parameter], group)
+            KINDS[group["kind"]](group, self.state, loss)
 
 
 def make_optimizer(
@@ -104,7 +120,7 @@ def make_optimizer(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
 ) -> Optimizer:
-    """One group of the tensors that learn. kind: "sgd", "adam" or "adamw"; momentum is for sgd."""
+    """One group of the tensors that learn. kind: "sgd", "adam", "adamw" or "lbfgs"; momentum is for sgd."""
     return grouped_optimizer(kind, parameters, [], lr=lr, momentum=momentum, weight_decay=weight_decay)
 
 

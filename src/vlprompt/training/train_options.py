@@ -16,6 +16,7 @@ RECIPE = "as the method's recipe says"
 # Measured with the embedded backbone on validation pictures (recipes/small/views.py, docs/methods.md): random crops of
 # 8 to 100 % of a picture cost CoOp 4 to 5 points beside the test crop. With live pixels a new crop costs nothing.
 LATER = {"schedule": "epoch", "final_lr": 0.0}  # options of later releases, with what was done before
+ALL_PICTURES = -1
 FROZEN_VIEWS, LIVE_VIEWS = "center", "epoch"
 
 
@@ -24,10 +25,12 @@ class TrainOptions(OptionSet):
     """Every choice of the loop; values that say so are left to the method's recipe."""
 
     epochs: int = option(0, f"passes over the training pictures; 0: {RECIPE}", low=0)
-    batch: int = option(0, f"pictures per step; 0: {RECIPE}", low=0)
+    batch: int = option(0, f"pictures per step; -1: all; 0: {RECIPE}", low=ALL_PICTURES)
     lr: float = option(0.0, f"highest learning rate; 0: {RECIPE}", low=0)
     optimizer: str = option(
-        "auto", f"how steps are made; auto: {RECIPE}", choices=("auto", "sgd", "adam", "adamw")
+        "auto",
+        f"how steps are made; auto: {RECIPE}; lbfgs: all pictures in every step, lr is the longest step",
+        choices=("auto", "sgd", "adam", "adamw", "lbfgs"),
     )
     momentum: float = option(-1.0, f"momentum of sgd; -1: {RECIPE}", low=-1, high=1)
     weight_decay: float = option(-1.0, f"decay of all learned tensors; -1: {RECIPE}", low=-1)
@@ -35,8 +38,8 @@ class TrainOptions(OptionSet):
     warmup_lr: float = option(-1.0, f"learning rate of the warm-up; -1: {RECIPE}", low=-1)
     schedule: str = option(
         "auto",
-        f"when the rate falls: every epoch, or every step; auto: {RECIPE}",
-        choices=("auto", "epoch", "step"),
+        f"when the rate falls: every epoch, every step, or never; auto: {RECIPE}",
+        choices=("auto", "epoch", "step", "constant"),
     )
     final_lr: float = option(-1.0, f"rate that the cosine ends at; -1: {RECIPE}", low=-1)
     accumulate: int = option(
@@ -82,6 +85,14 @@ class TrainOptions(OptionSet):
         if self.views == "auto":
             filled["views"] = LIVE_VIEWS if "pixels" in needs else FROZEN_VIEWS
         return replace(self, **filled)
+
+    def pictures_of_step(self, pictures: int) -> int:
+        """How many of so many training pictures a step takes. Needs resolved options."""
+        return pictures if self.batch == ALL_PICTURES else min(self.batch, pictures)
+
+    @property
+    def batch_text(self) -> str:
+        return "all pictures" if self.batch == ALL_PICTURES else str(self.batch)
 
     def view_count(self) -> int:
         """Different views per picture over the whole training; 0: the test crop. Needs resolved options."""

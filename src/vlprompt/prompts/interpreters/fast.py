@@ -1,7 +1,8 @@
 """The fast way to evaluate prompts; equal to `prompts/interpreters/plain.py` in values and gradients.
 
 Where the text tower is causal and reads the end token:
-1. the prefix runs once per group; its keys and values are kept per block for all classes;
+1. the prefix runs once per group; its keys and values are kept per block for all classes, up to where vectors of each
+   class's own enter it;
 2. a suffix ends at its [EOT]; suffixes are packed side by side, nothing is padded to 77 (prompts/interpreters/packing.py).
 Where it is not causal: whole rows are packed side by side by length, without padding; where it attends to padding, or a
 row grows on its way, rows are whole (`TextTower.encode`). In all of them:
@@ -111,6 +112,46 @@ def own_mask(length: int, stops: Tensor) -> Tensor:
     return torch.arange(length, device=stops.device) < stops[:, None, None]
 
 
+class _Rows:
+    """Packed tokens of some suffixes under each of `groups` prefixes: where they lie, and what each set does not see.
+
+    prefix: tokens of a prefix that go through the blocks beside the others.
+    """
+
+    def __init__(
+        self, tower: TextTower, lengths: Sequence[int], groups: int, device: torch.device, prefix: int
+    ) -> None:
+        self.tower, self.groups = tower, groups
+        self.packing = Packing(lengths, groups, tower.sizes.heads, device, prefix=prefix)
+        self.counts = [len(one.classes) for one in self.packing.sets]
+        self.stops = torch.tensor(self.packing.lengths, device=device).split(self.counts)
+
+    def masks(self, ahead: int) -> list[Tensor]:
+        """What each set does not see, behind so many tokens of a prefix."""
+        sets, device, dtype = self.packing.sets, self.packing.device, self.tower.dtype
+        if self.tower.form.causal:
+            return [hide(causal_mask(one.length, ahead, device), dtype) for one in sets]
+        return [hide(own_mask(one.length, stop), dtype) for one, stop in zip(sets, self.stops, strict=True)]
+
+    def part(self, x: Tensor, start: int) -> tuple[_Rows, Tensor]:
+        """The same tokens where each class has the prefix's behind the first `start` as rows of its own."""
+        old = self.packing
+        own = old.prefix - start
+        lengths = [0] * len(old.order)
+        for c, length in zip(old.order, old.lengths, strict=True):
+            lengths[c] = own + length
+        rows = _Rows(self.tower, lengths, self.groups, old.device, start)
+        new = rows.packing
+        assert new.order == old.order  # all are longer by the same
+        shared = list(range(start, old.prefix))
+        places = list(range(start))
+        for first, length in zip(old.starts.tolist(), old.lengths, strict=True):
+            places += shared + list(range(first, first + length))
+        index = torch.tensor(places, device=old.device)
+        x = x.unflatten(0, (self.groups, -1)).index_select(1, index)
+        return rows, x.flatten(0, 1)
+
+
 def text_features(
     tower: TextTower,
     states: States | None,
@@ -123,43 +164,36 @@ def text_features(
     """Text features [G, C, d] of suffixes [C, S, D] behind prefixes [G, P, D].
 
     states: of the prefixes, if they are known, with all that enters them; if not, the tokens of the prefixes go through
-    the blocks beside the others. inside: what enters does so in the rows of the suffixes, which have the place for it.
+    the blocks beside the others, as far as they are the same for all classes: up to the first block before which vectors
+    of each class's own enter. inside: what enters does so in the rows of the suffixes, which have the place for it.
     """
     (groups, length), heads, form = prefix.shape[:2], tower.sizes.heads, tower.form
     device, dtype = suffix.device, tower.dtype
     positions = tower.positional_embedding
     beside = states is None and not inside
-    if beside:
-        packing = Packing(lengths, groups, heads, device, prefix=length)
-        x = packing.pack(suffix, positions[length:], prefix + positions[:length])
-    else:
-        packing = Packing(lengths, groups, heads, device)
-        x = packing.pack(suffix, positions[length:])
+    rows = _Rows(tower, lengths, groups, device, length if beside else 0)
+    x = rows.packing.pack(suffix, positions[length:], prefix + positions[:length] if beside else None)
     x = tower.ln_embedding(x)
-    counts = [len(one.classes) for one in packing.sets]
-    stops = torch.tensor(packing.lengths, device=device).split(counts)
+    parting = min((one.block for one in entering if one.own), default=-1) if beside else -1
+    nothing = x.new_zeros(groups, heads, 0, x.shape[-1] // heads, dtype=dtype)
+    known, ahead = rows.masks(length), length
 
     def entered(x: Tensor, i: int) -> Tensor:
-        if beside:
+        if beside and not inside:
             return enter(x.unflatten(0, (groups, -1)), entering, i, form.start).flatten(0, 1)
         for one in entering if inside else ():
             if one.block == i:
-                x = packing.overwrite(x, form.start - length, one.values, one.weight)
+                x = rows.packing.overwrite(x, form.start - ahead, one.values, one.weight)
         return x
 
-    def masks(ahead: int) -> list[Tensor]:
-        """What each set does not see, behind so many tokens of a prefix."""
-        if form.causal:
-            return [hide(causal_mask(one.length, ahead, device), dtype) for one in packing.sets]
-        return [
-            hide(own_mask(one.length, stop), dtype) for one, stop in zip(packing.sets, stops, strict=True)
-        ]
-
-    nothing = x.new_zeros(groups, heads, 0, x.shape[-1] // heads, dtype=dtype)
-    known, ahead = masks(length), length
-    for i, block in enumerate(tower.blocks[:-1] if form.read != "mean" else tower.blocks):
+    for i, block in enumerate(tower.blocks):
+        if i == parting:
+            rows, x = rows.part(x, form.start)
+            known, ahead, inside = rows.masks(form.start), form.start, True
         x = entered(x, i)
-        parts = packing.spread(block.project(x), 3)
+        if i == len(tower.blocks) - 1 and form.read != "mean":
+            break
+        parts = rows.packing.spread(block.project(x), 3)
         attended = []
         state = nothing, nothing
         if beside:
@@ -172,14 +206,14 @@ def text_features(
             state = states[i]
             if state[0].shape[-2] != ahead:  # tokens were inserted
                 ahead = state[0].shape[-2]
-                known = masks(ahead)
+                known = rows.masks(ahead)
         attended += [attend(q, k, v, state, mask) for (q, k, v), mask in zip(parts, known, strict=True)]
-        x = block.finish(x, packing.gather(attended))
+        x = block.finish(x, rows.packing.gather(attended))
 
+    packing, counts, stops = rows.packing, rows.counts, rows.stops
     back = torch.tensor(packing.order, device=device).argsort()
     if form.read == "mean":
         return tower.read_out(packing.means(x))[:, back]
-    x = entered(x, len(tower.blocks) - 1)
     block = tower.blocks[-1]
     parts = packing.spread(block.keys_values(x), 2)
     state = nothing, nothing
@@ -248,8 +282,13 @@ class Fast:
         if tower.form.shares_prefix and prompt.prefix.shape[1] and not dropping:
             if not own:
                 return self._behind_prefixes(tower, prompt, grows)
-            if prompt.groups == 1 and prompt.start and not grows:
-                return self._behind_start(tower, prompt.shorten_prefix(prompt.start))
+            if prompt.start and not grows:
+                return self._in_chunks(
+                    prompt,
+                    lambda part: text_features(
+                        tower, None, part.prefix, part.entering(), part.suffix, part.lengths
+                    ),
+                )
         if tower.form.padded:
             return self._in_chunks(
                 prompt, lambda part: row_features(self.backbone.text, part), tower.sizes.context_length
@@ -285,20 +324,6 @@ class Fast:
         return self._in_chunks(
             prompt,
             lambda part: text_features(tower, states, part.prefix, entering, part.suffix, part.lengths),
-        )
-
-    def _behind_start(self, tower: TextTower, prompt: TextPrompt) -> Tensor:
-        """Texts that share their start token alone, and have vectors of their own behind it."""
-        start = prompt.prefix
-        if start.requires_grad or prompt.changes:
-            states = prefix_states(tower, start, ())
-        else:
-            states = self._keep(("states", (), ()), [start], lambda: prefix_states(tower, start, ()))
-        return self._in_chunks(
-            prompt,
-            lambda part: text_features(
-                tower, states, part.prefix, part.entering(), part.suffix, part.lengths, inside=True
-            ),
         )
 
     def _in_chunks(
