@@ -4,8 +4,9 @@
     python fuzz/run.py --seconds 60 all             # one after another
 
 Needs atheris (pip install atheris). Every case may end in a value or in a VlpromptError, in at most LONGEST
-seconds and MEMORY megabytes. Anything else is a finding: the input stays in fuzz/found/TARGET/ and is run again
-with `python fuzz/run.py TARGET --again FILE`. What was tried is added to fuzz/figures.jsonl.
+seconds and MEMORY megabytes. Anything else is a finding: the input stays in fuzz/found/TARGET/ and is run again with
+`python fuzz/run.py TARGET --again FILE`. A target that tries nothing has failed, too. What was tried is added to
+fuzz/figures.jsonl.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -67,12 +69,13 @@ def fuzz(target: str, seconds: int, again: Path | None, longest: int) -> int:
         check=False,
     )
     finding = child.returncode not in (0, INTERRUPTED)
-    if again or finding:
-        print(child.stderr[-6000:], file=sys.stderr)
-    if again:
-        return child.returncode
     count = re.findall(r"stat::number_of_executed_units:\s*(\d+)|^#(\d+)\s", child.stderr, re.MULTILINE)
     cases = max((int(a or b) for a, b in count), default=0)
+    if again or finding or not cases:
+        how = f", signal {signal.Signals(-child.returncode).name}" if child.returncode < 0 else ""
+        print(child.stderr[-6000:], f"{target}: exit code {child.returncode}{how}", file=sys.stderr)
+    if again:
+        return child.returncode
     cover = re.findall(r"cov: (\d+)", child.stderr)
     figures = {
         "target": target,
@@ -84,7 +87,7 @@ def fuzz(target: str, seconds: int, again: Path | None, longest: int) -> int:
     with open(HERE / "figures.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(figures) + "\n")
     print(json.dumps(figures))
-    return int(finding)
+    return int(finding or not cases)  # a target that tries nothing finds nothing
 
 
 if __name__ == "__main__":

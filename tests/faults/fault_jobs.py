@@ -139,6 +139,42 @@ def hold_shard(pipe: Any, folder: Path) -> None:
     shards.write_shard(shards.Shard(str(folder / "part-00000.txt"), ("a",)), Holding())
 
 
+def teach_and_die(pipe: Any, at: int, tiny: str, place: Path) -> None:
+    """A studio in which two classes are learned and kept; its temporary folder and its runs lie in `place`."""
+    import tempfile
+
+    from small_data import COLOURS, picture
+
+    from vlprompt.data.memory import _encoded
+    from vlprompt.studio.offered_backbones import Backbones
+    from vlprompt.studio.teaching import Choice, learn_all
+    from vlprompt.studio.workshop import Studio
+    from vlprompt.studio.zipped_runs import keep
+
+    torch.set_num_threads(1)
+    tempfile.tempdir = str(place / "temporary")
+    death = Death(place, at)
+    studio = Studio(Backbones([tiny]), runs=place / "runs")
+    session = studio.session("tab")
+    for name in ("red cat", "blue sea"):
+        pictures = [(f"{i}.png", _encoded(picture(COLOURS[name], i, (40, 48)), i)) for i in range(5)]
+        session.add_pictures(session.add_class(name), pictures)
+    train = {"epochs": 2, "batch": 4, "views": "center"}
+    learn_all(session, studio.backbones, Choice("coop", tiny, {"context_tokens": 2}, train), death.tick)
+    keep(session, place / "runs")
+    studio.close()
+    pipe.send(death.count)
+
+
+def push_run(pipe: Any, run: Path, url: str, home: Path, token: str) -> None:
+    os.environ |= {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_TOKEN": token, "NO_PROXY": "*"}
+    os.environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"}
+    from vlprompt.runs.hub import push
+
+    push(run, "me/x", overwrite=True)
+    pipe.send(1)
+
+
 def fit_here(data: Path, out: Path) -> Any:
     return fit(data, "coop", backbone=backbone(), out=out, shots=3, train=TRAIN, cache=False)
 

@@ -44,7 +44,7 @@ def test_markdown_and_latex():
     lines = formatted(compare(RECORDS), "md").splitlines()
     assert lines[0] == "| method | seeds | accuracy | training s |"
     assert lines[3] == "| coop | 2 | 42.00 ± 2.83 | 1.0 ± 0.0 |"
-    assert lines[4] == "| co_op&lamm | 1 | **50.00** | 1.0 |"
+    assert lines[4] == "| co_op\\&lamm | 1 | **50.00** | 1.0 |"  # which is shown as co_op&lamm
     latex = formatted(compare(RECORDS), "latex")
     assert r"coop & 2 & $42.00 \pm 2.83$" in latex
     assert r"co\_op\&lamm & 1 & \textbf{50.00}" in latex

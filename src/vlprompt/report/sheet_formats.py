@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlprompt import plain_text
 from vlprompt.errors import OptionError, nearest
+from vlprompt.plain_text import markdown
 from vlprompt.protocols import declared, known_values
 from vlprompt.protocols.protocol_facts import LOWER, NEITHER
 from vlprompt.report.comparison import Line, Sheet
@@ -52,9 +53,11 @@ def formatted(sheets: Sequence[Sheet], format: str) -> str:
     parts = [write(sheet) for sheet in sheets]
     if format == "md":
         if len(sheets) > 1:
-            parts = [f"{sheet.caption}\n\n{part}" for sheet, part in zip(sheets, parts, strict=True)]
+            parts = [
+                f"{markdown(sheet.caption)}\n\n{part}" for sheet, part in zip(sheets, parts, strict=True)
+            ]
         parts = [
-            part + "".join(f"\n\n_{note}._" for note in s.notes)
+            part + "".join(f"\n\n_{markdown(note)}._" for note in s.notes)
             for s, part in zip(sheets, parts, strict=True)
         ]
     return "\n\n".join(parts)
@@ -213,10 +216,13 @@ def rich_table(sheet: Sheet) -> Table:
 
 def _markdown(sheet: Sheet) -> str:
     header, words, rows = table_of(sheet)
-    lines: list[Sequence[str]] = [header, ["---"] * words + ["---:"] * (len(header) - words)]
+    lines: list[Sequence[str]] = [
+        [*map(markdown, header)],
+        ["---"] * words + ["---:"] * (len(header) - words),
+    ]
     for row in rows:
         shown = (f"**{n}**" if best else n for n, best in zip(row.numbers, row.best, strict=True))
-        lines.append([*(word.replace("|", "\\|") for word in row.words), *shown])
+        lines.append([*map(markdown, row.words), *shown])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
@@ -227,8 +233,8 @@ def _latex(sheet: Sheet) -> str:
         shown = (_latex_number(n, best) for n, best in zip(row.numbers, row.best, strict=True))
         rule = "\\midrule\n" if row.starts else ""
         lines.append(rule + " & ".join([*map(latex_text, row.words), *shown]) + r" \\")
-    notes = "".join(f"\n% {note}" for note in sheet.notes)
-    return f"% {sheet.caption}{notes}\n" + tabular("l" * words + "r" * (len(header) - words), header, lines)
+    said = "\n".join(f"% {' '.join(text.split())}" for text in (sheet.caption, *sheet.notes))
+    return f"{said}\n" + tabular("l" * words + "r" * (len(header) - words), header, lines)
 
 
 def tabular(columns: str, header: Sequence[str], lines: Sequence[str]) -> str:
@@ -247,10 +253,16 @@ def _latex_number(text: str, best: bool) -> str:
     return rf"\textbf{{{text}}}" if best and text else latex_text(text)
 
 
+_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",  # commands, which may read files
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+}
+
+
 def latex_text(text: str) -> str:
     """With what means something to LaTeX written so that it stands for itself."""
-    for character in r"&%$#_{}":
-        text = text.replace(character, "\\" + character)
+    text = "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
     for sign, written in (
         ("≈", r"$\approx$"),
         ("†", r"$^\dagger$"),

@@ -19,6 +19,7 @@ from vlprompt.runs.info import INFO, RunInfo
 
 TENSORS, LOG, CARD = "prompts.safetensors", "log.jsonl", "README.md"  # of a run folder, beside INFO
 FILES = (INFO, TENSORS, LOG, CARD)  # of every run
+LARGEST_VALUE = 2**63  # of a result
 MOST_RECORDS = 1024 * MB  # of a file of results
 REST = ("predictions.csv", "checkpoint.safetensors", "report.html", "report-figures")  # of some
 
@@ -53,7 +54,38 @@ def read(path: Path) -> list[dict[str, Any]]:
     records = [record for record in found if "protocol" in record and "method" in record]
     if not records:
         raise DataError(f"{path}: no results in it (JSON lines, as vlprompt protocol writes them)")
+    for number, record in enumerate(records, start=1):
+        if (wrong := _wrong(record)) is not None:
+            raise DataError(f"{path}: result {number} is none that vlprompt protocol writes: {wrong}")
     return records
+
+
+_KINDS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("protocol", "method", "data", "backbone", "zero_shot_name"), (str, "text")),
+    **dict.fromkeys(("shots", "seed"), (int, "a whole number")),
+}
+
+
+def _wrong(record: dict[str, Any]) -> str | None:
+    """Which value of a result cannot be, in words."""
+    for key, value in record.items():
+        kind, expected = _KINDS.get(key, (object, ""))
+        if not isinstance(value, kind) or (kind is int and not _is_number(value)):
+            return f'"{key}" is {json.dumps(value):.40}, expected {expected}'
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not _is_number(value):
+            return f'"{key}" is {value!r:.40}'
+    values = record.get("zero_shot")
+    listed = list(values.values()) if isinstance(values, dict) else [0 if values is None else values]
+    rows = record.get("matrix") or []
+    if not isinstance(rows, list) or not all(isinstance(row, list) and row for row in rows):
+        return '"matrix" holds no rows of numbers'
+    wrong = [one for one in (*listed, *(value for row in rows for value in row)) if not _is_number(one)]
+    return f"{json.dumps(wrong[0]):.40} stands where a number is expected" if wrong else None
+
+
+def _is_number(value: object) -> bool:
+    """Whether it can be counted with: neither infinite nor so large that its square would be."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST_VALUE
 
 
 def check_place(folder: Path, overwrite: bool) -> None:

@@ -1,0 +1,54 @@
+"""Lines of results from elsewhere: values of wrong kinds are one line, and names do nothing in a table or a figure."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from seed_records import base_new, record
+
+from vlprompt.cli.main import main
+from vlprompt.errors import DataError
+from vlprompt.report.comparison import compare
+from vlprompt.report.sheet_formats import formatted
+from vlprompt.runs.records import read
+
+WRONG = {
+    "protocol": [None, -1, {}, [[]]],
+    "method": [None, True, 1e300, []],
+    "data": [None, 3, {"a": {}}],
+    "backbone": [[], False],
+    "shots": ["x", None, [], True, 10**30],
+    "seed": [{}, "1", 1.5],
+    "accuracy": [1e308, float("nan"), float("-inf"), 10**400],
+    "zero_shot": ["x", [1], {"accuracy": None}, {"accuracy": float("nan")}],
+    "matrix": [3, [[]], ["x"], [[None]]],
+}
+RECORDS = [record(accuracy=50.0 + seed, zero_shot=40.0, seed=seed) for seed in (1, 2)]
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_values_of_wrong_kinds_are_one_line(tmp_path, capsys, key):
+    path = tmp_path / "results.jsonl"
+    for value in WRONG[key]:
+        path.write_text("".join(json.dumps(one) + "\n" for one in (RECORDS[0], RECORDS[1] | {key: value})))
+        with pytest.raises(DataError, match="result 2"):
+            read(path)
+    for words in (["table"], ["plot", "--out", str(tmp_path / "x.svg")]):
+        assert main([*words, str(path)]) == 1
+        said = capsys.readouterr().err.strip()
+        assert len(said.splitlines()) == 1 and "result 2" in said and len(said) < 600
+
+
+NAME = "<img src=x onerror=alert(1)>\n\\input /etc/passwd | [a](javascript:alert(1)) ^^ ~"
+
+
+@pytest.mark.parametrize("key", ["data", "method", "backbone"])
+def test_names_do_nothing_in_tables(key):
+    for record_ in (RECORDS[0], base_new(80.0, 60.0)):
+        sheets = compare([{**record_, key: NAME}])
+        page, latex = formatted(sheets, "md"), formatted(sheets, "latex")
+        assert "<img" not in page.replace("\\<", "") and "](javascript" not in page.replace("\\]", "")
+        assert not [line for line in latex.splitlines() if "\\input" in line and not line.startswith("% ")]
+        lines = [line for line in page.splitlines() if line.startswith("|")]
+        assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
