@@ -45,6 +45,7 @@ def test_it_compares_and_says_what_it_gives_up(run):
     lines = " ".join(choice_lines(choice))
     assert choice.chosen in lines and "--method NAME" in lines
     assert choice_table(choice).row_count >= 5
+    assert run.info.shown_title == run.info.shown_method == f"auto: {choice.chosen}"
     if "linear_probe" in choice.chosen:
         assert f"{choice.names} is kept beside it" in lines
 
