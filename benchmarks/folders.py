@@ -137,7 +137,7 @@ def judged(
 
 def table(rows: Iterable[dict[str, Any]]) -> str:
     """Mean accuracy by number of pictures: a line for each source and one for all, a column for each method."""
-    rows = list(rows)
+    rows = list({(r["source"], r["seed"], r["shots"], r["method"]): r for r in rows}.values())
     names = list(dict.fromkeys(row["method"] for row in rows))
     cells: dict[tuple[int, str, str], list[float]] = defaultdict(list)
     for row in rows:

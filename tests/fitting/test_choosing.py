@@ -1,15 +1,19 @@
 """auto compares on the training pictures alone, learns all of them, and keeps a part for further names."""
 
+import numpy as np
 import pytest
 import torch
 from small_data import picture_folder, pictures_and_labels
 from support import tiny_backbone
 
 from vlprompt.data.opening import open_dataset
+from vlprompt.data.task import Task
 from vlprompt.errors import OptionError
 from vlprompt.estimator import PromptClassifier
+from vlprompt.feeding.inputs import Encoder
 from vlprompt.fitting import choosing
 from vlprompt.fitting.learning import fit
+from vlprompt.fitting.measuring import stratified
 from vlprompt.fitting.plan import make_plan
 from vlprompt.report.run_tables import choice_lines, choice_table
 from vlprompt.runs.run import Run
@@ -48,15 +52,41 @@ def test_progress_of_comparing_reaches_its_end(run, told):
 def test_it_compares_and_says_what_it_gives_up(run):
     choice = run.info.choice
     names = {one.name for one in choice.candidates}
-    assert {"zeroshot", "tip_adapter", "lamm", "coop+lamm"} <= names
+    assert {"zeroshot", "tip_adapter"} <= names
     assert any(name.startswith("linear_probe + ") for name in names)
     best = min(choice.candidates, key=lambda one: one.loss)
     assert choice.chosen == best.name and choice.count == 24 and choice.folds == 5
     lines = " ".join(choice_lines(choice))
     assert choice.chosen in lines and "--method NAME" in lines
     assert choice_table(choice).row_count >= 5
+    assert run.info.shown_title == run.info.shown_method == f"auto: {choice.chosen}"
     if "linear_probe" in choice.chosen:
         assert f"{choice.names} is kept beside it" in lines
+
+
+@pytest.mark.parametrize("keeps_up", [True, False])
+def test_prompts_are_compared_where_they_keep_up(backbone, folder, monkeypatch, keeps_up):
+    monkeypatch.setattr(choosing._Logits, "keeps_up", lambda self, name, losses: keeps_up)
+    found = fit(folder, backbone=backbone, cache=False).info.choice
+    prompts = {name for one in found.candidates for name in one.name.split(" + ") if name.startswith("lamm")}
+    assert bool(prompts) == keeps_up and found.chosen in {one.name for one in found.candidates}
+
+
+def test_a_prompt_keeps_up_if_nothing_is_better_on_the_first_part(backbone, folder):
+    dataset = open_dataset(folder)
+    task = Task(dataset.class_names)
+    training = Encoder(dataset, backbone, cache=None).features(dataset.all_items)
+    told = []
+    made = choosing._Logits(
+        training,
+        backbone,
+        task,
+        stratified(training.labels, 3),
+        seed=1,
+        emit=lambda r: told.append(r.get("text")),
+    )
+    assert made.keeps_up("lamm", np.full((1, len(training)), 99.0))
+    assert not made.keeps_up("lamm", np.full((1, len(training)), -1.0)) and "falls behind" in told[-1]
 
 
 def test_what_it_learned_is_saved_and_takes_further_names(run, backbone, folder):

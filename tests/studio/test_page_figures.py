@@ -91,7 +91,9 @@ def test_outcome():
         )
 
     alone = ScoreInfo(30.0, 30.0, 3, 10)
-    info = SimpleNamespace(learned=ScoreInfo(80.0, 80.0, 8, 10), zero_shot=alone, probe=None, choice=None)
+    info = SimpleNamespace(
+        learned=ScoreInfo(80.0, 80.0, 8, 10), zero_shot=alone, probe=None, choice=None, reported="test"
+    )
     page = drawing.outcome(info)
     assert "80 %" in page and "30 %" in page and "So few pictures say" in page
     info.learned = counted(0)
@@ -115,12 +117,14 @@ def test_checked(file):
     wrong = (Wrong(file, EVIL, "dog", 0.6),)
     names = [EVIL, "dog"]
     page = plain(
-        drawing.checked(Check(scores_of(labels, labels, names), scores_of(said, labels, names), wrong, False))
+        drawing.checked(
+            Check(scores_of(labels, labels, names), scores_of(said, labels, names), wrong, "pictures of mine")
+        )
     )
-    assert EVIL not in page and "67 %" in page and "60 % sure" in page and "better than it will be" in page
+    assert EVIL not in page and "67 %" in page and "60 % sure" in page and "of 3 pictures of mine" in page
     assert "Not tested" not in page
     some = scores_of(labels[:2], labels[:2], names)  # of the second class there is no picture
-    page = plain(drawing.checked(Check(some, some, (), True)))
+    page = plain(drawing.checked(Check(some, some, (), "pictures")))
     assert "every one of them right" in page and "Not tested: dog." in page
 
 

@@ -52,9 +52,9 @@ def evaluate(
     from vlprompt.report.run_tables import class_table, scores_table
 
     probe = None
-    if data is None and split != "train":
-        from vlprompt.runs.info import read_info
+    from vlprompt.runs.info import read_info
 
+    if data is None and split != "train":
         info = read_info(run)
         shown = split or info.reported or "test"
         scores, zero_shot, probe = info.scores.get(shown), info.zero_shot, info.probe
@@ -65,7 +65,7 @@ def evaluate(
             from vlprompt.errors import RunError
 
             raise RunError(f"{run}: fit had no {shown} pictures to score: give PATH")
-        method = info.method
+        method = info.shown_method
     else:
         from vlprompt.errors import OptionError
 
@@ -99,7 +99,7 @@ def evaluate(
                 {
                     "run": str(run),
                     "data": title,
-                    "method": method,
+                    "method": read_info(run).method,
                     "scores": scores.to_json(),
                     "zero_shot": zero_shot.to_json() if zero_shot is not None else None,
                 },

@@ -201,13 +201,11 @@ def taking_part(protocol: str, plans: list[Plan]) -> list[Plan]:
 
 def probe_belongs(protocol: str, plans: list[Plan], shots: int) -> bool:
     """Whether a linear probe is run unasked: where it can take part, is not named, and takes seconds."""
-    from importlib.util import find_spec
-
     from vlprompt.fitting.probe_beside import MOST_SHOTS
 
     if not facts_of(protocol).probe_beside or any(plan.method == PROBE for plan in plans):
         return False
-    return 0 < shots <= MOST_SHOTS and find_spec("sklearn") is not None
+    return 0 < shots <= MOST_SHOTS
 
 
 def own_arguments(facts: ProtocolFacts, **given: Any) -> dict[str, Any]:

@@ -482,8 +482,10 @@ class Progress:
         self.to(self.done + count)
 
     def to(self, done: int) -> None:
-        self.done = max(self.done, min(done, self.total))
+        before, self.done = self.done, max(self.done, min(done, self.total))
         now = time.monotonic()
+        if before == self.done and done:  # said already
+            return
         if now - self._last < 0.1 and 0 < self.done < self.total:
             return
         self._last = now

@@ -1,7 +1,7 @@
 """auto: which method suits these pictures, by stratified cross-validation among the training pictures alone.
 
 Compared are methods that are cheap on kept features: zero-shot, a linear probe at several penalties, Tip-Adapter, LAMM
-and CoOp + LAMM where they are quick enough, and weighted sums of their logits. Each is brought to its best temperature,
+and CoOp + LAMM where they are quick enough and keep up on the first part, and weighted sums of their logits. Each is brought to its best temperature,
 so that logits of different kinds can be added, and the least loss wins: of few pictures it says more than the number of
 hits. The accuracy that is told is that of choosing itself: each part of the pictures is judged by what the other parts
 would have chosen (Cawley and Talbot, JMLR 2010, on why the winner's own figure would be too good).
@@ -41,7 +41,7 @@ STRENGTHS = (1.0, 10.0, 100.0)  # of the probe, on features of length 1
 SHARES = (0.25, 0.5, 1.0, 2.0)  # weights of what is added to the first part, both at their temperatures
 PROMPTS = ("lamm", "coop+lamm")
 RATE = 4e10  # operations a second that two cores reach, to judge what is quick enough
-COMPARED, FINAL = 40.0, 30.0  # such seconds that prompts may take in the comparison, and at last
+COMPARED = 40.0  # such seconds that prompts may take in the comparison
 SAFE_WEIGHTS = (1.0, 0.02)  # of a probe and of zero-shot, where nothing can be compared
 STEPS = 60  # of a prompt in the comparison
 COMPARING = "comparing methods"
@@ -95,9 +95,13 @@ def choose(
     made = _Logits(training, backbone, task, parts, seed, emit)
     if counts.min() < SAFE_FROM:
         return _safe(int(counts.min()), made)
-    tried = [(one, made.of(one)) for one in _candidates(made)]
     truth, place = labels[made.numbers], made.fold_of
+    tried = [(one, made.of(one)) for one in (*_alone(ZERO_SHOT, TIP), *_probes(), *_sums(ZERO_SHOT, TIP))]
     losses = np.array([_losses(logits, truth) for _, logits in tried])  # [K, M]
+    if prompts := [name for name in made.prompts if made.keeps_up(name, losses)]:
+        more = [(one, made.of(one)) for one in (*_alone(*prompts), *_sums(*prompts))]
+        losses = np.concatenate([losses, [_losses(logits, truth) for _, logits in more]])
+        tried += more
     best = int(losses.mean(1).argmin())
     crossed = np.empty_like(tried[0][1])
     for k in range(len(parts)):
@@ -136,15 +140,18 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
 
-def _candidates(made: _Logits) -> Iterator[Candidate]:
-    """Single methods first, then a probe with what the words and the pictures say beside."""
-    singles = [ZERO_SHOT, TIP, *made.prompts]
-    for name in singles:
-        yield Candidate((name,), (1.0,))
+def _alone(*names: str) -> Iterator[Candidate]:
+    return (Candidate((name,), (1.0,)) for name in names)
+
+
+def _probes() -> Iterator[Candidate]:
+    return (Candidate((PROBE,), (1.0,), strength) for strength in STRENGTHS)
+
+
+def _sums(*names: str) -> Iterator[Candidate]:
+    """A probe with what the words and the pictures say beside."""
     for strength in STRENGTHS:
-        yield Candidate((PROBE,), (1.0,), strength)
-    for strength in STRENGTHS:
-        for name in singles:
+        for name in names:
             for share in SHARES:
                 yield Candidate((PROBE, name), (1.0, share), strength)
 
@@ -169,8 +176,10 @@ class _Logits:
             self.fold_of[np.searchsorted(self.numbers, fold.held.numpy())] = k
         self.truth = training.labels.numpy()[self.numbers]
         self.prompts = [name for name in PROMPTS if self._quick(name)]
-        steps = len(folds) * (len((ZERO_SHOT, TIP)) + len(STRENGTHS) + STEPS * len(self.prompts))
-        self.progress = Progress(emit, COMPARING, steps, pictures=False)
+        parts, steps = len((ZERO_SHOT, TIP)) + len(STRENGTHS), STEPS * len(self.prompts)
+        self.progress = Progress(
+            emit, COMPARING, len(folds) * parts + (len(folds) + 1) * steps, pictures=False
+        )
         self.temperatures: dict[str, float] = {}
         self._held: dict[str, np.ndarray] = {}
 
@@ -261,12 +270,26 @@ class _Logits:
         return left_out(self.training, self.task, weights, voices, learn, self.seed)
 
     def _quick(self, name: str) -> bool:
+        """Whether a prompt is learned soon enough to be compared."""
         method = methods.load(name).build(
             self.backbone, self.task, {}, generator(self.seed, "initial values")
         )
         options = quick_options(method, len(self.training), STEPS)
         needed = estimate(method, len(self.training), options, rate=RATE).seconds * len(self.folds)
         return needed * len(PROMPTS) <= COMPARED
+
+    def keeps_up(self, name: str, losses: np.ndarray) -> bool:
+        """Whether a prompt alone does as well as the best of the others on the first part. losses: of these, [K, M]."""
+        self.emit(message(f"trying: {name}"))
+        first = self.folds[:1]
+        classes = len(self.task.class_names)
+        found, _ = crossed_logits(self._learner(name), self.training, self.training, first, classes)
+        own = self.fold_of == 0
+        if float(_losses(found, self.truth[own]).mean()) <= float(losses[:, own].mean(1).min()):
+            return True
+        self.progress.add(STEPS * len(self.folds))
+        self.emit(message(f"{name}: falls behind on the first part of the pictures and is left out"))
+        return False
 
 
 def quick_options(method: Method, pictures: int, steps: int) -> TrainOptions:

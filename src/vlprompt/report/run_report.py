@@ -158,7 +158,7 @@ def numbers(evidence: Evidence, learned: ScoreInfo | None, zero_shot: ScoreInfo 
         if zero_shot is not None and info.method != "zeroshot":
             change = learned.accuracy - zero_shot.accuracy
             more = Html(f"<span class={'good' if change >= 0 else 'bad'}>({pages.signed(change)})</span>")
-        text = f"accuracy after {info.title}" if info.method != "zeroshot" else "accuracy"
+        text = f"accuracy after {info.shown_title}" if info.method != "zeroshot" else "accuracy"
         if spread := interval_text(learned.correct, learned.count):
             more = Html(f"{more} <span>95 % sure: {spread}</span>")
         found.append(pages.number(f"{learned.accuracy:.1f} %", text, main=True, more=more))

@@ -264,7 +264,13 @@ class RunInfo(Record):
 
     @property
     def shown_title(self) -> str:
-        return self.title or self.method
+        """What it is called for readers; of what auto made, what that is."""
+        return f"auto: {self.choice.chosen}" if self.choice is not None else self.title or self.method
+
+    @property
+    def shown_method(self) -> str:
+        """The same by the method's own name, as it is typed."""
+        return self.method if self.choice is None else self.shown_title
 
     @property
     def learned(self) -> ScoreInfo | None:

@@ -46,4 +46,4 @@ def score_run(
     items = [replace(i, label=place[dataset.class_names[i.label]]) for i in dataset.items(split)]
     inputs = Encoder(dataset, run.backbone, cache=cache).features(items, what=split)
     zero_shot = evaluate(ZeroShot(run.backbone, task), inputs)
-    return run.info.method, ScoreInfo.of(scores), ScoreInfo.of(zero_shot)
+    return run.info.shown_method, ScoreInfo.of(scores), ScoreInfo.of(zero_shot)
