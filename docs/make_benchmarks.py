@@ -46,17 +46,20 @@ def line(row: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def place_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["machine"], row["device"], row["threads"], row.get("clock", "wall")
+
+
 def tables(rows: list[dict[str, Any]]) -> str:
     """One table per machine."""
-    latest = {
-        (r["machine"], r["device"], r["threads"], r["method"], r["classes"], r["precision"]): r for r in rows
-    }
-    places: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
-    for key, row in latest.items():
-        places.setdefault(key[:3], []).append(row)
+    latest = {(place_of(r), r["method"], r["classes"], r["precision"]): r for r in rows}
+    places: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for (place, *_), row in latest.items():
+        places.setdefault(place, []).append(row)
     parts = []
-    for (name, device, threads), found in places.items():
-        where = f"{threads} threads" if device == "cpu" else device
+    for (name, device, threads, clock), found in places.items():
+        where = f"{threads} thread{'' if threads == 1 else 's'}" if device == "cpu" else device
+        where += ", seconds of the processor" if clock == "processor" else ""
         parts.append(f"### {name}, {where}\n")
         parts.append(
             "| method | classes | batch | precision | published way | here | faster | memory, published way "

@@ -33,7 +33,7 @@ class Try:
         return record.items() >= {"recipe": self.recipe, "seed": self.seed, **self.train}.items()
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def once_loaded(backbone: str, precision: str) -> Backbone:
     """The backbone, loaded once in each process."""
     from vlprompt.backbones.loading import load_backbone

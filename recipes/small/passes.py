@@ -1,0 +1,129 @@
+"""Text passes against accuracy: each method's published schedule beside the short one, on data sets of photographs.
+
+    python recipes/small/passes.py caltech101.zip grocery.zip:coarse eurosat.zip flowers.zip --out passes.jsonl
+    python recipes/small/passes.py --out passes.jsonl       the table alone, from what is known
+
+A text pass is one forward and backward pass through the text tower over all classes. "Published": epochs, batches, rate and
+optimiser of the method's paper (`Facts.recipe`); "short": the recipe for small backbones, which was chosen on the demo's
+validation pictures (tune.py), with its own number of passes or others. Options, pictures and views (test crops) are the
+same. Nothing is chosen here: every score is of test pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trying import known, once_loaded
+
+from vlprompt import methods, open_dataset
+from vlprompt.data.dataset import Dataset
+from vlprompt.data.sampling import draw
+from vlprompt.data.task import DEFAULT_TEMPLATE, Task
+from vlprompt.feeding.inputs import Encoder, FeatureInputs
+from vlprompt.fitting.lesson import get_ready
+from vlprompt.fitting.plan import make_plan
+from vlprompt.fitting.recipes import measured_for
+from vlprompt.runs.records import append
+from vlprompt.scoring.evaluation import evaluate
+from vlprompt.seeds import generator
+from vlprompt.training.loop import train
+
+METHODS = ("coop", "lamm", "coop+lamm", "kgcoop", "tcp")
+PUBLISHED = 0  # in place of a number of passes
+KEYS = ("data", "method", "shots", "seed", "wanted")
+
+
+def taught(
+    dataset: Dataset, method: str, shots: int, seed: int, wanted: int, precision: str
+) -> dict[str, Any]:
+    """One training and its score on the test pictures, whose features are those of float32."""
+    backbone = once_loaded("embedded", "float32")
+    split = draw(dataset, shots=shots, seed=seed)
+    encoder = Encoder(dataset, backbone)
+    learned, test = encoder.features(split.train), encoder.features(split.test)
+    assert isinstance(learned, FeatureInputs)
+    plan = make_plan(method, recipe=measured_for(method, "embedded"))
+    plan = replace(plan, train=type(plan.train)()) if wanted == PUBLISHED else plan
+    spec = methods.load(method)
+    spoken = dataset.templates if spec.facts.says_template else ()
+    task = Task(split.class_names, spoken or (DEFAULT_TEMPLATE,))
+    made = spec.build(
+        once_loaded("embedded", precision), task, plan.options, generator(seed, "initial values")
+    )
+    options = plan.train.resolved(spec.facts.recipe, spec.facts.needs)
+    if wanted != PUBLISHED:
+        options = replace(options, epochs=wanted)
+    get_ready(made, learned, None)
+    found = train(made, learned, options, seed=seed)
+    return {
+        "passes": found.steps,
+        "accuracy": evaluate(made.eval(), test).accuracy,
+        "loss": found.loss,
+        "seconds": found.seconds,
+    }
+
+
+def make(arguments: argparse.Namespace) -> None:
+    for data in arguments.data:
+        path, _, column = data.partition(":")
+        dataset = open_dataset(path, label_column=column or None)
+        for seed in arguments.seeds:
+            for method in arguments.methods:
+                for wanted in arguments.passes:
+                    name = Path(path).stem + (f" {column}" if column else "")
+                    key = dict(zip(KEYS, (name, method, arguments.shots, seed, wanted), strict=True))
+                    if any(one.items() >= key.items() for one in known(arguments.out)):
+                        continue
+                    found = taught(dataset, method, arguments.shots, seed, wanted, arguments.precision)
+                    append(arguments.out, key | {"precision": arguments.precision} | found)
+                    print(key | found, flush=True)
+
+
+def table(records: Sequence[dict[str, Any]]) -> Iterable[str]:
+    """Rows of data sets and methods; a cell is the mean accuracy over the seeds, its deviation, and the passes."""
+    columns = sorted({one["wanted"] for one in records})
+    titles = ["published" if c == PUBLISHED else f"short, {c} passes" for c in columns]
+    yield f"| data set | method | {' | '.join(titles)} |"
+    yield "|---|---|" + "---|" * len(columns)
+    for data, method in dict.fromkeys((one["data"], one["method"]) for one in records):
+        cells = []
+        for column in columns:
+            own = [r for r in records if (r["data"], r["method"], r["wanted"]) == (data, method, column)]
+            if not own:
+                cells.append("not run")
+                continue
+            accuracy = [one["accuracy"] for one in own]
+            spread = f" ± {statistics.stdev(accuracy):.1f}" if len(own) > 1 else ""
+            passes = f", {own[0]['passes']} passes" if column == PUBLISHED else ""
+            cells.append(f"{statistics.mean(accuracy):.1f}{spread} ({len(own)}{passes})")
+        yield f"| {data} | `{method}` | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="*", help="PATH, or PATH:LABEL_COLUMN")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="JSON lines; trainings in it are not made again"
+    )
+    parser.add_argument("--methods", type=lambda text: text.split(","), default=list(METHODS))
+    parser.add_argument(
+        "--passes",
+        type=lambda text: [int(n) for n in text.split(",")],
+        default=[PUBLISHED, 10, 25, 50],
+        help="of the short schedule; 0: the published schedule",
+    )
+    parser.add_argument("--seeds", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2, 3])
+    parser.add_argument("--shots", type=int, default=16)
+    parser.add_argument("--precision", default="float32", help="of the text tower")
+    arguments = parser.parse_args()
+    make(arguments)
+    print("\n".join(table(known(arguments.out))))
+
+
+if __name__ == "__main__":
+    main()
