@@ -1,8 +1,12 @@
-"""Features equal those of transformers and open_clip, with random weights, through saved folders."""
+"""Features equal those of transformers and open_clip, with random weights, through saved folders.
+
+VLPROMPT_DIFFERENCES=differences.csv names a file to which every comparison adds its test and the largest difference.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -60,6 +64,10 @@ def shake(model: nn.Module, seed: int = 0) -> None:
 
 def close(ours: Tensor, theirs: Tensor) -> None:
     theirs = theirs / theirs.norm(dim=-1, keepdim=True)
+    if place := os.environ.get("VLPROMPT_DIFFERENCES"):
+        test = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].partition(" ")[0]
+        with open(place, "a", encoding="utf-8") as file:
+            file.write(f'"{test}",{float((ours - theirs).abs().max()):.1e}\n')
     torch.testing.assert_close(ours, theirs.detach(), atol=1e-4, rtol=0)
 
 

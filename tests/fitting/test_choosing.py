@@ -148,3 +148,12 @@ def test_choosing_is_repeated_exactly(backbone, folder):
     dataset = open_dataset(folder)
     one, two = (fit(dataset, backbone=backbone, cache=False) for _ in range(2))
     assert one.info.choice == two.info.choice and one.scores == two.scores
+
+
+def test_a_prompt_that_does_not_fit_the_backbone_is_left_out(backbone, folder, monkeypatch):
+    """Sixteen context tokens are more than a short text tower takes."""
+    monkeypatch.setattr(backbone.tokenizer, "context_length", 14)
+    told = []
+    choice = fit(folder, backbone=backbone, cache=False, progress=told.append).info.choice
+    assert not any("coop" in one.name for one in choice.candidates)
+    assert any("coop+lamm is not compared: text too long" in record.get("text", "") for record in told)

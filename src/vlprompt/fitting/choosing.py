@@ -21,6 +21,7 @@ import numpy as np
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.task import Task
+from vlprompt.errors import VlpromptError
 from vlprompt.feeding.inputs import FeatureInputs, Progress
 from vlprompt.fitting.measuring import Fold, crossed_logits, stratified
 from vlprompt.fitting.new_names import NewNames, left_out
@@ -270,12 +271,16 @@ class _Logits:
         return left_out(self.training, self.task, weights, voices, learn, self.seed)
 
     def _quick(self, name: str) -> bool:
-        """Whether a prompt is learned soon enough to be compared."""
-        method = methods.load(name).build(
-            self.backbone, self.task, {}, generator(self.seed, "initial values")
-        )
-        options = quick_options(method, len(self.training), STEPS)
-        needed = estimate(method, len(self.training), options, rate=RATE).seconds * len(self.folds)
+        """Whether a prompt fits the backbone, and is learned soon enough to be compared."""
+        try:
+            method = methods.load(name).build(
+                self.backbone, self.task, {}, generator(self.seed, "initial values")
+            )
+            options = quick_options(method, len(self.training), STEPS)
+            needed = estimate(method, len(self.training), options, rate=RATE).seconds * len(self.folds)
+        except VlpromptError as error:  # such as a context that is too long for the text tower
+            self.emit(message(f"{name} is not compared: {error}"))
+            return False
         return needed * len(PROMPTS) <= COMPARED
 
     def keeps_up(self, name: str, losses: np.ndarray) -> bool:
