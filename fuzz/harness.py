@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import atheris
@@ -37,6 +38,11 @@ def main() -> None:
     def once(data: bytes) -> None:
         targets.once(name, data)
 
+    # What a target imports when it first runs takes longer on a busy machine than a case may. Whether a seed is a finding
+    # is found out below.
+    for data in seeds.SEEDS[name](targets.FOLDER):
+        with suppress(Exception):
+            once(data)
     atheris.Setup(sys.argv, once)
     atheris.Fuzz()
 

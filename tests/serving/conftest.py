@@ -72,8 +72,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(run: Path, *words: str) -> Iterator[Server]:
-    port = free_port()
+def started(run: Path, *words: str, port: int | None = None) -> Iterator[Server]:
+    port = free_port() if port is None else port
     command = [sys.executable, "-m", "vlprompt", "serve", str(run), "--port", str(port), *words]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

@@ -343,6 +343,46 @@ def test_requests_under_way_are_answered_before_the_end(run: Path) -> None:
             httpx.get(f"{server.url}/health", trust_env=False)
 
 
+@pytest.mark.slow
+def test_whoever_asks_during_restarts_gets_a_right_answer_or_none(run: Path) -> None:
+    """Clients go on asking while a server ends and the next one begins on its port."""
+    port, over = free_port(), threading.Event()
+    answers: list[tuple[int, str]] = []
+    unanswered: list[str] = []
+
+    def ask(_: int) -> None:
+        while not over.is_set():
+            try:
+                with httpx.Client(timeout=60, trust_env=False) as own:
+                    found = own.post(f"http://127.0.0.1:{port}/predict", content=png())
+                answers.append((found.status_code, found.text))
+            except httpx.TransportError as error:  # nobody listens, or not any more
+                unanswered.append(type(error).__name__)
+                time.sleep(0.05)
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask, number) for number in range(4)]
+        try:
+            for _ in range(3):
+                before = len(answers)
+                with started(run, "--quiet", port=port) as server:
+                    until = time.monotonic() + 120
+                    while len(answers) < before + 20 and time.monotonic() < until:
+                        time.sleep(0.05)
+                    code, err = server.stop()
+                assert (code, err) == (0, "") and len(answers) >= before + 20
+        finally:
+            over.set()
+        for one in asking:
+            one.result(60)
+    assert {code for code, _ in answers} <= {200, 503}
+    said = [json.loads(text)["top"][0] for code, text in answers if code == 200]
+    assert {one["class"] for one in said} == {said[0]["class"]}
+    for one in said:  # batches of other sizes differ in the last digits
+        assert one["probability"] == pytest.approx(said[0]["probability"], abs=1e-5)
+    assert set(unanswered) <= {"ConnectError", "ReadError", "RemoteProtocolError"}
+
+
 def test_too_many_at_once_are_told_to_come_back_and_ctrl_c_stops(run: Path) -> None:
     words = ("--batch-timeout", "1", "--max-waiting", "2", "--max-batch-size", "8", "--quiet")
     with started(run, *words) as server, ThreadPoolExecutor(6) as pool:
