@@ -4,8 +4,10 @@
     python benchmarks/grid.py --measure >> rows.jsonl           pictures per second through the image tower
     python benchmarks/grid.py rows.jsonl                        the table
     python benchmarks/grid.py rows.jsonl --nodes 1,4,16 --json
+    python benchmarks/grid.py rows.jsonl --short                the short schedule where there is one
 
-A run's training is epochs x floor(classes x shots / batch) steps of the published settings (`Facts.recipe`).
+A run's training is epochs x floor(classes x shots / batch) steps of the published settings (`Facts.recipe`); with
+--short, the steps on all pictures, seen as test crops, that a method's recipe for small backbones takes.
 A step's time is taken on the line through the measured numbers of classes (with one of them only, in proportion
 to the classes for methods that work on features, and as it is for the others; the output says which).
 
@@ -127,7 +129,17 @@ def read(path: Path, machine: str | None, precision: str) -> tuple[Times, str]:
     return Times({name: list(found.values()) for name, found in steps.items()}, pictures), machine
 
 
-def grid(times: Times, methods: tuple[str, ...]) -> tuple[dict[str, Cost], float]:
+def short_passes(method: str) -> int:
+    """Steps of its short schedule, if that takes all training pictures in each; else 0."""
+    from vlprompt.fitting.recipes import load_recipe, measured_for
+    from vlprompt.training.train_options import ALL_PICTURES
+
+    recipe = measured_for(method, "embedded")
+    train = load_recipe(recipe).train if recipe is not None else {}
+    return int(train["epochs"]) if train.get("batch") == ALL_PICTURES else 0
+
+
+def grid(times: Times, methods: tuple[str, ...], short: bool = False) -> tuple[dict[str, Cost], float]:
     """Cost by method, and the seconds of pictures that all methods share with a cache."""
     from vlprompt import methods as library
     from vlprompt.data.catalog import ENTRIES
@@ -137,6 +149,7 @@ def grid(times: Times, methods: tuple[str, ...]) -> tuple[dict[str, Cost], float
     for name in methods:
         spec = library.load(name)
         recipe, live = spec.facts.recipe, not spec.facts.cached
+        passes = short_passes(name) if short else 0
         runs = steps = 0
         training = cached = uncached = longest = 0.0
         for data in DATA:
@@ -144,7 +157,8 @@ def grid(times: Times, methods: tuple[str, ...]) -> tuple[dict[str, Cost], float
             for shots in SHOTS:
                 pictures = entry.classes * shots
                 batch = min(recipe.batch, pictures)
-                count = recipe.epochs * (pictures // batch)
+                count = passes or recipe.epochs * (pictures // batch)
+                read = 0 if live else pictures if passes else count * batch
                 test = entry.test / times.pictures
                 runs, steps = runs + SEEDS, steps + SEEDS * count
                 one = count * times.step(name, entry.classes, batch, not live)
@@ -153,7 +167,7 @@ def grid(times: Times, methods: tuple[str, ...]) -> tuple[dict[str, Cost], float
                     SEEDS * test if "pixels" in spec.facts.needs else 0.0
                 )  # prompts change the picture's features
                 cached += own
-                uncached += own + SEEDS * test + (0.0 if live else SEEDS * count * batch / times.pictures)
+                uncached += own + SEEDS * test + SEEDS * read / times.pictures
         costs[name] = Cost(runs, steps, training, cached, uncached, longest)
     shared = sum(
         sets[data].test / times.pictures
@@ -174,6 +188,7 @@ def main() -> int:
     parser.add_argument("--machine", help="as the rows name it, if they are of several")
     parser.add_argument("--methods", type=lambda s: tuple(s.split(",")), default=METHODS)
     parser.add_argument("--nodes", type=lambda s: [int(n) for n in s.split(",")], default=[1, 4, 16])
+    parser.add_argument("--short", action="store_true", help="the short schedule where there is one")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if args.measure:
@@ -184,7 +199,7 @@ def main() -> int:
     times, machine = read(args.rows, args.machine, args.precision)
     known = tuple(m for m in args.methods if m in times.steps)
     missing = [m for m in args.methods if m not in times.steps]
-    costs, shared = grid(times, known)
+    costs, shared = grid(times, known, args.short)
     cached = shared + sum(c.training + c.cached for c in costs.values())
     uncached = sum(c.training + c.uncached for c in costs.values())
     found = {

@@ -24,6 +24,7 @@ from vlprompt import methods, open_dataset
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.sampling import draw
 from vlprompt.data.task import DEFAULT_TEMPLATE, Task
+from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.feeding.inputs import Encoder, FeatureInputs
 from vlprompt.fitting.lesson import get_ready
 from vlprompt.fitting.plan import make_plan
@@ -44,7 +45,7 @@ def taught(
     """One training and its score on the test pictures, whose features are those of float32."""
     backbone = once_loaded("embedded", "float32")
     split = draw(dataset, shots=shots, seed=seed)
-    encoder = Encoder(dataset, backbone)
+    encoder = Encoder(dataset, backbone, cache=FeatureCache())
     learned, test = encoder.features(split.train), encoder.features(split.test)
     assert isinstance(learned, FeatureInputs)
     plan = make_plan(method, recipe=measured_for(method, "embedded"))
