@@ -327,7 +327,7 @@ def _found(
     names, labels = session.names, np.array([label for _, label in pairs])
     wrong = [
         Wrong(session.path(pairs[i][0]), names[labels[i]], names[said[i]], float(sure[i]))
-        for i in np.nonzero(said != labels)[0]
+        for i in np.nonzero(said != labels)[0].tolist()
     ]
     wrong.sort(key=lambda one: -one.sure)
     return Check(scores_of(alone, labels, names), scores_of(said, labels, names), tuple(wrong), judged)
