@@ -35,7 +35,7 @@ from vlprompt.feeding.inputs import Encoder
 from vlprompt.fitting.learning import fit
 from vlprompt.scoring.rejection import likeness, threshold_of
 
-LEARNED, MOST = 10, 200  # pictures of a class; unknown pictures of a kind
+LEARNED, MOST = 10, 120  # pictures of a class; unknown pictures of a kind
 
 
 def auroc(known: np.ndarray, unknown: np.ndarray) -> float:

@@ -8,6 +8,8 @@ pictures, if these are fewer. The objective is convex; L-BFGS finds its minimum 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -33,11 +35,26 @@ def softmax_regression(x: np.ndarray, y: np.ndarray, strength: float, classes: i
     count = int(y.max()) + 1 if classes is None else classes
     if count == 2:  # scikit-learn's penalty is on the difference of the two, |2 w|^2 / 2 = |W|^2
         strength /= 2
-    x, basis = x.astype(np.float64), None
+    with _one_thread():
+        return _solved(torch.from_numpy(x.astype(np.float64)), torch.from_numpy(y), strength, count)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Thousands of small products: where cores are busy, threads wait for each other longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _solved(x: torch.Tensor, target: torch.Tensor, strength: float, count: int) -> Solution:
+    z, basis = x, None
     if len(x) < x.shape[1]:
-        basis, triangle = np.linalg.qr(x.T)  # x = triangle.T basis.T
-        x = np.ascontiguousarray(triangle.T)
-    z, target = torch.from_numpy(x), torch.from_numpy(y)
+        basis, triangle = torch.linalg.qr(x.t())  # x = triangle.T basis.T
+        z = triangle.t().contiguous()
     weight = torch.zeros(count, z.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(count, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
@@ -59,5 +76,6 @@ def softmax_regression(x: np.ndarray, y: np.ndarray, strength: float, classes: i
 
     with torch.enable_grad():
         optimizer.step(loss)
-    found, shift = weight.detach().numpy(), bias.detach().numpy()
-    return Solution(found if basis is None else found @ basis.T, shift - shift.mean())
+    found = weight.detach() if basis is None else weight.detach() @ basis.t()
+    shift = bias.detach().numpy()
+    return Solution(found.numpy(), shift - shift.mean())

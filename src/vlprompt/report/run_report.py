@@ -136,7 +136,14 @@ def draw(evidence: Evidence) -> dict[str, Figure]:
 def subtitle(info: RunInfo) -> str:
     data = info.data
     learned = f"{data.train} training pictures of {len(info.class_names)} classes ({info.pictures_text})"
-    return f"{learned}, {data.test} test pictures; backbone {info.backbone.source}; {info.created[:10]}"
+    tested = (
+        f"{data.test} test pictures"
+        if data.test
+        else f"measured by {info.reported}"
+        if info.reported
+        else "not tested"
+    )
+    return f"{learned}, {tested}; backbone {info.backbone.source}; {info.created[:10]}"
 
 
 def numbers(evidence: Evidence, learned: ScoreInfo | None, zero_shot: ScoreInfo | None) -> Html:
