@@ -30,12 +30,13 @@ from vlprompt.studio.limits import Limits
 
 METHODS = ("coop+lamm", "lamm", "coop")
 CLASSES, SHOTS = 4, 9
+# On the start values of the studio, whose rate is constant and whose steps take all pictures.
 SETTINGS: tuple[dict[str, Any], ...] = (
-    {"optimizer": "sgd", "lr": 0.1},
-    {"optimizer": "sgd", "lr": 0.5},
-    {"optimizer": "adamw", "lr": 0.002},
-    {"optimizer": "adamw", "lr": 0.008},
-    {"optimizer": "adamw", "lr": 0.03},
+    {"optimizer": "lbfgs", "lr": 0.01},
+    {"optimizer": "lbfgs", "lr": 0.03},
+    {"optimizer": "lbfgs", "lr": 0.1},
+    {"optimizer": "sgd", "lr": 0.1, "schedule": "epoch"},
+    {"optimizer": "adamw", "lr": 0.03, "schedule": "epoch"},
 )
 
 
