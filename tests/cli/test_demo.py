@@ -12,7 +12,8 @@ from vlprompt.demo.one_training import Job, Place, backbone_and_data, curve, wor
 @pytest.fixture
 def small(monkeypatch):
     for method, values in settings.BUDGET.items():
-        monkeypatch.setitem(settings.BUDGET, method, values | {"epochs": 2, "batch": 3})
+        short = {"epochs": 2} | ({"batch": 3} if method in settings.SLOW else {})
+        monkeypatch.setitem(settings.BUDGET, method, values | short)
 
 
 @pytest.mark.parametrize("method", ["coop+lamm", "cocoop", "maple", "auto"])

@@ -27,9 +27,12 @@ COST = {
 }
 
 _SHORT = {"epochs": 1, "batch": 8, "views": "center", "warmup_epochs": 0}
+_HALF = {"epochs": 50}
 # Over the recipes: what keeps the demo within three minutes on two cores. Without a warm-up, which would be
-# all of a single epoch.
-BUDGET: dict[str, dict[str, Any]] = dict.fromkeys(SLOW, _SHORT)
+# all of a single epoch; and half of the passes for prompts whose steps take all pictures.
+BUDGET: dict[str, dict[str, Any]] = dict.fromkeys(SLOW, _SHORT) | dict.fromkeys(
+    ("coop", "lamm", "coop+lamm"), _HALF
+)
 
 
 def recipe(method: str) -> str | None:
