@@ -3,7 +3,7 @@
     python recipes/small/few_classes.py --out few_classes.jsonl
 
 Draws classes of the demo and a few training pictures of each, trains as the studio does with its start values, but with
-SGD and AdamW at several rates, and scores on the validation pictures of those classes; the test pictures
+L-BFGS, SGD and AdamW, and scores on the validation pictures of those classes; the test pictures
 are never read. Prints, per setting, the mean accuracy, and the mean of the highest loss of an epoch over the first
 one: above 1, a training went astray on its way.
 """
