@@ -90,7 +90,7 @@ def test_demo(vlprompt, pictures, backbone, tmp_path, monkeypatch):
     )
     said = vlprompt("demo", "--backbone", backbone, "--out", tmp_path / "out", "--workers", 1)
     assert said.code == 0, said.err
-    for word in ("zero-shot", "CoOp + LAMM", "HM", "Chosen by fit", "LAMM on CoOp", "report: "):
+    for word in ("zero-shot", "CoOp + LAMM", "HM", "auto", "LAMM on CoOp", "report: "):
         assert word in said.out
     out = tmp_path / "out"
     records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]

@@ -43,7 +43,7 @@ def write_pages(out: Path, place: Place, done: Done, seconds: float, workers: in
 def titles_of(done: Done) -> dict[str, str]:
     """Of every method; of a choice what it became is in its record."""
     return {
-        job.method: "Chosen by fit (auto)" if job.method == AUTO else found["info"]["title"]
+        job.method: AUTO if job.method == AUTO else found["info"]["title"]
         for job, found in done
         if "info" in found
     }
@@ -223,6 +223,7 @@ def _how() -> Html:
         [
             "Pictures: photographs from shops, of the Grocery Store Dataset (Klasson, Zhang, Kjellström, WACV 2019), training and "
             "test pictures within its own split.",
+            "auto is what `vlprompt fit` does by itself: it compares methods by cross-validation within the training pictures, and learns all of them with the best.",
             "Learning rates were chosen on the validation pictures, from three for every method; the test pictures played no "
             "part. Batch, epochs and views are the same for all methods of a kind; they keep the demo "
             "within three minutes on two cores.",
