@@ -110,7 +110,7 @@ def _page(
         heading=heading,
         shots=place.shots,
         classes=count,
-        subtitle=f'vlprompt demo: {len(order)} methods of prompt learning on the backbone "{place.backbone}", '
+        subtitle=f'vlprompt demo: {len(order)} methods on the backbone "{place.backbone}", '
         f"{len(dataset.items('test'))} test pictures of the Grocery Store Dataset's own test part",
         numbers=_numbers(lines, best, seconds, workers),
         table=pages.table(header, body, best=[best]),
