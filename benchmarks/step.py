@@ -12,7 +12,7 @@ same random ViT-B/16-sized weights, each in a process of its own, step by step i
 medians, memory is the peak of the process (device memory on a GPU). `--clock processor` counts the
 processor's seconds, where other programs take the machine; with `--threads 1` these are a step's time.
 `fast_gflop` counts the matrix products of a fast step; `share_of_gemm` is their rate over that of a
-square float32 product measured in the same process.
+square float32 product measured beside.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ ROWS = {
     "gallop": Row(32, {"reference": "published_code"}),
 }
 DEFAULT = ("lamm", "coop", "cocoop", "maple")
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 SYLLABLES = "red fox wolf bear bird fish tree lake hill road moon star rain snow wind fire".split()
 
 
@@ -113,7 +114,7 @@ class Side:
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
         self.torch, self.device = torch, device
-        self.seconds = time.process_time if clock == "processor" else time.perf_counter
+        self.seconds = CLOCKS[clock]
         held = backbone(device, dtype)
         row = ROWS[method]
         self.method = methods.load(method).build(
@@ -170,6 +171,25 @@ class Side:
             self.step()
         return counter.get_total_flops() / 1e9
 
+    def peak_mb(self) -> float:
+        if self.device == "cuda":
+            return self.torch.cuda.max_memory_allocated() / 2**20
+        return self.peak
+
+
+class Product:
+    """What `share_of_gemm` compares with, in a process of its own: large tensors change how much memory others take."""
+
+    def __init__(self, device: str, clock: str) -> None:
+        import torch
+
+        self.torch, self.device = torch, device
+        self.seconds = CLOCKS[clock]
+
+    def sync(self) -> None:
+        if self.device == "cuda":
+            self.torch.cuda.synchronize()
+
     def gemm(self) -> float:
         """10^9 operations per second of a square float32 matrix product."""
         n = 2048 if self.device == "cpu" else 8192
@@ -181,11 +201,6 @@ class Side:
         self.torch.mm(a, b, out=out)
         self.sync()
         return 2 * n**3 / 1e9 / (self.seconds() - began)
-
-    def peak_mb(self) -> float:
-        if self.device == "cuda":
-            return self.torch.cuda.max_memory_allocated() / 2**20
-        return self.peak
 
 
 def reset_peak() -> None:
@@ -204,8 +219,12 @@ def process_peak_mb() -> float:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """The worker: answers each line on stdin ("step", "gflop", "gemm", "peak_mb") with a number."""
-    side = Side(args.side, args.methods[0], args.classes[0], args.precision[0], args.device, args.clock)
+    """The worker: answers each line on stdin ("step", "gflop", "peak_mb"; "gemm") with a number."""
+    side = (
+        Product(args.device, args.clock)
+        if args.side == "product"
+        else Side(args.side, args.methods[0], args.classes[0], args.precision[0], args.device, args.clock)
+    )
     print("ready", flush=True)
     for line in sys.stdin:
         print(getattr(side, line.strip())(), flush=True)
@@ -261,7 +280,8 @@ def measure(method: str, classes: int, precision: str, args: argparse.Namespace)
     plain = (
         None if args.no_plain else Worker("plain", method, classes, args.plain_precision or precision, args)
     )
-    sides = [w for w in (fast, plain) if w is not None]
+    product = Worker("product", method, classes, precision, args)
+    sides = [w for w in (fast, plain, product) if w is not None]
     for worker in sides:  # both build at the same time
         worker.read("its start")
     fast.ask("step")  # warm-up: memory, caches, what is computed once per run
@@ -272,7 +292,7 @@ def measure(method: str, classes: int, precision: str, args: argparse.Namespace)
     rates: list[float] = []
     began = time.perf_counter()
     while len(fast_s) < args.repeats and (not fast_s or time.perf_counter() - began < args.seconds):
-        rates.append(fast.ask("gemm"))
+        rates.append(product.ask("gemm"))
         fast_s += sorted(fast.ask("step") for _ in range(3))[1:2]
         if plain is not None:
             plain_s.append(plain.ask("step"))
@@ -334,8 +354,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=24.0, help="start no repeat after this")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--clock", choices=("wall", "processor"), default="wall")
-    parser.add_argument("--side", choices=("plain", "fast"), help=argparse.SUPPRESS)
+    parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall")
+    parser.add_argument("--side", choices=("plain", "fast", "product"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

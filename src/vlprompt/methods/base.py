@@ -213,7 +213,8 @@ class Method(nn.Module):
 
     def linear(self, inputs: int, outputs: int) -> nn.Linear:
         """A linear layer with torch's initial distribution, drawn from the method's generator."""
-        layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+        with torch.random.fork_rng(devices=[]):  # torch's own draw, which is not kept
+            layer = nn.Linear(inputs, outputs)
         bound = inputs**-0.5
         for tensor in (layer.weight, layer.bias):
             nn.init.uniform_(tensor, -bound, bound, generator=self.generator)

@@ -118,6 +118,7 @@ class Block(nn.Module):
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """The block's output from its input and what attention gave, [..., width] each."""
         x = added(self.out(attended), x)
+        del attended  # the network needs its room
         if self.post_norm:
             x = self.ln_1(x)
             return self.ln_2(added(self.network(x), x))

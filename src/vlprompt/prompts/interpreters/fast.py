@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.backbones.towers.changes import changed, drops
 from vlprompt.backbones.towers.text import TextTower
-from vlprompt.backbones.towers.transformer import TransformerSizes, hide
+from vlprompt.backbones.towers.transformer import Block, TransformerSizes, hide
 from vlprompt.prompts.interpreters.entering import enter, image_and_inserted, row_features
 from vlprompt.prompts.interpreters.packing import Packing
 from vlprompt.prompts.tokens import BlockTokens, ImagePrompt, TextPrompt
@@ -186,13 +186,9 @@ def text_features(
                 x = rows.packing.overwrite(x, form.start - ahead, one.values, one.weight)
         return x
 
-    for i, block in enumerate(tower.blocks):
-        if i == parting:
-            rows, x = rows.part(x, form.start)
-            known, ahead, inside = rows.masks(form.start), form.start, True
-        x = entered(x, i)
-        if i == len(tower.blocks) - 1 and form.read != "mean":
-            break
+    def mixed(block: Block, x: Tensor, i: int) -> Tensor:
+        """What attention gives every token. What that was made from is not held any longer."""
+        nonlocal known, ahead
         parts = rows.packing.spread(block.project(x), 3)
         attended = []
         state = nothing, nothing
@@ -208,7 +204,16 @@ def text_features(
                 ahead = state[0].shape[-2]
                 known = rows.masks(ahead)
         attended += [attend(q, k, v, state, mask) for (q, k, v), mask in zip(parts, known, strict=True)]
-        x = block.finish(x, rows.packing.gather(attended))
+        return rows.packing.gather(attended)
+
+    for i, block in enumerate(tower.blocks):
+        if i == parting:
+            rows, x = rows.part(x, form.start)
+            known, ahead, inside = rows.masks(form.start), form.start, True
+        x = entered(x, i)
+        if i == len(tower.blocks) - 1 and form.read != "mean":
+            break
+        x = block.finish(x, mixed(block, x, i))
 
     packing, counts, stops = rows.packing, rows.counts, rows.stops
     back = torch.tensor(packing.order, device=device).argsort()
