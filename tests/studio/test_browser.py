@@ -311,6 +311,8 @@ def test_what_is_wrong_is_corrected_and_what_was_learned_opens_after_a_restart(p
             me.page.get_by_role("combobox", name="The next pictures are of").click()
             me.page.get_by_role("option", name="flower").click()
             me.press("Click to Access Webcam")
+            # before its first frame there is nothing to take a picture of
+            me.page.wait_for_function("document.querySelector('#camera video')?.videoWidth > 0")
             me.page.get_by_role("button", name="capture photo").click()
             me.card("flower").get_by_text("7 pictures").wait_for()
             me.shoot("10-corrected")

@@ -134,6 +134,7 @@ def draw(evidence: Evidence) -> dict[str, Figure]:
 
 
 def subtitle(info: RunInfo) -> str:
+    """What the run learned from, and what it was measured on."""
     data = info.data
     learned = f"{data.train} training pictures of {len(info.class_names)} classes ({info.pictures_text})"
     tested = (
