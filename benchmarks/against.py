@@ -14,42 +14,24 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from step import ROWS
+from step import ROWS, Process
 
 TICKS = os.sysconf("SC_CLK_TCK")
 HERE = Path(__file__).resolve().parents[1]
 
 
-class Worker:
+class Worker(Process):
     """The fast side of a checkout's `benchmarks/step.py`."""
 
     def __init__(self, checkout: Path, method: str, args: argparse.Namespace) -> None:
+        script = str(checkout / "benchmarks" / "step.py")
         words = ["--side", "fast", "--methods", method, "--classes", str(args.classes)]
-        self.process = subprocess.Popen(
-            [sys.executable, checkout / "benchmarks" / "step.py", *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(args.threads), "PYTHONPATH": str(checkout / "src")},
-        )
-
-    def read(self) -> str:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a benchmark process ended (exit code {self.process.wait()})")
-        return line
-
-    def ask(self, what: str) -> float:
-        assert self.process.stdin is not None
-        self.process.stdin.write(what + "\n")
-        self.process.stdin.flush()
-        return float(self.read())
+        environment = {"OMP_NUM_THREADS": str(args.threads), "PYTHONPATH": str(checkout / "src")}
+        super().__init__([sys.executable, script, *words], environment)
 
     def step(self) -> float:
         """Processor seconds of one step."""
@@ -61,17 +43,12 @@ class Worker:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
 
 def compare(method: str, args: argparse.Namespace) -> str:
     """A line of the table."""
     sides = [Worker(checkout, method, args) for checkout in (HERE, args.other)]
     for side in sides:
-        side.read()
+        side.read("its start")
     for side in sides:
         side.step()  # what is computed once per run
     used: tuple[list[float], list[float]] = ([], [])

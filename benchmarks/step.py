@@ -230,29 +230,12 @@ def serve(args: argparse.Namespace) -> None:
         print(getattr(side, line.strip())(), flush=True)
 
 
-class Worker:
-    def __init__(
-        self, side: str, method: str, classes: int, precision: str, args: argparse.Namespace
-    ) -> None:
-        command = [
-            sys.executable,
-            __file__,
-            "--side",
-            side,
-            "--methods",
-            method,
-            "--classes",
-            str(classes),
-            "--precision",
-            precision,
-            "--device",
-            args.device,
-            "--clock",
-            args.clock,
-        ]
-        env = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
+class Process:
+    """A process of `serve`: built, then asked line by line."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment
         )
 
     def read(self, what: str) -> str:
@@ -272,6 +255,29 @@ class Worker:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
+
+
+class Worker(Process):
+    def __init__(
+        self, side: str, method: str, classes: int, precision: str, args: argparse.Namespace
+    ) -> None:
+        command = [
+            sys.executable,
+            __file__,
+            "--side",
+            side,
+            "--methods",
+            method,
+            "--classes",
+            str(classes),
+            "--precision",
+            precision,
+            "--device",
+            args.device,
+            "--clock",
+            args.clock,
+        ]
+        super().__init__(command, {"OMP_NUM_THREADS": str(args.threads)})
 
 
 def measure(method: str, classes: int, precision: str, args: argparse.Namespace) -> dict[str, Any]:

@@ -335,15 +335,16 @@ def blend_options(
     weights: dict[str, float], names: str, strength: float, new: NewNames | None = None
 ) -> dict[str, Any]:
     """Options of a blend."""
-    spoken = {} if new is None else {"new_weights": _text(new.weights.get(name, 0.0) for name in weights)}
-    offset = {} if new is None else {"new_offset": new.offset}
+    beside: dict[str, Any] = {}
+    if new is not None:
+        beside["new_weights"] = _text(new.weights.get(name, 0.0) for name in weights)
+        beside["new_offset"] = new.offset
     return {
         "parts": " ".join(weights),
         "weights": _text(weights.values()),
         "names": names,
         "strength": strength or 10.0,
-        **spoken,
-        **offset,
+        **beside,
     }
 
 
