@@ -96,6 +96,7 @@ def choose(
     made = _Logits(training, backbone, task, parts, seed, emit)
     if counts.min() < SAFE_FROM:
         return _safe(int(counts.min()), made)
+    made.begin()
     truth, place = labels[made.numbers], made.fold_of
     tried = [(one, made.of(one)) for one in (*_alone(ZERO_SHOT, TIP), *_probes(), *_sums(ZERO_SHOT, TIP))]
     losses = np.array([_losses(logits, truth) for _, logits in tried])  # [K, M]
@@ -176,13 +177,17 @@ class _Logits:
         for k, fold in enumerate(folds):
             self.fold_of[np.searchsorted(self.numbers, fold.held.numpy())] = k
         self.truth = training.labels.numpy()[self.numbers]
-        self.prompts = [name for name in PROMPTS if self._quick(name)]
-        parts, steps = len((ZERO_SHOT, TIP)) + len(STRENGTHS), STEPS * len(self.prompts)
-        self.progress = Progress(
-            emit, COMPARING, len(folds) * parts + (len(folds) + 1) * steps, pictures=False
-        )
+        self.prompts: list[str] = []
+        self.progress = Progress(lambda record: None, COMPARING, 0)  # nobody waits for a single part
         self.temperatures: dict[str, float] = {}
         self._held: dict[str, np.ndarray] = {}
+
+    def begin(self) -> None:
+        """Before a comparison: which prompts take part in it, and how much there is to do."""
+        self.prompts = [name for name in PROMPTS if self._quick(name)]
+        parts, steps = len((ZERO_SHOT, TIP)) + len(STRENGTHS), STEPS * len(self.prompts)
+        total = len(self.folds) * parts + (len(self.folds) + 1) * steps
+        self.progress = Progress(self.emit, COMPARING, total, pictures=False)
 
     def of(self, one: Candidate) -> np.ndarray:
         """[M, C]."""
