@@ -20,7 +20,7 @@ from vlprompt.sweeps.sweep_file import read_sweep
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
-MOST = 600  # MB; without limits it is as many as there are
+MOST = 400  # MB; without limits it is as many as there are
 LONG = 1 << 20  # letters of a value that is repeated
 
 

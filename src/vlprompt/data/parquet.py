@@ -25,7 +25,7 @@ from vlprompt.files import parse_json, read_file
 MAGIC = b"PAR1"
 KEPT = 2  # row groups in memory
 LARGEST_GROUP = 8 * 2**30  # bytes of pictures in one, unpacked
-LARGEST_PART = 2**28  # bytes of a column that are unpacked at once, at most
+LARGEST_PART = 2**26  # bytes of a column that are unpacked at once, at most
 # A file of kilobytes may repeat a long value, or none, without end. Unpacked it may have so many times its bytes.
 LARGEST_RATIO, FREE = 100, 2**26
 CELL = 64  # bytes that a value costs here, however short it is
