@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from making import grid, png, zipped
 
@@ -471,7 +471,39 @@ def test_a_table_that_was_written_is_read(rows, delimiter, encoding):
 @given(
     st.binary(max_size=200) | st.text(alphabet="a.png,;\t \n\r\"'[]{}:01#=sep", max_size=120).map(str.encode)
 )
+@example(b"{}")
 def test_any_text_is_read_or_refused(data):
+    read_or_refused(data)
+
+
+KEYS = st.sampled_from(
+    ["images", "annotations", "categories", "id", "name", "file_name", "image_id", "category_id"]
+)
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(0, 3)
+    | st.floats()
+    | st.sampled_from(["a.png", "b.png", "", "cat"])
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(KEYS | st.sampled_from(["a.png", "0"]), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+ANNOTATED = st.fixed_dictionaries({"images": VALUES, "annotations": VALUES}, optional={"categories": VALUES})
+
+
+@settings(deadline=None, max_examples=200)
+@given(VALUES | ANNOTATED)
+def test_any_json_is_read_or_refused(value):
+    read_or_refused(json.dumps(value).encode())
+
+
+def read_or_refused(data):
     try:
         table = read_table(data, "list.csv")
     except VlpromptError as error:
