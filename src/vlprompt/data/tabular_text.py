@@ -200,7 +200,7 @@ def _rows_of(parsed: dict[str, Any], name: str) -> list[dict[str, Any]]:
     if any(PICTURE_NAME.search(str(key)) for key in parsed):
         return [{"path": key, "label": value} for key, value in parsed.items()]
     values = list(parsed.values())
-    if all(isinstance(value, dict) and value.keys() == values[0].keys() for value in values):
+    if values and all(isinstance(value, dict) and value.keys() == values[0].keys() for value in values):
         return [{key: value[row] for key, value in parsed.items()} for row in values[0]]
     if values and all(isinstance(value, list) and value for value in values):
         if all(PICTURE_NAME.search(str(cell)) for value in values for cell in value):
