@@ -208,12 +208,25 @@ def settle(part: Path, place: Path) -> None:
     _flush(place.parent)
 
 
+def copy_whole(path: Path, place: Path) -> None:
+    """A copy with the times of the file: whole, or none. OSError."""
+    part = place.parent / f".{os.getpid()}{PART}"  # short: the name may be as long as names can be
+    try:
+        shutil.copy2(path, part)
+        os.replace(part, place)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _part(folder: Path, name: str) -> Path:
     return folder / f".{name}.{os.getpid()}{PART}"
 
 
 def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
+    """A new file: a link of that name, which a folder from elsewhere may hold, is not followed but replaced."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags, 0o666), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

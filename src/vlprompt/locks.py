@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
+from glob import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vlprompt.errors import RunError
-from vlprompt.files import remove_parts
+from vlprompt.files import PART, remove_parts
 
 T = TypeVar("T")
 WAIT = 3.0  # seconds for another process to leave a run folder: enough for one that is about to end
 
+HOST = "".join(c for c in socket.gethostname() if c.isalnum() or c == "-")[:50] or "host"
 _OWN = threading.local()
 LOCK = ".lock"  # of a folder
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems without locks
@@ -26,8 +31,11 @@ _PLACE = 1 << 30  # Windows locks bytes, and others may not read them: one far b
 
 
 def open_locked(path: Path, *, wait: bool) -> int | None:
-    """A file, made if need be, open for reading and writing and locked; None if another holds it (no wait)."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    """A file, made if need be, open for reading and writing and locked; None if another holds it (no wait).
+
+    Open for reading alone where it is another user's, who is kept away by that just as well.
+    """
+    file = _open(path)
     while True:
         try:
             held = _lock(file, wait)
@@ -40,6 +48,28 @@ def open_locked(path: Path, *, wait: bool) -> int | None:
             os.close(file)
             return None
         time.sleep(0.05)
+
+
+def _open(path: Path) -> int:
+    """A link is not followed: in a folder from elsewhere it may lead to any file, or to where one is made."""
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    for _ in range(100):
+        try:  # not made if it is there, which Linux forbids in folders such as /tmp for files of others
+            return os.open(path, os.O_RDWR | flags)
+        except PermissionError:
+            return os.open(path, os.O_RDONLY | flags)
+        except FileNotFoundError:
+            pass
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, 0o644)
+        except FileExistsError:  # another process was faster, or it is a link to nothing
+            continue
+        with suppress(
+            OSError, AttributeError
+        ):  # for all who may write in the folder, whatever the umask; it is empty
+            os.fchmod(file, 0o666)
+        return file
+    raise OSError(errno.ELOOP, "a link that leads nowhere", str(path))
 
 
 @contextmanager
@@ -121,10 +151,13 @@ def _enter(stack: ExitStack, folder: Path) -> None:
     there = folder.exists()
     try:
         held = stack.enter_context(folder_lock(folder, WAIT))
-    except (
-        OSError
-    ):  # a folder that cannot be written may hold a finished run; else writing says what is wrong
-        return
+    except OSError as error:
+        if not os.path.lexists(folder / LOCK) or not os.access(folder, os.W_OK):
+            return  # a finished run in it can be read; else writing says what is wrong
+        raise RunError(
+            f"{folder}: cannot be locked ({error.strerror or error}), so that another command could write there too: "
+            f"remove {folder / LOCK} if none does"
+        ) from error
     if not held:
         raise RunError(
             f"{folder}: another command is at work in it: wait for its end, or choose another folder (--out)"
@@ -134,6 +167,38 @@ def _enter(stack: ExitStack, folder: Path) -> None:
     if not there:
         stack.callback(_remove_if_empty, folder)  # nothing came of it
     remove_parts(folder)
+
+
+@contextmanager
+def workplace(path: Path) -> Iterator[Path]:
+    """A folder beside a file or folder that is to be written, to write its parts in; it is gone at the end.
+
+    What killed processes of this machine left of theirs goes too.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{escape(path.name)}.{HOST}.*{PART}"):
+        number = left.name.split(".")[-3]
+        if number.isdecimal() and not is_running(int(number)) and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+    start = f".{path.name}.{HOST}.{os.getpid()}."
+    folder = Path(tempfile.mkdtemp(prefix=start, suffix=PART, dir=path.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_running(number: int) -> bool:
+    """Whether there is a process of that number on this machine; without signals, nobody knows."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _held() -> set[Path]:

@@ -53,7 +53,7 @@ class Store:
                     connection.execute("BEGIN IMMEDIATE")
                     return action(connection)
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-                if _damaged(error):
+                if _damaged(error) and self.writable:
                     self._replace(error)
                 elif writing:
                     warn(f"the feature cache {self.path} cannot be written ({error}); going on without")
@@ -95,6 +95,8 @@ class Store:
         self.close()
         reason: Exception | None = None
         for _ in range(2):  # a second time after a damaged file has been put away
+            if self._is_of_others():
+                break
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._connection, self._process = self._open(self.path), os.getpid()
@@ -123,9 +125,16 @@ class Store:
             raise
         return connection
 
+    def _is_of_others(self) -> bool:
+        """Whether there is a file that this user may not write. To read it in the usual way would make files beside
+        it that its owner could not write, who would be shut out from then on."""
+        return self.path is not None and self.path.is_file() and not os.access(self.path, os.W_OK)
+
     def _open_read_only(self) -> sqlite3.Connection | None:
-        """The file as it is, when its folder may not be written."""
-        if self.path is None or not self.path.is_file() or os.access(self.path.parent, os.W_OK):
+        """The file as it is, when it or its folder may not be written."""
+        if self.path is None or not self.path.is_file():
+            return None
+        if os.access(self.path.parent, os.W_OK) and not self._is_of_others():
             return None
         uri = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
         try:

@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, quote, urlencode
 
 HEAD_SECONDS = 10.0  # that the head of a request may take to arrive
 LARGEST_HEAD = 2**16  # bytes
+PIECE = 2**14  # bytes that are looked at together
+MOST_AHEAD = 8  # requests that a client may send before the first one is answered; browsers send none
 MOST_CONNECTIONS = 400
 
 Message = MutableMapping[str, Any]
@@ -161,12 +163,14 @@ def patient(body_seconds: float, head_seconds: float = HEAD_SECONDS, most: int |
 
     limit = most or most_connections()
     base: Any = AutoHTTPProtocol
+    tells = hasattr(base, "on_body")  # which parts of a request are complete, as that of httptools does
 
     class Patient(base):
         """awaited: since when its request, or the rest of it, has been awaited; None while it is answered."""
 
         awaited: float | None = None
-        head_bytes = 0
+        head_bytes = 0  # that came since a head or a part of a body was last complete
+        went_on = False
         clock: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
@@ -177,8 +181,25 @@ def patient(body_seconds: float, head_seconds: float = HEAD_SECONDS, most: int |
                 min(waiting or [self], key=lambda other: other.awaited or 0.0).give_up()  # idle ones first
 
         def data_received(self, data: bytes) -> None:
+            for start in range(0, len(data), PIECE):  # so that what one piece holds is bounded
+                self._take(data[start : start + PIECE])
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            if not self._has_rest():  # behind a body come trailers, which nobody reads
+                super().on_header(name, value)
+
+        def on_headers_complete(self) -> None:
+            self.went_on = True
+            super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            self.went_on = True
+            super().on_body(body)
+
+        def _take(self, data: bytes) -> None:
             if self.transport is None or self.transport.is_closing():
                 return
+            self.went_on = False
             was_answered = self._answered()
             super().data_received(data)
             if self.transport is None or self.transport.is_closing():
@@ -187,8 +208,12 @@ def patient(body_seconds: float, head_seconds: float = HEAD_SECONDS, most: int |
                 self._stop()
             elif was_answered or self.awaited is None:
                 self._await()
-            self.head_bytes = 0 if self._begun() or self._has_rest() else self.head_bytes + len(data)
-            if self.head_bytes > LARGEST_HEAD:
+            if not tells:
+                self.went_on = self._begun() or self._has_rest()
+            self.head_bytes = 0 if self.went_on else self.head_bytes + len(data)
+            if len(getattr(self, "pipeline", ())) > MOST_AHEAD:
+                self.give_up()
+            elif self.head_bytes > LARGEST_HEAD:
                 self.give_up(b"431 Request Header Fields Too Large")
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -200,7 +225,7 @@ def patient(body_seconds: float, head_seconds: float = HEAD_SECONDS, most: int |
             self._stop()
             if self.transport is None or self.transport.is_closing():
                 return
-            if not self._begun() and self.head_bytes:
+            if not self._begun() and not self._has_rest() and self.head_bytes:
                 self.transport.write(
                     b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
                 )

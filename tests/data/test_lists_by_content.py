@@ -468,6 +468,7 @@ def test_a_table_that_was_written_is_read(rows, delimiter, encoding):
 
 
 @settings(deadline=None, max_examples=100)
+@example(b"{}")
 @given(
     st.binary(max_size=200) | st.text(alphabet="a.png,;\t \n\r\"'[]{}:01#=sep", max_size=120).map(str.encode)
 )

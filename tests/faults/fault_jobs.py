@@ -139,6 +139,38 @@ def hold_shard(pipe: Any, folder: Path) -> None:
     shards.write_shard(shards.Shard(str(folder / "part-00000.txt"), ("a",)), Holding())
 
 
+def hold_workplace(pipe: Any, file: Path) -> None:
+    from vlprompt.locks import workplace
+
+    with workplace(file) as folder:
+        (folder / "half").write_text("half")
+        pipe.send(str(folder))
+        signal.pause()
+
+
+def export_and_die(pipe: Any, at: int, file: Path) -> None:
+    """`export` with a tracing that takes no time."""
+    from vlprompt.runs.exporting import export as module
+
+    def write(program: Any, path: Path, about: Any) -> None:
+        path.write_bytes(b"new")
+
+    module.traced = lambda *_: None  # type: ignore[assignment]
+    module.describe = lambda *_: {}  # type: ignore[assignment]
+    module.compare = lambda *_: None  # type: ignore[assignment]
+    module.formats.write_onnx = write  # type: ignore[assignment]
+    module.formats.open_onnx = lambda path: None  # type: ignore[assignment]
+
+    class Held(module.Run):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.backbone = backbone()
+
+    run = Held()
+    death = Death(file.parent, at)
+    module.export(run, file, overwrite=True)
+    pipe.send(death.count)
+
+
 def teach_and_die(pipe: Any, at: int, tiny: str, place: Path) -> None:
     """A studio in which two classes are learned and kept; its temporary folder and its runs lie in `place`."""
     import tempfile

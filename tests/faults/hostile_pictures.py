@@ -155,6 +155,43 @@ def tiff_of_scans(scale: float) -> bytes:
     return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + packed + bytes(4)
 
 
+def jpeg2000(scale: float, style: dict[int, int], bare: bool = False, before: bytes = b"") -> bytes:
+    """A small JPEG 2000 of 9 kB; style: bytes of the head that says how it is cut, by their place.
+
+    before: what stands in front of that head.
+    """
+    side = max(64, int(2048 * scale**0.5) // 2 * 2)
+    out = io.BytesIO()
+    more = {"precinct_size": (128, 128), "codeblock_size": (64, 64), "no_jp2": bare}
+    Image.new("RGB", (side, side)).save(out, "JPEG2000", **more)
+    data = bytearray(out.getvalue())
+    start = data.index(b"\xff\x52")
+    for place, value in style.items():
+        data[start + place] = value
+    return bytes(data[:start] + before + data[start:])
+
+
+FINE = dict.fromkeys(range(14, 20), 0x11)  # precincts of 2 x 2
+
+
+def jp2_precincts(scale: float) -> bytes:
+    return jpeg2000(scale, FINE)
+
+
+def j2k_precincts(scale: float) -> bytes:
+    """Behind a marker that nobody knows, which decoders pass over."""
+    return jpeg2000(scale, FINE, True, b"\xff\x30")
+
+
+def jp2_layers(scale: float) -> bytes:
+    """65,535 layers of many precincts."""
+    return jpeg2000(scale, {6: 255, 7: 255})
+
+
+def jp2_blocks(scale: float) -> bytes:
+    return jpeg2000(8 * scale, {10: 0, 11: 0} | dict.fromkeys(range(14, 20), 0xFF))
+
+
 KINDS: dict[str, Callable[[float], bytes]] = {
     "plain PPM": plain_ppm,
     "P6 with maxval 1": odd_maxval,
@@ -170,6 +207,10 @@ KINDS: dict[str, Callable[[float], bytes]] = {
     "EXIF whose tags share bytes": exif_tags,
     "PNG with such EXIF": png_exif,
     "JPEG 2000 of many boxes": jp2_boxes,
+    "JPEG 2000 of tiny precincts": jp2_precincts,
+    "bare JPEG 2000 of tiny precincts": j2k_precincts,
+    "JPEG 2000 of endless layers": jp2_layers,
+    "JPEG 2000 of tiny blocks": jp2_blocks,
     "icon of a large picture": icon_of_a_large_picture,
     "TIFF of many strips": tiff_strips,
     "TIFF of many scans": tiff_of_scans,

@@ -8,11 +8,14 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shutil
+import subprocess
 import sys
 import tarfile
 import time
 import zipfile
 from functools import cache
+from pathlib import Path
 
 import pytest
 import seeds
@@ -193,6 +196,31 @@ def test_pipes_and_devices_are_no_pictures_and_no_data(tmp_path):
     (tmp_path / "list.csv").write_text("path,label\npipe.png,cat\n/dev/zero,dog\n")
     with pytest.raises(DataError, match="none of its pictures is there"):
         open_dataset(tmp_path / "list.csv")
+
+
+def test_folders_inside_each_other_a_thousand_times(tmp_path):
+    """Deeper than functions may call themselves."""
+    from small_data import picture_folder
+
+    place = picture_folder(tmp_path / "pictures")
+    within = sorted(path for path in (place / "train").iterdir() if path.is_dir())[0]
+    before = os.getcwd()
+    try:
+        os.chdir(within)
+        for _ in range(1200):
+            os.mkdir("a")
+            os.chdir("a")
+        shutil.copy(next(within.glob("*.png")), "deep.png")
+    finally:
+        os.chdir(before)
+    with open_dataset(place) as found:
+        assert any(item.path.endswith("/a/deep.png") for item in found.all_items)
+    remove_deep(within / "a")
+
+
+def remove_deep(folder: Path) -> None:
+    """rmtree calls itself for every folder."""
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
 def test_zips_whose_entries_together_unpack_to_too_much_are_refused(tmp_path):

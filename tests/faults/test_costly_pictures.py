@@ -69,6 +69,9 @@ def test_honest_pictures_of_many_pieces_are_read():
         ("GIF", {"comment": b"c" * 60_000}),
         ("PPM", {}),
         ("BMP", {}),
+        ("JPEG2000", {}),
+        ("JPEG2000", {"tile_size": (64, 64), "codeblock_size": (16, 16), "no_jp2": True}),
+        ("JPEG2000", {"precinct_size": (64, 64), "quality_layers": [40, 20, 10, 5], "irreversible": True}),
         ("ICO", {"sizes": [(256, 256), (16, 16)], "bitmap_format": "bmp"}),
     ):
         out = io.BytesIO()

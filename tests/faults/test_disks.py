@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import tempfile
@@ -231,6 +232,35 @@ def test_a_damaged_checkpoint_is_never_used(tmp_path):
             assert (state.epoch, state.step, state.numbers) == (3, 2, {"best": 0.5})
             assert all(torch.equal(state.tensors[name], value) for name, value in tensors.items())
     assert refused > 250
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"settings": 5},
+        {"settings": None},
+        {"numbers": []},
+        {"epoch": "1"},
+        {"step": -1},
+        {"epoch": True},
+        {"numbers": "DEEP"},
+        [],
+        5,
+    ],
+)
+def test_a_checkpoint_of_wrong_kinds_is_not_used(pictures, tmp_path, about):
+    """Its sum can be right: whoever packed the folder can add one up."""
+    from safetensors.torch import save_file
+
+    from vlprompt.training.checkpoints import FILE, check_sum, read
+
+    whole = {"epoch": 1, "step": 0, "numbers": {}, "settings": "x+y"}
+    text = json.dumps(whole | about if isinstance(about, dict) else about)
+    text = text.replace('"DEEP"', "[" * 50_000 + "]" * 50_000)
+    held = {"a": torch.zeros(1)}
+    save_file(held, tmp_path / FILE, {"state": text, "check": check_sum(text, held)})
+    assert read(tmp_path / FILE) is None
+    assert learn(pictures, tmp_path).info.method == "coop"
 
 
 def test_a_damaged_run_is_refused(pictures, tmp_path):

@@ -52,3 +52,44 @@ def test_names_do_nothing_in_tables(key):
         assert not [line for line in latex.splitlines() if "\\input" in line and not line.startswith("% ")]
         lines = [line for line in page.splitlines() if line.startswith("|")]
         assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
+LINES = (
+    '{"key": []}',
+    '{"key": {}}',
+    '{"key": 5}',
+    '{"key": null, "error": 1}',
+    '{"key": "KEY", "error": {}}',
+    '{"key": "KEY", "accuracy": "high"}',
+    '{"key": "KEY", "shots": "x"}',
+    '{"key": "KEY", "zero_shot": [[]]}',
+    '{"key": "KEY", "accuracy": 1e999}',
+    "[" * 100_000,
+    '"key"',
+    "5",
+    '{"key": ' + "[" * 500 + "]" * 500 + "}",
+)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_sweep_goes_on_beside_lines_of_other_kinds(tmp_path, line):
+    from vlprompt.sweeps.ledger import Ledger
+
+    path = tmp_path / "results.jsonl"
+    path.write_text(line + "\n" + '{"key": "good", "accuracy": 50.0}' + "\n")
+    with Ledger(path) as ledger:
+        known = {*ledger.done, *ledger.failed}
+        assert "good" in known
+        if "KEY" in line and "accuracy" not in line:
+            assert "KEY" not in known
+
+
+def test_a_sweep_reads_no_pipes(tmp_path):
+    import os
+
+    from vlprompt.errors import DataError
+    from vlprompt.sweeps.ledger import Ledger
+
+    os.mkfifo(tmp_path / "results.jsonl")
+    with pytest.raises(DataError, match="no regular file"), Ledger(tmp_path / "results.jsonl"):
+        pass

@@ -64,6 +64,14 @@ def test_parts_of_killed_processes_are_removed_and_those_of_others_are_not(child
     shards.remove_left(tmp_path)
     assert list(tmp_path.glob("part-*.tmp")) == [elsewhere]
     os.utime(elsewhere, (1e9, 1e9))
+    for name in (
+        "part-1.tmp",
+        "part-.tmp",
+        f"part-1.{shards.HOST}.{'9' * 200}.tmp",
+        f"part-1.{shards.HOST}.\u0663.tmp",
+    ):
+        (tmp_path / name).write_text("of another program")
+        os.utime(tmp_path / name, (1e9, 1e9))
     shards.remove_left(tmp_path)
     assert not list(tmp_path.glob("part-*.tmp"))
 

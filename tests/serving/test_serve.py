@@ -133,6 +133,23 @@ def test_bodies_that_are_no_pictures(client: httpx.Client) -> None:
     assert client.post("/predict", content=whole).status_code == 200
 
 
+@pytest.mark.parametrize("part", ["[]", "{}", "0", "[[[[[[]]]]]]", '{"image":""}'])
+def test_json_of_nothing_but_values_is_refused_at_once(part: str) -> None:
+    """They would be made in the process that speaks HTTP, which answers nobody meanwhile."""
+    from fastapi import HTTPException
+
+    from vlprompt.serving.requests import _from_json
+
+    body = f'{{"images": [{",".join([part] * (10_000_000 // (len(part) + 1)))}]}}'.encode()
+    began = time.process_time()
+    with pytest.raises(HTTPException, match="more values"):
+        _from_json(body, 64)
+    assert time.process_time() - began < 0.5
+    whole = {"images": [f"data:image/png;base64,{base64.b64encode(png()).decode()}"] * 64, "top": 3}
+    pictures, many, top = _from_json(json.dumps(whole, indent=1).encode(), 64)
+    assert pictures == [png()] * 64 and many and top == 3
+
+
 def test_limits(client: httpx.Client, server: Server) -> None:
     one_line(client.post("/predict", content=bytes(300_000)), 413, "200000 bytes")
     one_line(client.post("/predict", content=iter([bytes(100_000)] * 4)), 413, "200000 bytes")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -21,9 +20,9 @@ from typing import Any, Protocol
 
 from vlprompt.errors import MissingExtra, OptionError, RunError
 from vlprompt.files import read_json, settle, write_atomically
+from vlprompt.locks import HOST, is_running
 
 SHARD = 4096  # pictures in a shard
-HOST = "".join(c for c in socket.gethostname() if c.isalnum() or c == "-")[:50] or "host"
 DAY = 86_400.0  # seconds, after which nobody is at work on a shard any more
 OnShard = Callable[["Shard", int], None]
 
@@ -150,24 +149,12 @@ def prepare_folder(folder: Path, paths: Sequence[str], work: Work, shard: int, o
 def remove_left(folder: Path) -> None:
     """Removes what killed processes had begun to write: those of this machine, or a day ago."""
     for path in folder.glob("part-*.tmp"):
-        host, number = path.name.removesuffix(".tmp").split(".")[-2:]
+        rest, _, number = path.name.removesuffix(".tmp").rpartition(".")
         with suppress(OSError):
-            dead = host == HOST and number.isdigit() and not is_running(int(number))
+            own = rest.endswith(f".{HOST}") and number.isdecimal()
+            dead = own and (int(number) == os.getpid() or not is_running(int(number)))
             if dead or time.time() - path.stat().st_mtime > DAY:
                 path.unlink()
-
-
-def is_running(number: int) -> bool:
-    """Whether there is a process of that number on this machine; without signals, nobody knows."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return number != os.getpid()
 
 
 def write_shard(shard: Shard, work: Work) -> Shard:
@@ -177,6 +164,7 @@ def write_shard(shard: Shard, work: Work) -> Shard:
     """
     part = Path(f"{shard.path}.{HOST}.{os.getpid()}.tmp")
     try:
+        part.unlink(missing_ok=True)  # a link, in a folder from elsewhere, would be written through
         errors = work.write(shard.pictures, part)
         settle(part, Path(shard.path))
     except OSError as error:

@@ -6,13 +6,13 @@ OUT/red cat/IMG_1.jpg   OUT/unsure/IMG_2.jpg      nothing is moved, nothing that
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlprompt.errors import DataError, RunError
+from vlprompt.files import copy_whole
 from vlprompt.runs.run import Run
 
 UNSURE = "unsure"
@@ -78,4 +78,4 @@ def _put(path: Path, folder: Path, link: bool) -> None:
     if link:
         place.symlink_to(path.absolute())
     else:
-        shutil.copy2(path, place)
+        copy_whole(path, place)

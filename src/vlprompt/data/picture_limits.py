@@ -14,6 +14,8 @@ import struct
 import numpy as np
 from PIL import Image
 
+from vlprompt.data import jpeg2000
+
 FREE_READS, BYTES_A_READ = (
     100_000,
     200,
@@ -29,6 +31,9 @@ MOST_CLAIMED = 2**16  # bytes that tags may name beyond twice those that are the
 
 MOST_STRIPS = 100_000  # of a TIFF
 MOST_TAGS = 2**16  # that are looked at; Pillow reads no more
+
+# of a JPEG 2000; a tile takes 4 kB, a precinct 2 kB, a block 300 bytes, a packet 100 ns
+MOST_PIECES = {"tiles": 65_000, "precincts": 400_000, "blocks": 2_000_000, "packets": 3_000_000}
 
 _STRIPS = (273, 324)  # where each strip, or each tile, lies
 _MARKER = re.compile(
@@ -67,6 +72,8 @@ def check_file(data: bytes) -> None:
         _check_tiff(data)
     elif data[:4] == b"\0\0\1\0":
         _check_icon(data)
+    elif data.startswith(jpeg2000.SIGNATURES):
+        _check_jpeg2000(data)
 
 
 def check_opened(image: Image.Image) -> None:
@@ -144,6 +151,12 @@ def _check_jpeg(data: bytes) -> None:
     check_tags(b"".join(tags))
     for content in index:
         check_tags(content)
+
+
+def _check_jpeg2000(data: bytes) -> None:
+    found = jpeg2000.pieces_of(data)
+    if any(getattr(found, name) > most for name, most in MOST_PIECES.items()):
+        raise TooCostly("cut into far more pieces than a picture has")
 
 
 def _check_icon(data: bytes) -> None:

@@ -166,10 +166,16 @@ class Folder(Source):
     def __init__(self, path: Path, most_files: int = MOST_FILES) -> None:
         super().__init__(path)
         self._most = most_files
-        self._walk(path, "", ())
+        left: list[tuple[Path, str, tuple[tuple[int, int], ...]]] = [(path, "", ())]
+        while left:  # not by recursion: folders may lie in each other deeper than that goes
+            left += self._walk(*left.pop())
         self.files = dict(sorted(self.files.items()))
 
-    def _walk(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> None:
+    def _walk(
+        self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]
+    ) -> list[tuple[Path, str, tuple[tuple[int, int], ...]]]:
+        """Lists one folder; gives those inside."""
+        inside: list[tuple[Path, str, tuple[tuple[int, int], ...]]] = []
         try:
             here = os.stat(folder)
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -179,11 +185,11 @@ class Folder(Source):
                     f"{folder}: cannot be listed ({error.strerror}); check that you may read it"
                 ) from error
             self.skipped["unreadable folder"] += 1
-            return
+            return []
         place = (here.st_dev, here.st_ino)
         if place in above:
             self.skipped["link that leads in a circle"] += 1
-            return
+            return []
         for entry in entries:
             name = prefix + entry.name
             if hidden(entry.name):
@@ -196,13 +202,14 @@ class Folder(Source):
                 continue
             if stat.S_ISDIR(found.st_mode):
                 self.folders.add(name)
-                self._walk(folder / entry.name, name + "/", (*above, place))
+                inside.append((folder / entry.name, name + "/", (*above, place)))
             elif stat.S_ISREG(found.st_mode):
                 self.files[name] = found.st_size
             if len(self.files) > self._most or len(self.folders) > MOST_FOLDERS:
                 raise DataError(
                     f"{self.path}: more than {self._most} files; point at the data set's own folder"
                 )
+        return inside
 
     def head(self, name: str, size: int = 32) -> bytes:
         try:

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from vlprompt.files import write_atomically
 from vlprompt.report.fonts import families, shortened, width, without_complaints
 from vlprompt.report.run_tables import Cell
 
@@ -237,8 +238,10 @@ def worst_classes(confusion: np.ndarray, most: int = MOST_CLASSES) -> list[int]:
 
 def to_png(figure: Figure, path: Path, dpi: int = 150) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = io.BytesIO()
     with rc_context(_STYLE), without_complaints():
-        figure.savefig(path, dpi=dpi)
+        figure.savefig(drawn, dpi=dpi, format=path.suffix[1:] or "png")
+    write_atomically(path, drawn.getvalue())
     return path
 
 

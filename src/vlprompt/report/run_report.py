@@ -72,6 +72,8 @@ def write_page(path: Path, text: str) -> None:
 def write_figures(folder: Path, drawn: dict[str, Figure]) -> None:
     from vlprompt.report import plots
 
+    if folder.is_symlink():  # of a run from elsewhere it may lead anywhere
+        folder.unlink()
     for name, figure in drawn.items():
         for ending in ("png", "svg"):
             plots.to_png(figure, folder / f"{name}.{ending}")

@@ -55,7 +55,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     if not records:
         raise DataError(f"{path}: no results in it (JSON lines, as vlprompt protocol writes them)")
     for number, record in enumerate(records, start=1):
-        if (wrong := _wrong(record)) is not None:
+        if (wrong := wrong_value(record)) is not None:
             raise DataError(f"{path}: result {number} is none that vlprompt protocol writes: {wrong}")
     return records
 
@@ -66,7 +66,7 @@ _KINDS: dict[str, tuple[type, str]] = {
 }
 
 
-def _wrong(record: dict[str, Any]) -> str | None:
+def wrong_value(record: dict[str, Any]) -> str | None:
     """Which value of a result cannot be, in words."""
     for key, value in record.items():
         kind, expected = _KINDS.get(key, (object, ""))

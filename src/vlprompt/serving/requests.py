@@ -35,6 +35,12 @@ LINGER = (
 )
 
 
+MARKS, MARKS_OF_A_PICTURE = (
+    200,
+    4,
+)  # commas, colons and brackets of JSON; a picture as data:...;base64,... has three
+
+
 @dataclass(frozen=True)
 class Refused:
     """A picture that is not predicted, and the HTTP status that says so."""
@@ -141,7 +147,7 @@ class Reader:
             pictures, field = await _from_form(request, body, self.options.max_pictures)
             return pictures, len(pictures) > 1, top if field is None else field
         if kind == "application/json":
-            pictures, many, field = _from_json(body)
+            pictures, many, field = _from_json(body, self.options.max_pictures)
             return pictures, many, top if field is None else field
         return [body], False, top
 
@@ -175,7 +181,12 @@ async def _from_form(request: Request, body: bytes, most: int) -> tuple[list[byt
     return [await file.read() for file in files], form.get("top")
 
 
-def _from_json(body: bytes) -> tuple[list[bytes], bool, Any]:
+def _from_json(body: bytes, most: int) -> tuple[list[bytes], bool, Any]:
+    # of a body that is nothing but brackets, the values would be made for seconds in which nobody else is answered
+    if sum(body.count(mark) for mark in b",[{:") > MARKS + MARKS_OF_A_PICTURE * most:
+        raise HTTPException(
+            400, f"the JSON holds far more values than a request of at most {most} pictures has"
+        )
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
@@ -194,7 +205,7 @@ def _bytes(text: str) -> bytes:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return base64.b64decode(text.encode("ascii").translate(None, b" \t\r\n\f\v"), validate=True)
     except (binascii.Error, ValueError):
         raise HTTPException(400, '"image" is no base64') from None
 

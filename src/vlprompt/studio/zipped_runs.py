@@ -6,7 +6,6 @@ import io
 import shutil
 import time
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
 from vlprompt import methods
@@ -138,13 +137,7 @@ def _unpack(path: Path, folder: Path) -> None:
                 if len(data) > LARGEST:
                     raise RunError(f"{name} is larger than a run's files are")
                 (folder / name).write_bytes(data)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        ValueError,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-    ) as error:
+    except RunError:
+        raise
+    except Exception as error:  # damaged archives raise whatever they happen to hit
         raise RunError(f"not a zip archive that can be read ({error})") from error

@@ -9,7 +9,6 @@ So two sweeps on one results file never do the same run, and what a killed sweep
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.errors import DataError
+from vlprompt.files import check_regular, parse_json
 from vlprompt.locks import open_locked
-from vlprompt.runs.records import append
+from vlprompt.runs.records import MOST_RECORDS, append, wrong_value
 from vlprompt.sweeps.grid_cells import Cell
 
 
@@ -107,6 +107,7 @@ class Ledger:
     def _refresh(self) -> None:
         """Reads whole lines that were added to the results."""
         try:
+            check_regular(self.path, MOST_RECORDS)
             with open(self.path, "rb") as file:
                 file.seek(self._read)
                 data = file.read()
@@ -116,10 +117,13 @@ class Ledger:
         self._read += len(whole)
         for text in whole.splitlines():
             try:
-                line = json.loads(text)
+                line = parse_json(text)
                 key = line["key"]
             except (ValueError, KeyError, TypeError):
                 continue  # cut off by a crash, or written by another command
+            told = line.get("error", "")
+            if not isinstance(key, str) or not isinstance(told, str) or wrong_value(line) is not None:
+                continue  # of no sweep
             if "error" in line:
                 self.failed[key] = line
             else:

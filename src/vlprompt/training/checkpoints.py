@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vlprompt.files import check_regular, write_atomically
+from vlprompt.files import check_regular, parse_json, write_atomically
 from vlprompt.training.optimizers import Optimizer
 
 FILE = "checkpoint.safetensors"
@@ -107,8 +107,11 @@ def read(path: Path) -> tuple[State, str] | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         if held["check"] != check_sum(held["state"], tensors):
             return None
-        about = json.loads(held["state"])
-        return State(about["epoch"], about["step"], tensors, about["numbers"]), about["settings"]
+        about = parse_json(held["state"])
+        state = State(about["epoch"], about["step"], tensors, about["numbers"])
+        whole = isinstance(about["settings"], str) and isinstance(state.numbers, dict)
+        counts = all(type(count) is int and count >= 0 for count in (state.epoch, state.step))
+        return (state, about["settings"]) if whole and counts else None  # the sum can be right of any content
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
-import tempfile
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vlprompt.errors import ExportError, OptionError, VlpromptError
+from vlprompt.locks import workplace
 from vlprompt.runs.exporting import file_formats as formats
 from vlprompt.runs.exporting.checking import Difference, compare
 from vlprompt.runs.exporting.export_options import ExportOptions, kind_of
@@ -70,9 +69,7 @@ def export(
             'a run is exported in float32 on the CPU: load it with device="cpu", precision="float32"'
         )
     about = describe(held, opts.pixels)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with workplace(path) as beside:
         program = traced(held, opts.pixels)
         write, open_ = (
             (formats.write_onnx, formats.open_onnx)
@@ -81,14 +78,11 @@ def export(
         )
         write(program, beside / path.name, about)
         difference = compare(held, open_(beside / path.name), opts.pixels)
-        files = sorted(
-            beside.iterdir(), key=lambda file: file.name == path.name
-        )  # the one that names others last
+        # the one that names others last
+        files = sorted(beside.iterdir(), key=lambda file: file.name == path.name)
         size = sum(file.stat().st_size for file in files)
         for file in files:
             os.replace(file, path.parent / file.name)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return Exported(path, kind, size, about, difference)
 
 

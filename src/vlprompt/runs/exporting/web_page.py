@@ -10,8 +10,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -19,6 +17,7 @@ from string import Template
 from typing import Any
 
 from vlprompt.errors import ExportError, OptionError
+from vlprompt.locks import workplace
 from vlprompt.runs.exporting.export import Exported, export
 from vlprompt.runs.run import Run
 
@@ -79,9 +78,7 @@ def export_page(run: Run, folder: str | Path, runtime: str | Path, *, overwrite:
     how = run.backbone.preprocessing.interpolation
     if how not in INTERPOLATIONS:
         raise ExportError(f"its pictures are scaled with {how}, which the page does not know")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with workplace(folder) as beside:
         found = export(run, beside / "model.onnx")
         if (beside / "model.onnx.data").exists():
             raise ExportError("its weights are more than a page in a browser can hold; export it to a file")
@@ -97,8 +94,6 @@ def export_page(run: Run, folder: str | Path, runtime: str | Path, *, overwrite:
         for name, text in files.items():
             (beside / name).write_text(text, encoding="utf-8")
             os.replace(beside / name, folder / name)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     size = sum((folder / name).stat().st_size for name in FILES)
     return Page(folder / "index.html", size, found)
 
