@@ -167,3 +167,9 @@ def test_classes_of_another_split_may_be_others(make):
     dataset = open_dataset(make(grid(["a", "b"], 2, "train/") + grid(["c", "d"], 2, "test/")))
     assert dataset.class_names == ("a", "b", "c", "d")
     assert any("no training pictures: c, d" in text for text in dataset.notices)
+
+
+def test_a_split_by_a_name_that_is_not_known_is_said(make):
+    dataset = open_dataset(make(grid(["cat", "dog"], prefix="tain/") + grid(["cat", "dog"], prefix="test/")))
+    assert dataset.domains == ("tain", "test")
+    assert any("test is called like a split: if the others are splits too" in n for n in dataset.notices)

@@ -97,7 +97,13 @@ def read_layout(pictures: Sequence[str]) -> Layout:
     with_domains = _has_domains(inside.values())
     if with_domains:
         domains = sorted({parts[0] for parts in inside.values()})
-        notices.append(f"the first level of folders is taken as domains: {', '.join(domains)}")
+        called = [name for name in domains if _plain_split(name)]
+        doubt = (
+            f" ({', '.join(called)} is called like a split: if the others are splits too, call them train, val or test)"
+            if called
+            else ""
+        )
+        notices.append(f"the first level of folders is taken as domains: {', '.join(domains)}{doubt}")
     elif any(len(parts) > 2 for parts in inside.values()):
         notices.append(
             "some classes hold further folders; their pictures belong to the class of the outer folder"
