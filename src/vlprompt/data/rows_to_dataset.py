@@ -16,6 +16,9 @@ from vlprompt.data.sources import Source
 from vlprompt.data.splitting import draw_splits
 from vlprompt.errors import DataError
 
+_NOTHING = frozenset(
+    {"nan", "null", "<na>", "n/a", "#n/a", "nat", "?", "-"}
+)  # what programs write for no label
 _CODE = re.compile(r"n\d{8}")  # WordNet ids, as ImageNet's folders are called
 
 
@@ -59,6 +62,8 @@ def assemble(
             f"the classes are {kind}, which say nothing to a language model; name them with classes.txt or --classes"
         )
     notices += _several_in_one(keys)
+    if nothing := [key for key in keys if key.lower() in _NOTHING]:
+        notices.append(f'"{nothing[0]}" is read as a class; if it stands for no label, leave that cell empty')
     index = {key: label for label, key in enumerate(keys)}
     items = {row.path: Item(row.path, index[row.label], row.domain) for row in rows}
     splits: dict[str, list[Item]] = {}
