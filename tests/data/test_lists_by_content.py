@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+from importlib import util
 
 import numpy as np
 import pytest
@@ -554,6 +555,10 @@ def test_arrays_and_series_of_paths(make):
         iter(paths),
         tuple(map(type(root), paths)),
     ]
+    if util.find_spec("pyarrow"):
+        import pyarrow
+
+        kinds += [pyarrow.array(paths), pyarrow.chunked_array([paths[:3], paths[3:]])]
     for kind in kinds:
         assert list(map(str, list_of_pictures(kind))) == paths
     dataset = from_pictures(pandas.Series(paths), pandas.Series(LABELS))
