@@ -199,4 +199,8 @@ def test_labels_of_every_kind_and_none(backbone: Any) -> None:
         with pytest.raises(DataError, match=said):
             make(backbone, method="zeroshot").fit(pictures, wrong)
     with pytest.warns(DataConversionWarning, match="column-vector"):
-        make(backbone, method="zeroshot").fit(pictures, [[1], [2], [1], [2]])
+        own = make(backbone, method="zeroshot").fit(pictures, [[1], [2], [1], [2]])
+    with pytest.warns(DataConversionWarning, match="column-vector"):
+        assert own.score(pictures, [[1], [2], [1], [2]]) == own.score(pictures, iter([1, 2, 1, 2]))
+    with pytest.raises(DataError, match="4 pictures but 3 labels"):
+        own.score(pictures, [1, 2, 1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -273,15 +273,27 @@ class PromptClassifier(_Parameters, *_BASES):  # type: ignore[misc]
         return self._run().text_features(X)[..., self._columns, :]
 
     def score(self, X: Any, y: Sequence[Any] | np.ndarray | None = None, sample_weight: Any = None) -> float:
-        """Accuracy from 0 to 1. Without y: X is a folder, list or archive, whose test split is taken."""
+        """Accuracy from 0 to 1. Without y: X is a folder, list or archive, of which the test pictures are taken, or all
+        where it has no splits, as `vlprompt eval` does. DataError for labels that are not one for each picture."""
         if y is None:
             from vlprompt.data.dataset import Dataset
             from vlprompt.data.opening import open_dataset
 
-            dataset = X if isinstance(X, Dataset) else open_dataset(X, classes=self.classes)
-            return self._run().evaluate(dataset).accuracy / 100
-        hits = self.predict(X) == np.asarray(y)
-        return float(np.average(hits, weights=sample_weight))
+            dataset = (
+                X
+                if isinstance(X, Dataset)
+                else open_dataset(
+                    X, classes=self.classes, val_fraction=0.0, test_fraction=0.0, least_classes=1
+                )
+            )
+            split = next(name for name in ("test", "val", "train") if name in dataset.splits)
+            return self._run().evaluate(dataset, split).accuracy / 100
+        found, labels = self.predict(X), _as_labels(y)
+        if len(found) != len(labels):
+            raise DataError(
+                f"{len(found)} pictures but {len(labels)} labels; give one label for each picture"
+            )
+        return float(np.average(found == labels, weights=sample_weight))
 
     def for_classes(self, names: Sequence[str]) -> PromptClassifier:
         """A classifier with the same learned prompts for other class names; these become the labels."""
@@ -356,6 +368,7 @@ def refuse_sparse(X: Any) -> None:
 
 def _as_labels(y: Any) -> np.ndarray:
     """[N] labels; DataError for what cannot be labels. A column [N, 1] is taken with a warning."""
+    y = list(y) if isinstance(y, Iterator) else y
     labels = np.asarray(y)
     # not of `labels`, where NaN beside words has become the word "nan"
     missing = 0 if labels.dtype.kind in "iub" else sum(map(_is_missing, np.asarray(y, dtype=object).flat))

@@ -209,6 +209,13 @@ def test_data(vlprompt, pictures):
     assert found["classes"][2] == {"key": "red_apple", "name": "red apple", "train": 4, "test": 2}
 
 
+def test_data_without_a_split_is_shown_as_fit_reads_it(vlprompt, pictures):
+    said = vlprompt("data", pictures / "train")
+    assert "splits: none; fit learns from every picture" in said.out and "test" not in said.out.split("\n")[0]
+    found = json.loads(vlprompt("data", pictures / "train", "--json").out)
+    assert found["classes"][2] == {"key": "red_apple", "name": "red apple", "train": 4}
+
+
 def test_cache(vlprompt, pictures, backbone, tmp_path, monkeypatch):
     monkeypatch.setenv("VLPROMPT_CACHE", str(tmp_path))
     assert " 0 arrays" in vlprompt("cache").out

@@ -93,6 +93,42 @@ def test_signs_with_a_list_for_each_split(lay_out):
     assert dataset.class_keys == ("0", "1", "2") and counts(dataset) == {"train": 12, "test": 5}
 
 
+def test_class_folders_to_train_and_a_list_of_flat_pictures_to_validate(lay_out):
+    words = ("n01443537", "n01629819")
+    found = [f"train/{w}/images/{w}_{n}.JPEG" for w in words for n in range(4)]
+    flat = [f"val/images/val_{n}.JPEG" for n in range(4)] + ["test/images/test_0.JPEG"]
+    texts = {
+        "wnids.txt": lines(words),
+        "words.txt": lines([f"{w}\tname {w[1:]}, or so" for w in words]),
+        "val/val_annotations.txt": lines([f"val_{n}.JPEG\t{words[n % 2]}\t0\t3\t4\t6" for n in range(4)]),
+    } | {f"train/{w}/{w}_boxes.txt": f"{w}_0.JPEG\t0\t1\t2\t3\n" for w in words}
+    dataset = open_dataset(lay_out([*found, *flat], texts))
+    assert dataset.class_keys == words and counts(dataset) == {"train": 8, "test": 4}
+    assert "train: a folder for each class" in dataset.understood
+    assert any("names the classes and is not used (--classes words.txt" in text for text in dataset.notices)
+    assert any("the classes are codes" in text for text in dataset.notices)
+
+
+@pytest.mark.parametrize("train", ["train/", ""])
+def test_a_list_of_a_flat_test_folder_beside_class_folders(lay_out, train):
+    root = lay_out(
+        grid(["cat", "dog"], prefix=train) + [f"test/{n}.png" for n in range(4)],
+        {
+            "test_labels.csv": lines(
+                [f"{n}.png,{'cat dog'.split()[n % 2]}" for n in range(4)], "image,label\n"
+            )
+        },
+    )
+    dataset = open_dataset(root)
+    assert dataset.class_names == ("cat", "dog") and counts(dataset) == {"train": 8, "test": 4}
+
+
+def test_a_list_that_could_be_read_by_no_program_of_ours_is_named(lay_out):
+    root = lay_out(["jpg/1.jpg", "jpg/2.jpg"], {"imagelabels.mat": b"MATLAB 5.0 MAT-file"})
+    with pytest.raises(DataError, match=r"imagelabels.mat is not used: lists are read as CSV, JSON or text"):
+        open_dataset(root)
+
+
 def test_attributes_are_no_classes(lay_out):
     rows = [f"{n:06d}.jpg,{n % 2 * 2 - 1},{1 - n % 3 // 2 * 2}" for n in range(8)]
     texts = {"list_attr.csv": lines(rows, "image_id,Bald,Smiling\n")}

@@ -187,6 +187,21 @@ def test_names_of_classes_beside_a_list_and_in_a_folder(make, name, text):
         assert f"class names taken from {name}" in dataset.notices
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.txt", "0 cat\n1 dog\n2 big bird\n"),
+        ("class_indices.json", json.dumps({"cat": 0, "dog": 1, "big bird": 2})),
+    ],
+)
+def test_names_of_folders_that_are_called_like_pictures(make, name, text):
+    root = make(grid(["0", "1", "2"]))
+    (root / name).write_text(text)
+    dataset = open_dataset(root)
+    assert dataset.class_names == ("cat", "dog", "big bird")
+    assert f"class names taken from {name}" in dataset.notices
+
+
 def test_names_of_more_classes_than_there_are(make):
     root = make([f"{n}/{k}.png" for n in (0, 3, 7) for k in range(4)])
     (root / "classes.txt").write_text("".join(f"name {n}\n" for n in range(10)))

@@ -1,8 +1,10 @@
 """Lists: which column is what is told by its values; what does not fit is said, with the line."""
 
 import csv
+import gzip
 import io
 import json
+from importlib import util
 
 import numpy as np
 import pytest
@@ -402,6 +404,10 @@ PLAIN = table(["path", "label"], FLAT, LABELS)
         PLAIN.replace("\n", "\r"),
         PLAIN.replace("\n", "\r\n").encode("utf-16"),
         PLAIN.encode("utf-16-le"),
+        PLAIN.encode("utf-32"),
+        "# my pictures\n# made by me, in May\n" + PLAIN,
+        "# " + PLAIN,
+        "#" + PLAIN.replace(",", ";"),
         PLAIN.replace(",", "\t").encode("utf-16-be"),
         b"\xef\xbb\xbf" + PLAIN.replace(",", " ; ").encode(),
         "\n\n" + PLAIN,
@@ -436,6 +442,12 @@ def test_paths_and_labels_with_spaces(make):
         ),
         (PLAIN + "1.png,cat\n", '1.png is both "dog" and "cat"'),
         (b"PK\x03\x04" + b"\0" * 60, "workbook or an archive|not a complete zip"),
+        (b"7z\xbc\xaf\x27\x1c" + b"\0" * 60, "is a 7z archive, not text; unpack it"),
+        (b"Rar!\x1a\x07\x01\0" + b"\0" * 60, "is a RAR archive, not text; unpack it"),
+        (b"\xd0\xcf\x11\xe0" + b"\0" * 60, "is an old workbook, not text; save the sheet as CSV"),
+        (gzip.compress(PLAIN.encode()), "holds one packed file and no folder; unpack it"),
+        ("# a remark\n" + PLAIN.replace("3.png,dog", "3.png,dog, small"), "line 6: 3 cells"),
+        ("{}", "the list is empty"),
         ('{"images": [], "annotations": []}', "annotations for detection or captions name no"),
         (PLAIN.encode("utf-16")[:-1], "is not UTF-8"),
     ],
@@ -443,6 +455,13 @@ def test_paths_and_labels_with_spaces(make):
 def test_what_is_wrong_is_said_with_the_line(make, text, message):
     with pytest.raises(DataError, match=message):
         open_dataset(written(make(FLAT), "list.csv", text))
+
+
+def test_a_label_that_looks_like_several_is_said(make):
+    rows = "".join(f"{n}.png,{('cat', 'dog', 'cat|dog', 'dog house')[n % 4]}\n" for n in range(8))
+    dataset = open_dataset(written(make(FLAT), "list.csv", "path,label\n" + rows))
+    (said,) = [text for text in dataset.notices if "looks like several" in text]
+    assert 'the label "cat|dog" looks like several (cat, dog are labels too)' in said
 
 
 @settings(deadline=None, max_examples=60)
@@ -537,6 +556,10 @@ def test_arrays_and_series_of_paths(make):
         iter(paths),
         tuple(map(type(root), paths)),
     ]
+    if util.find_spec("pyarrow"):
+        import pyarrow
+
+        kinds += [pyarrow.array(paths), pyarrow.chunked_array([paths[:3], paths[3:]])]
     for kind in kinds:
         assert list(map(str, list_of_pictures(kind))) == paths
     dataset = from_pictures(pandas.Series(paths), pandas.Series(LABELS))

@@ -167,3 +167,33 @@ def test_classes_of_another_split_may_be_others(make):
     dataset = open_dataset(make(grid(["a", "b"], 2, "train/") + grid(["c", "d"], 2, "test/")))
     assert dataset.class_names == ("a", "b", "c", "d")
     assert any("no training pictures: c, d" in text for text in dataset.notices)
+
+
+def test_a_split_by_a_name_that_is_not_known_is_said(make):
+    dataset = open_dataset(make(grid(["cat", "dog"], prefix="tain/") + grid(["cat", "dog"], prefix="test/")))
+    assert dataset.domains == ("tain", "test")
+    assert any("test is called like a split: if the others are splits too" in n for n in dataset.notices)
+
+
+@pytest.mark.parametrize("name", ["unlabeled", "Predict", "inference_images"])
+@pytest.mark.parametrize("above", ["", "labeled/"])
+def test_pictures_to_be_predicted_are_no_class(make, name, above):
+    paths = grid(["cat", "dog"], prefix=above) + [f"{name}/{n}.png" for n in range(3)]
+    dataset = open_dataset(make(paths), val_fraction=0, test_fraction=0)
+    assert dataset.class_names == ("cat", "dog") and len(dataset.items("train")) == 8
+    assert (
+        f"{name}/ left out: its pictures have no labels (3 pictures, such as {name}/0.png)" in dataset.notices
+    )
+
+
+def test_a_class_that_is_called_like_a_split_is_said(make):
+    dataset = open_dataset(make(grid(["cat", "dog", "test"])))
+    assert dataset.class_names == ("cat", "dog", "test")
+    assert any(
+        text.startswith("test/ counted as a class, though called like a split") for text in dataset.notices
+    )
+
+
+def test_cells_that_may_mean_no_label_are_said(make):
+    dataset = open_dataset(make(grid(["cat", "dog", "nan"])))
+    assert any('"nan" is read as a class' in text for text in dataset.notices)

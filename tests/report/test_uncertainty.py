@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vlprompt.report.run_tables import scores_table
+from vlprompt.runs.info import ScoreInfo
 from vlprompt.scoring.uncertainty import accuracy_text, interval_text, wilson
 
 
@@ -28,3 +30,12 @@ def test_texts():
     assert accuracy_text(9, 12) == "75.00 % (95 % sure: 47 to 91)"
     assert accuracy_text(4000, 5000) == "80.00 %" and interval_text(4000, 5000) == ""
     assert accuracy_text(0, 0) == "0.00 % (95 % sure: 0 to 100)"
+
+
+def test_a_table_gives_the_interval_of_every_row_or_of_none():
+    def column(count):
+        rows = [ScoreInfo(100 * hits / count, 50.0, hits, count) for hits in (count // 2, count * 97 // 100)]
+        return scores_table("t", "coop", rows[1], rows[0]).columns[2]
+
+    assert column(200).header == "95 % sure" and list(column(200).cells)[:2] == ["43 to 57", "94 to 99"]
+    assert column(9000).header == "macro F1"

@@ -36,6 +36,11 @@ def test_some_skipped_pictures_are_named_and_all_are_counted():
     assert said == [*(f"skipped {i}.jpg: empty" for i in range(3)), "5 pictures skipped in all"]
 
 
+def test_a_skipped_picture_is_named_once():
+    (said,) = lines([{"event": "skipped", "path": "a/1.jpg", "reason": "a/1.jpg: the file is empty"}])
+    assert said == "skipped a/1.jpg: the file is empty"
+
+
 def test_events_that_are_not_known_say_nothing():
     assert lines([{"event": "something new"}]) == []
 

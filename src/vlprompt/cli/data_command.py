@@ -13,6 +13,11 @@ from vlprompt.cli.console import say, show
 from vlprompt.cli.error_reporting import Stop
 from vlprompt.errors import OptionError
 
+NO_SPLIT = (
+    "none; fit learns from every picture and measures by cross-validation (--test 0.3 holds a part out), protocols divide "
+    "each class"
+)
+
 
 def data(
     path: shared.Data,
@@ -51,9 +56,12 @@ def data(
         raise OptionError(f"data takes one path, and {name} is a second one")
     from vlprompt.data.dataset import equal_notices
 
+    # as `fit` reads it, which draws no split
+    whole = {} if root is not None else {"val_fraction": 0.0, "test_fraction": 0.0}
     dataset = shared.open_data(
-        path, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root
+        path, classes=classes, label_column=label_column, labels=labels, domain=domain, root=root, **whole
     )
+    origin = dataset.split_origin if root is not None or set(dataset.splits) != {"train"} else NO_SPLIT
     counts = {split: dataset.counts(split) for split in dataset.splits}
     notices = [*dataset.notices, *equal_notices(dataset)]
     if json_:
@@ -64,7 +72,7 @@ def data(
         about = {
             "name": dataset.name,
             "read_as": dataset.understood,
-            "split": dataset.split_origin,
+            "split": origin,
             "domains": list(dataset.domains),
         }
         say(json.dumps(about | {"classes": rows, "notices": notices}, ensure_ascii=False, indent=1))
@@ -84,7 +92,7 @@ def data(
     show(table)
     if dataset.understood:
         say(f"read as: {dataset.understood}")
-    say(f"splits: {dataset.split_origin}")
+    say(f"splits: {origin}")
     if dataset.domains:
         say(f"domains: {', '.join(dataset.domains)}")
     for text in notices:

@@ -233,7 +233,10 @@ def open_data(
         root=root,
         **reading,  # type: ignore[arg-type]
     )
-    counts = ", ".join(f"{len(items)} {name}" for name, items in dataset.splits.items())
+    undivided = set(dataset.splits) == {"train"}
+    counts = ", ".join(
+        str(len(items)) if undivided else f"{len(items)} {name}" for name, items in dataset.splits.items()
+    )
     note(f"{dataset.name}: {len(dataset.class_names)} classes, {counts} pictures")
     if dataset.understood:
         note(f"read as: {dataset.understood}")

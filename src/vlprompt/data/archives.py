@@ -98,8 +98,16 @@ class Tar(Source):
         except DataError:
             raise
         except Exception as error:
+            if not self._is_tar():
+                raise DataError(f"{path}: holds one packed file and no folder; unpack it") from error
             raise DataError(f"{path}: not a complete tar archive ({error})") from error
         self.files = dict(sorted(self.files.items()))
+
+    def _is_tar(self) -> bool:
+        """Whether it begins as a tar does, packed or not."""
+        file = self._opened()
+        file.seek(257)
+        return bool(file.read(5) == b"ustar")
 
     def _open(self) -> IO[bytes]:
         with open(self.path, "rb") as file:

@@ -23,6 +23,11 @@ OTHERS = tuple(
         "label_names",
         "class_to_name",
         "cat_to_name",
+        "class_indices",
+        "class_to_idx",
+        "idx_to_class",
+        "id2label",
+        "label_map",
     )
     for end in ("txt", "csv", "tsv", "json")
 )

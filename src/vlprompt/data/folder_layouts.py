@@ -74,7 +74,7 @@ def read_layout(pictures: Sequence[str]) -> Layout:
     with any folders inside a class. Folders inside a split that say nothing (train/images/CLASS, seg_train/seg_train/CLASS)
     are passed through, and a split without class folders is left out. Raises DataError when the pictures lie in no class folders.
     """
-    notices: list[str] = []
+    pictures, notices = _without_unlabelled(pictures)
     root = common_folder(pictures)
     inside = {path: path[len(root) :].split("/") for path in pictures}
     loose = [path for path, parts in inside.items() if len(parts) < 2]
@@ -97,8 +97,19 @@ def read_layout(pictures: Sequence[str]) -> Layout:
     with_domains = _has_domains(inside.values())
     if with_domains:
         domains = sorted({parts[0] for parts in inside.values()})
-        notices.append(f"the first level of folders is taken as domains: {', '.join(domains)}")
-    elif any(len(parts) > 2 for parts in inside.values()):
+        called = [name for name in domains if _plain_split(name)]
+        doubt = (
+            f" ({', '.join(called)} is called like a split: if the others are splits too, call them train, val or test)"
+            if called
+            else ""
+        )
+        notices.append(f"the first level of folders is taken as domains: {', '.join(domains)}{doubt}")
+    elif not by_folder and (called := sorted({p[0] for p in inside.values() if _plain_split(p[0])})):
+        notices.append(
+            f"{_listed(f'{name}/' for name in called)} counted as a class, though called like a split: pictures to test with "
+            "lie in class folders below it, those to ask about elsewhere"
+        )
+    if not with_domains and any(len(parts) > 2 for parts in inside.values()):
         notices.append(
             "some classes hold further folders; their pictures belong to the class of the outer folder"
         )
@@ -114,6 +125,23 @@ def read_layout(pictures: Sequence[str]) -> Layout:
     holders = {path.removesuffix("/".join(parts[level:])).removesuffix("/") for path, parts in inside.items()}
     kinds = "a folder for each class" + (" in each domain" if with_domains else "")
     return Layout(rows, kinds + below, notices, holders)
+
+
+def _without_unlabelled(pictures: Sequence[str]) -> tuple[Sequence[str], list[str]]:
+    """The pictures without those of folders beside class or split folders that are called unlabeled, predict, ..., and
+    what to say of that."""
+    root = common_folder(pictures)
+    of_folder: dict[str, list[str]] = defaultdict(list)
+    for path in pictures:
+        first, _, more = path[len(root) :].partition("/")
+        of_folder[first if more else ""].append(path)
+    means = {name: split_name(name) for name in of_folder}
+    left = [name for name, found in means.items() if found == (UNLABELLED, "")]
+    if not left or len(left) == len(of_folder):
+        return pictures, []
+    notices = [f"{name}/ left out: its pictures have no labels ({_count(of_folder[name])})" for name in left]
+    out = {path for name in left for path in of_folder[name]}
+    return [path for path in pictures if path not in out], notices
 
 
 def empty_classes(layout: Layout, folders: Iterable[str]) -> list[str]:

@@ -6,7 +6,7 @@ A format is a row of FORMATS. `opens` tells from what is there whether it is one
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -269,20 +269,29 @@ def _of_split_file(place: Place, data: bytes, name: str) -> Reading:
 
 
 def _open_lists(place: Place) -> Reading:
-    return _of_listings(place, place.lists.used, place.lists.notices)
+    return _of_listings(place, place.lists.used, place.lists.notices, place.lists.beside)
 
 
-def _of_listings(place: Place, used: Iterable[tuple[Listing, list[Row]]], more: list[str]) -> Reading:
+def _of_listings(
+    place: Place, used: Iterable[tuple[Listing, list[Row]]], more: list[str], beside: Sequence[Row] = ()
+) -> Reading:
     notices = [*place.files.notices, *more]
     used = list(used)
     name = ", ".join(listing.table.name for listing, _ in used)
     rows = present(
-        [row for _, rows in used for row in rows], place.source, name, notices, place.files.pictures
+        [*(row for _, rows in used for row in rows), *beside],
+        place.source,
+        name,
+        notices,
+        place.files.pictures,
     )
     how: dict[str, list[str]] = {}
     for listing, _ in used:
         how.setdefault(listing.understood, []).append(listing.table.name)
     understood = "; ".join(f"{', '.join(names)}: {text}" for text, names in how.items())
+    if beside:
+        kinds = sorted({row.split or "" for row in beside})
+        understood += f"; {', '.join(kinds)}: a folder for each class"
     return Reading(place.source, rows, understood, notices)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from vlprompt.data.classes_files import CLASS_FILES, OTHERS
 from vlprompt.data.folder_layouts import Layout, ending
 from vlprompt.data.joined_lists import joined
 from vlprompt.data.left_out import RUN_FILES
@@ -13,7 +14,7 @@ from vlprompt.data.list_columns import LABEL_COLUMNS, Listing, plain, read_colum
 from vlprompt.data.list_files import SPLIT_FILE, Row
 from vlprompt.data.list_matching import Pictures, slashed
 from vlprompt.data.sources import Source
-from vlprompt.data.split_names import FILLERS, split_name
+from vlprompt.data.split_names import FILLERS, split_name, split_of_word
 from vlprompt.data.tabular_text import PICTURE_NAME, Table, read_table
 from vlprompt.errors import DataError
 
@@ -26,6 +27,9 @@ LABEL_FILES = (
 )  # whose faults are errors
 ENDINGS = frozenset({".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".ndjson", ".lst", ".list"})
 _WORKBOOKS = frozenset({".xlsx", ".xls", ".ods"})
+# what programs keep lists in, too, where the name says that it is of labels
+_NOT_READ = frozenset(".mat .npy .npz .pkl .pickle .h5 .hdf5 .db .sqlite .sqlite3 .feather .gz".split())
+_LABELS = re.compile(r"label|annotation|classes|target|categor", re.IGNORECASE)
 LARGEST, MOST = 64 * 2**20, 40  # bytes of a list, and lists, that are looked into
 TEXTS = frozenset({"text", "title", "prompt", "sentence"})
 _NOT_LISTS = re.compile(
@@ -37,10 +41,12 @@ _USUAL = FILLERS | {"ground", "truth", "groundtruth", "gt", "target", "targets"}
 
 @dataclass
 class Lists:
-    """used: lists of labels with their rows; [] where the folders say the labels. splits: of pictures whose folders do,
-    from the lists split_files. notices: what was not used, and why."""
+    """used: lists of labels with their rows; [] where the folders say the labels. beside: rows of class folders of another
+    split than those lists. splits: of pictures whose folders say the labels, from the lists split_files. notices: what was
+    not used, and why."""
 
     used: list[tuple[Listing, list[Row]]] = field(default_factory=list)
+    beside: list[Row] = field(default_factory=list)
     splits: dict[str, str] = field(default_factory=dict)
     split_files: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -59,7 +65,8 @@ def lists_in(
     """
     found = Lists()
     folders = {row.label for row in layout.rows} if isinstance(layout, Layout) else set()
-    listings = _read(source, pictures_of, found.notices, label_column, folders)
+    pictures = len(layout.rows) if isinstance(layout, Layout) else 0
+    listings = _read(source, pictures_of, found.notices, label_column, folders, pictures)
     if label_column is not None:
         fitting = [one for one in listings if one.label == label_column]
         if not fitting:
@@ -104,6 +111,8 @@ def lists_in(
         found.notices.append(
             "the labels of the list go with the folders one to one; the folders name the classes"
         )
+    elif chosen and isinstance(layout, Layout) and by_folder:
+        found.used, found.beside = _of_other_splits(found.used, layout)
     if (
         not chosen
         and by_folder
@@ -143,29 +152,47 @@ def _read(
     notices: list[str],
     label_column: str | None,
     folders: set[str],
+    pictures: int,
 ) -> list[Listing]:
-    """The files that list pictures which are there."""
+    """The files that list pictures which are there. pictures: how many there are in class folders."""
     found = []
     few = len(folders) < 2  # then a list is what is left, and each that is none is said
     for table in _tables(source, pictures_of, notices, few):
         name = table.name
         folder, _, last = name.rpartition("/")
         wanted = label_column if label_column in table.columns else None
+        names_classes = _names_all(table, folders)
+        hint = f"{name} names the classes and is not used (--classes {name} takes it)"
+        if names_classes and wanted is None and 2 * len(table.rows) < pictures:
+            notices += [hint] if len(table.columns) > 1 and last not in (*CLASS_FILES, *OTHERS) else []
+            continue
         try:
             listing = read_columns(table, pictures_of(folder, last), wanted)
         except DataError as error:
-            names_classes = folders and any(
-                folders <= {row.get(c, "") for row in table.rows} for c in table.columns
-            )
-            if ending(name) in (".csv", ".tsv") and (few or not names_classes):
+            if names_classes and len(table.columns) > 1 and last not in (*CLASS_FILES, *OTHERS):
+                notices.append(hint)
+            elif ending(name) in (".csv", ".tsv") and (few or not names_classes):
                 notices.append(f"{name} is not used: {str(error).removeprefix(f'{name}: ')}")
             continue
         if listing.matched.distinct > 1 or (listing.matched.distinct and len(table.rows) == 1):
             found.append(listing)
-        elif ending(name) in (".csv", ".tsv") or last in LABEL_FILES:
+        elif few or ending(name) in (".csv", ".tsv") or last in LABEL_FILES:
             cell = next((row.get(listing.path, "") for row in table.rows), "")
             notices.append(f"{name} is not used: none of its pictures is there, for example {cell}")
     return found
+
+
+def _names_all(table: Table, folders: set[str]) -> bool:
+    """Whether a list has one line for each class folder and names no pictures, or a JSON object has a key or value for
+    each."""
+    # what was taken for a header may be the first line
+    cells = [[column, *(row.get(column, "") for row in table.rows)] for column in table.columns]
+    if any(PICTURE_NAME.search(cell) for column in cells for cell in column[:9]):
+        return False
+    held = [set(column) for column in cells if len(set(column)) == len(column)]
+    if len(table.rows) == 1:
+        held += [set(table.columns), set(table.rows[0].values())]
+    return bool(folders) and any(folders <= values for values in held)
 
 
 def _tables(
@@ -203,6 +230,10 @@ def _candidates(source: Source, notices: list[str]) -> list[str]:
         folder, _, last = name.rpartition("/")
         if ending(name) in _WORKBOOKS and name.count("/") <= 1:
             notices.append(f"{name} is not used: it is a workbook; save the sheet as CSV (UTF-8)")
+        elif ending(name) in _NOT_READ and name.count("/") <= 1 and _LABELS.search(last):
+            notices.append(
+                f"{name} is not used: lists are read as CSV, JSON or text; write it as CSV of path,label"
+            )
         fits = ending(name) in ENDINGS and name.count("/") <= 1 and size <= LARGEST and folder not in own
         if not fits or _NOT_LISTS.match(last) or SPLIT_FILE.search(name):
             continue
@@ -300,6 +331,33 @@ def _named_by_folders(
         )
         for one, rows in used
     ]
+
+
+def _of_other_splits(
+    used: list[tuple[Listing, list[Row]]], layout: Layout
+) -> tuple[list[tuple[Listing, list[Row]]], list[Row]]:
+    """(the lists with splits, rows of class folders) where class folders are for training and lists are of a flat val or
+    test folder: train/CLASS/1.jpg and test/2.jpg with test_labels.csv; else (the same lists, [])."""
+    divided = [
+        (one, [replace(row, split=row.split or _split_of(one) or _split_of_path(row.path)) for row in rows])
+        for one, rows in used
+    ]
+    listed = {row.path: row for _, rows in divided for row in rows if row.label}
+    flat = {row.label for row in layout.rows if row.path in listed}  # test/ itself may look like a class
+    beside = [
+        replace(row, split=row.split or "train")
+        for row in layout.rows
+        if row.label not in flat and row.path not in listed
+    ]
+    labels, splits = {row.label for row in listed.values()}, {row.split for row in listed.values()}
+    if not listed or not labels <= {row.label for row in beside} or splits & {"train", None}:
+        return used, []
+    return divided, beside
+
+
+def _split_of_path(path: str) -> str | None:
+    """The split that one of its folders is called after."""
+    return next(filter(None, map(split_of_word, path.split("/")[:-1])), None)
 
 
 def _divide(found: Lists, listings: Sequence[Listing]) -> None:

@@ -21,7 +21,9 @@ def list_of_pictures(pictures: Picture | Iterable[Picture] | Any) -> list[Any]:
     """
     if isinstance(pictures, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)):
         return [str(pictures) if isinstance(pictures, np.str_) else pictures]
-    if hasattr(pictures, "to_numpy") and not isinstance(pictures, np.ndarray):  # pandas, polars, pyarrow
+    if hasattr(pictures, "to_pylist"):  # pyarrow, whose texts are no NumPy array without a copy
+        pictures = pictures.to_pylist()
+    elif hasattr(pictures, "to_numpy") and not isinstance(pictures, np.ndarray):  # pandas, polars
         pictures = np.asarray(pictures.to_numpy(), dtype=object)
     if isinstance(pictures, np.ndarray):
         if pictures.dtype.kind not in "OUST":

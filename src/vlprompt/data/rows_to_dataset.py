@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vlprompt.data.classes_files import names_beside
@@ -14,6 +15,11 @@ from vlprompt.data.naming import Classes, class_names, composed, sorted_keys
 from vlprompt.data.sources import Source
 from vlprompt.data.splitting import draw_splits
 from vlprompt.errors import DataError
+
+_NOTHING = frozenset(
+    {"nan", "null", "<na>", "n/a", "#n/a", "nat", "?", "-"}
+)  # what programs write for no label
+_CODE = re.compile(r"n\d{8}")  # WordNet ids, as ImageNet's folders are called
 
 
 def assemble(
@@ -50,10 +56,14 @@ def assemble(
             f'{name}: there is only one class, "{names[0]}"; at least two are needed: {TO_MEND}'
             f"{told_by_names([row.path for row in rows])}{doubts}"
         )
-    if all(words.isdigit() for words in names):
+    if all(words.isdigit() or _CODE.fullmatch(words) for words in names):
+        kind = "numbers" if all(words.isdigit() for words in names) else "codes"
         notices.append(
-            "the classes are numbers, which say nothing to a language model; name them with classes.txt or --classes"
+            f"the classes are {kind}, which say nothing to a language model; name them with classes.txt or --classes"
         )
+    notices += _several_in_one(keys)
+    if nothing := [key for key in keys if key.lower() in _NOTHING]:
+        notices.append(f'"{nothing[0]}" is read as a class; if it stands for no label, leave that cell empty')
     index = {key: label for label, key in enumerate(keys)}
     items = {row.path: Item(row.path, index[row.label], row.domain) for row in rows}
     splits: dict[str, list[Item]] = {}
@@ -79,3 +89,16 @@ def assemble(
         if empty:
             notices.append(f"{len(empty)} classes have no training pictures: {', '.join(empty[:5])}")
     return replace(dataset, notices=tuple(notices))
+
+
+def _several_in_one(keys: Sequence[str]) -> list[str]:
+    """A notice where a label looks like several: cat|dog beside cat and dog."""
+    known = set(keys)
+    for key in keys:
+        parts = [part for part in re.split(r"[|;,/+&\s]+", key) if part]
+        if len(parts) > 1 and known.issuperset(parts):
+            return [
+                f'the label "{key}" looks like several ({", ".join(parts)} are labels too); it is read as a class of its own, '
+                "since a picture gets one label"
+            ]
+    return []

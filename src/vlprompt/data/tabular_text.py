@@ -15,6 +15,22 @@ PICTURE_NAME = re.compile(
     r"\.(jpe?g|jpe|jfif|png|webp|bmp|gif|tiff?|p[pgb]m|avif|hei[cf]|jp2)$", re.IGNORECASE
 )
 _SEPARATOR = re.compile(r'"?sep=(.|\\t)"?', re.IGNORECASE)  # what spreadsheets put into the first line
+# files that are no text, by their first bytes, and what to do about it
+_SHEET, _UNPACK = "save the sheet as CSV (UTF-8)", "unpack it and give the folder, or make a zip of it"
+_NO_TEXT = {
+    b"PK\x03\x04": ("a workbook or an archive", _SHEET),
+    b"\xd0\xcf\x11\xe0": ("an old workbook", _SHEET),
+    b"7z\xbc\xaf\x27\x1c": ("a 7z archive", _UNPACK),
+    b"Rar!\x1a\x07": ("a RAR archive", _UNPACK),
+    b"\x28\xb5\x2f\xfd": ("packed with zstd", _UNPACK),
+    b"\x1f\x8b": ("packed with gzip", "unpack it"),
+    b"SQLite format 3\0": ("a database", "write its table as CSV of path,label"),
+    b"MATLAB ": ("a MATLAB file", "write it as CSV of path,label"),
+    b"\x89HDF": ("an HDF5 file", "write it as CSV of path,label"),
+    b"\x93NUMPY": ("a NumPy array", "write it as CSV of path,label"),
+    b"%PDF": ("a PDF", "write it as CSV of path,label"),
+}
+_DELIMITERS = re.compile("[,;\t|]")
 _SPACED = re.compile(
     r"(.*?\.(?:jpe?g|jpe|jfif|png|webp|bmp|gif|tiff?|p[pgb]m|avif|hei[cf]|jp2)|\S+)(?:\s+(.*))?",
     re.IGNORECASE,
@@ -57,15 +73,18 @@ def read_table(data: bytes, name: str) -> Table:
 
 def decoded(data: bytes, name: str) -> str:
     """Text in UTF-8 or UTF-16, with any of the usual line ends as \\n. DataError for other bytes."""
+    for magic, (kind, mend) in _NO_TEXT.items():
+        if data.startswith(magic):
+            raise DataError(f"{name}: is {kind}, not text; {mend}")
     encoding = "utf-8-sig"
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if data[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        encoding = "utf-32"
+    elif data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
     elif len(data) > 3 and data[1:4:2] == b"\0\0" and data[0]:
         encoding = "utf-16-le"
     elif len(data) > 3 and data[0:3:2] == b"\0\0" and data[1]:
         encoding = "utf-16-be"
-    if data[:4] == b"PK\x03\x04":
-        raise DataError(f"{name}: is a workbook or an archive, not text; save the sheet as CSV (UTF-8)")
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -77,15 +96,21 @@ def decoded(data: bytes, name: str) -> str:
 
 
 def _csv(text: str, name: str) -> Table:
-    skipped = 0
+    skipped, text = _without_remarks(text)
+    if not text.strip():
+        raise DataError(f"{name}: the list is empty")
     first, _, rest = text.lstrip("\n").partition("\n")
     told = _SEPARATOR.fullmatch(first.strip())
     if told:
-        skipped, text = text[: text.index(first)].count("\n") + 1, rest
+        skipped, text = skipped + text[: text.index(first)].count("\n") + 1, rest
         if not rest.strip():
             raise DataError(f"{name}: the list is empty")
         first = rest.lstrip("\n").partition("\n")[0]
-    delimiter = told[1].replace("\\t", "\t") if told else max(",;\t|", key=first.count)
+    if told:
+        delimiter = told[1].replace("\\t", "\t")
+    else:
+        tabs = {line.count("\t") for line in text.split("\n", 50)[:50] if line.strip()}
+        delimiter = "\t" if len(tabs) == 1 and 0 not in tabs else max(",;\t|", key=first.count)
     if delimiter not in first and not told:
         return _spaced(text, name)
     lines: list[tuple[int, list[str]]] = []
@@ -101,6 +126,23 @@ def _csv(text: str, name: str) -> Table:
     if not lines:
         raise DataError(f"{name}: the list is empty")
     return _table(name, lines)
+
+
+def _without_remarks(text: str) -> tuple[int, str]:
+    """(how many lines are left out, the rest): remarks at the top of a file with separators, which begin with #.
+
+    A header may begin so too, as in "#,file,label": it has as many separators as the next line, which is no header.
+    """
+    lines = text.split("\n")
+    after = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
+    many = len(_DELIMITERS.findall(lines[after]))
+    if not after or not many:  # lines of words have remarks anywhere
+        return 0, text
+    last = lines[after - 1]
+    a_row = any(PICTURE_NAME.search(cell.strip()) for cell in _DELIMITERS.split(lines[after]))
+    headed = len(_DELIMITERS.findall(last)) == many and (a_row or not last.startswith("# "))
+    left = after - 1 if headed else after
+    return left, "\n".join(lines[left:])
 
 
 def _spaced(text: str, name: str) -> Table:
@@ -200,7 +242,9 @@ def _rows_of(parsed: dict[str, Any], name: str) -> list[dict[str, Any]]:
     if any(PICTURE_NAME.search(str(key)) for key in parsed):
         return [{"path": key, "label": value} for key, value in parsed.items()]
     values = list(parsed.values())
-    if values and all(isinstance(value, dict) and value.keys() == values[0].keys() for value in values):
+    if not values:
+        raise DataError(f"{name}: the list is empty")
+    if all(isinstance(value, dict) and value.keys() == values[0].keys() for value in values):
         return [{key: value[row] for key, value in parsed.items()} for row in values[0]]
     if values and all(isinstance(value, list) and value for value in values):
         if all(PICTURE_NAME.search(str(cell)) for value in values for cell in value):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 UTF8_FLAG = 0x800
 _UNICODE_PATH = 0x7075  # an extra field with the name in UTF-8
-# what programs write that do not use UTF-8; the code pages of a Western PC come last, as the standard has it
+# what programs write that do not use UTF-8; of equals the first is taken
 ENCODINGS = {
     "gb18030": "Chinese",
     "cp932": "Japanese",
@@ -19,6 +19,11 @@ ENCODINGS = {
     "cp866": "Cyrillic",
     "cp1252": "Western",
     "cp437": "Western",
+    "cp850": "Western",
+    "cp1253": "Greek",
+    "cp737": "Greek",
+    "cp1250": "Central European",
+    "cp852": "Central European",
 }
 
 
@@ -112,14 +117,14 @@ def _weight(letter: str, before: str, after: str) -> float:
         return 0.95 if _is_common_korean(letter) else 0.3
     if 0x4E00 <= code <= 0x9FFF:
         return 0.98 if _is_common_chinese(letter) else 0.45
-    if 0x0400 <= code <= 0x045F:
-        return (
-            0.9
-            if letter.islower() == before.isalpha() or (letter.isupper() and not before.islower())
-            else 0.3
-        )
+    if 0x0400 <= code <= 0x045F or 0x0386 <= code <= 0x03CE:  # Cyrillic; Greek, which has fewer users
+        fits = letter.islower() or not before.islower()
+        return (0.9 if code >= 0x400 else 0.88) if fits else 0.3
     if unicodedata.category(letter) in ("Lu", "Ll") and code < 0x250:
-        return 0.85 if letter.islower() or not before.isalpha() else 0.4
+        if not letter.islower() and before.isalpha():
+            return 0.4
+        # words of accented letters alone are no Latin, but what another alphabet looks like
+        return 0.85 if any(one.isascii() and one.isalpha() for one in (before, after)) else 0.6
     return 0.1
 
 

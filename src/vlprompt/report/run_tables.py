@@ -104,7 +104,7 @@ def scores_table(
     header = ["", "accuracy", *(["95 % sure"] if unsure else []), "macro F1", "pictures"]
     body = []
     for name, found in rows:
-        spread = [interval_text(found.correct, found.count)] if unsure else []
+        spread = [interval_text(found.correct, found.count, always=True)] if unsure else []
         body.append([name, f"{found.accuracy:.2f} %", *spread, f"{found.macro_f1:.2f} %", str(found.count)])
     if learned is not None and zero_shot is not None and len(rows) > 1 and rows[-1][1] is not zero_shot:
         accuracy, f1 = learned.accuracy - zero_shot.accuracy, learned.macro_f1 - zero_shot.macro_f1

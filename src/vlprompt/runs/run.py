@@ -283,8 +283,9 @@ class Run:
                 method = self.learned.for_classes(dataset.class_names)
         more = {} if emit is None else {"emit": emit}
         encoder = Encoder(dataset, self.backbone, cache=cache, **more)
+        what = f"{split} pictures" if len(dataset.splits) > 1 else "pictures"
         return evaluate(
-            method, encoder.inputs(method.facts.needs, items, what=split), probabilities=probabilities
+            method, encoder.inputs(method.facts.needs, items, what=what), probabilities=probabilities
         )
 
     # -- keeping it ------------------------------------------------------------------------------

@@ -23,10 +23,10 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
     return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 
-def interval_text(correct: int, count: int) -> str:
-    """`52 to 91`, per cent; "" where the pictures are so many that the digits can be trusted."""
+def interval_text(correct: int, count: int, always: bool = False) -> str:
+    """`52 to 91`, per cent; "" where the pictures are so many that the digits can be trusted, unless it is always wanted."""
     low, high = wilson(correct, count)
-    return f"{low:.0f} to {high:.0f}" if high - low >= 2 * WIDE else ""
+    return f"{low:.0f} to {high:.0f}" if always or high - low >= 2 * WIDE else ""
 
 
 def accuracy_text(correct: int, count: int, digits: int = 2) -> str:

@@ -189,7 +189,7 @@ def _classes(studio: Studio, act: Actions, shelf: gr.State, remarks: gr.HTML) ->
                 container=False,
                 elem_id="folder",
                 interactive=True,
-                placeholder=f"a folder of class folders, below {studio.allowed[0]}",
+                placeholder=f"a folder below {studio.allowed[0]}",
             )
             read = gr.Button("Read folder", size="sm", scale=1, min_width=110)
         for trigger in (read.click, where.submit):

@@ -22,6 +22,12 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d} h"
 
 
+def skipped_line(record: dict[str, Any]) -> str:
+    """A picture that cannot be read, and why; the reason mostly begins with its path."""
+    path, reason = record["path"], record["reason"]
+    return f"skipped {reason}" if reason.startswith(f"{path}: ") else f"skipped {path}: {reason}"
+
+
 class ProgressBar:
     """A callable for `on_record`: bars for encoding and training, messages above them.
 
@@ -68,7 +74,7 @@ class ProgressBar:
     def _on_skipped(self, record: dict[str, Any]) -> None:
         self._skipped += 1
         if self._skipped <= 3:
-            self.console.print(escape(f"skipped {record['path']}: {record['reason']}"), highlight=False)
+            self.console.print(escape(skipped_line(record)), highlight=False)
 
     def _on_encoding(self, record: dict[str, Any]) -> None:
         if not record["total"]:

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Any, TextIO
 
-from vlprompt.training.progress_bar import duration
+from vlprompt.training.progress_bar import duration, skipped_line
 
 EVERY = 5.0  # seconds between two lines of one job
 SHOWN = 3  # skipped pictures that are named; the log of the run names them all
@@ -61,7 +61,7 @@ class ProgressLines:
     def _on_skipped(self, record: dict[str, Any]) -> None:
         self._skipped += 1
         if self._skipped <= SHOWN:
-            self._say(f"skipped {record['path']}: {record['reason']}")
+            self._say(skipped_line(record))
 
     def _on_encoding(self, record: dict[str, Any]) -> None:
         done, total = record["done"], record["total"]
