@@ -246,7 +246,7 @@ def _rows_of(parsed: dict[str, Any], name: str) -> list[dict[str, Any]]:
         raise DataError(f"{name}: the list is empty")
     if all(isinstance(value, dict) and value.keys() == values[0].keys() for value in values):
         return [{key: value[row] for key, value in parsed.items()} for row in values[0]]
-    if values and all(isinstance(value, list) and value for value in values):
+    if all(isinstance(value, list) and value for value in values):
         if all(PICTURE_NAME.search(str(cell)) for value in values for cell in value):
             return [{"path": cell, "label": key} for key, value in parsed.items() for cell in value]
         if len(set(map(len, values))) == 1:
