@@ -295,6 +295,7 @@ def test_what_is_wrong_is_corrected_and_what_was_learned_opens_after_a_restart(p
             me.press("Add class")
             me.drop("flowr", [*pictures["flower"], pictures["bird"][0], pictures["bird"][1]])
             me.press("Correct the pictures or the name of flowr")
+            me.page.get_by_role("checkbox", name="Choose picture 7 of flowr").wait_for()
             me.shoot("9-correct")
             me.page.get_by_role("checkbox", name="Choose picture 7 of flowr").check()
             me.press("Remove ticked")
