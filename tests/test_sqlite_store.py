@@ -82,3 +82,12 @@ def test_it_travels_between_threads_and_processes(tmp_path):
         os._exit(0)
     os.waitpid(child, 0)
     assert get(store, "child") == 5
+
+
+def test_a_store_that_outlives_its_module_goes_without_a_word(tmp_path, monkeypatch):
+    store = Store(tmp_path / "s.db", SCHEMA)
+    put(store, "a", 1)
+    with monkeypatch.context() as ending:  # as at the end of a program
+        ending.setattr("vlprompt.sqlite_store.os", None)
+        store.__del__()
+    assert get(store, "a") == 1

@@ -159,7 +159,8 @@ class Store:
         self.path, self.writable = None, False
 
     def __del__(self) -> None:
-        if getattr(self, "_connection", None) is not None:
+        # at the end of a program modules may be gone before what uses them; the file needs no closing then
+        if os is not None and getattr(self, "_connection", None) is not None:
             self.close()
 
     def __getstate__(self) -> dict[str, Any]:
