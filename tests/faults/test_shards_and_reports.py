@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+from pathlib import Path
 
 import fault_jobs
 import pytest
@@ -136,3 +137,32 @@ def test_of_a_run_from_elsewhere_no_other_place_is_used(tmp_path, monkeypatch):
     named = {"path": "caltech101", "root": "/data", "seed": 1}
     assert openable(named, None) == named
     assert "path" not in openable({"path": "/etc", "root": "/data"}, None)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of files are bytes on POSIX")
+def test_names_that_are_no_unicode_are_written(tmp_path):
+    """As bytes, so that they can be found again; parquet takes no others."""
+    pq = pytest.importorskip("pyarrow.parquet")
+    from PIL import Image
+    from support import save_huggingface
+
+    from vlprompt.collections.embedding import Loading, embed
+    from vlprompt.collections.predicting import WRITERS
+    from vlprompt.runs.run import Prediction
+
+    names = (b"a\xff.png", b"line\nbreak.png", "e\u0301 \u202e.png".encode(), b"broken\xfe.png")
+    pictures = [os.fsdecode(os.path.join(os.fsencode(tmp_path), name)) for name in names]
+    for picture in pictures[:3]:
+        Image.new("RGB", (40, 40)).save(picture)
+    out = Path(os.fsdecode(os.fsencode(tmp_path) + b"/out\xff"))
+    done = embed(pictures, out, Loading(str(save_huggingface(tmp_path / "backbone")), "cpu"))
+    assert (done.done, done.errors) == (4, 1)
+    rows = pq.read_table(out / "part-00000.parquet").to_pylist()
+    wanted = [picture.encode(errors="backslashreplace").decode() for picture in pictures]
+    assert [row["path"] for row in rows] == wanted and "broken" in rows[3]["error"]
+    said = [Prediction(picture, (("a", 1.0),), error=f"{picture}: broken") for picture in pictures]
+    for kind in ("parquet", "jsonl", "csv"):
+        WRITERS[kind](said, tmp_path / f"x.{kind}")
+    assert [row["path"] for row in pq.read_table(tmp_path / "x.parquet").to_pylist()] == wanted
+    lines = (tmp_path / "x.jsonl").read_bytes().decode().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == pictures

@@ -128,6 +128,38 @@ def test_no_other_pages_and_names(person: httpx.Client) -> None:
     assert person.get("/", headers=link | {"Sec-Fetch-Dest": "iframe"}).status_code == 403
 
 
+def test_files_of_sessions_and_of_the_machine_are_not_given_away(
+    person: httpx.Client, temporary: Path
+) -> None:
+    """Gradio gives the files that have arrived to those who know their paths; nothing else may lie behind that door."""
+    (root,) = temporary.glob("vlprompt-studio-*")
+    (root / "sessions" / "another").mkdir(parents=True)
+    secret = root / "sessions" / "another" / "secret.png"
+    secret.write_bytes(b"of another tab")
+    (root / "uploads" / "link").mkdir()
+    (root / "uploads" / "link" / "a.png").symlink_to(secret)
+    (root / "uploads" / "folder").symlink_to(root / "sessions")
+    places = [
+        str(secret),
+        str(root / "uploads" / ".." / "sessions" / "another" / "secret.png"),
+        str(root / "uploads" / "folder" / "another" / "secret.png"),
+        str(root / "uploads" / "link" / "a.png"),
+        "/etc/passwd",
+        "/proc/self/environ",
+        str(Path(__file__)),
+        f"http://127.0.0.1:{person.base_url.port}/config",
+    ]
+    for place in places:
+        for door in ("/gradio_api/file=", "/file=", "/gradio_api/file/", "/gradio_api/stream/", "/static/"):
+            for told in (place, place.replace("/", "%2f"), place.replace(".", "%2e"), "//" + place):
+                answer = person.get(f"{door}{told}")
+                assert answer.status_code in (302, 307, 400, 403, 404, 422), (door, told)
+                assert b"of another tab" not in answer.content and b"root:" not in answer.content
+    secret.unlink()
+    (root / "uploads" / "link" / "a.png").unlink()
+    (root / "uploads" / "folder").unlink()
+
+
 def test_what_nobody_takes_has_an_end(person: httpx.Client, temporary: Path) -> None:
     codes = [send(person).status_code for _ in range(30)]
     assert codes[0] == 200 and codes[-1] == 413 and 5 < codes.count(200) < 16

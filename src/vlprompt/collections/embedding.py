@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vlprompt.collections.shards import SHARD, Done, OnShard, parquet, process
+from vlprompt.collections.shards import SHARD, Done, OnShard, escaped, parquet, process
 from vlprompt.errors import OptionError, PictureError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Embedding:
         values = pa.FixedSizeListArray.from_arrays(numbers, width, mask=mask)
         table = pa.table(
             {
-                "path": pa.array(pictures, pa.string()),
+                "path": pa.array(map(escaped, pictures), pa.string()),
                 "feature": values.cast(pa.list_(values.type.value_type)),
                 "error": pa.array(errors, pa.string()),
             }
@@ -145,7 +145,7 @@ def encoded(backbone: Backbone, pictures: Sequence[str]) -> Iterator[tuple[np.nd
             if good:
                 pixels = to_pixels(np.stack(good), backbone.preprocessing, backbone.device)
                 features = backbone.image_features(pixels).float().cpu().numpy()
-            yield features, [str(crop) if isinstance(crop, PictureError) else None for crop in found]
+            yield features, [escaped(str(crop)) if isinstance(crop, PictureError) else None for crop in found]
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlprompt.collections.shards import SHARD, Done, OnShard, parquet, process
+from vlprompt.collections.shards import SHARD, Done, OnShard, escaped, parquet, process
 from vlprompt.errors import OptionError, nearest
 from vlprompt.plain_text import cell, csv_line
 
@@ -140,12 +140,15 @@ def _parquet(found: Iterable[Prediction], file: Path) -> None:
         [("path", pa.string()), ("label", pa.string()), ("top", pa.list_(one)), ("error", pa.string())]
     )
     rows = [record_of(prediction, digits=None) for prediction in found]
+    for row in rows:
+        row["path"] = escaped(str(row["path"]))
+        row["error"] = None if row["error"] is None else escaped(row["error"])
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), file, compression="zstd")
 
 
 def _jsonl(found: Iterable[Prediction], file: Path) -> None:
     lines = (json.dumps(record_of(prediction), ensure_ascii=False) + "\n" for prediction in found)
-    file.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+    file.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")  # JSON reads that back
 
 
 def _csv(found: Iterable[Prediction], file: Path) -> None:

@@ -220,6 +220,11 @@ class Worker:
         }
 
 
+def escaped(text: str) -> str:
+    """A text that parquet takes: names of files that are no Unicode are written with their bytes, as \\udcff."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def parquet() -> tuple[Any, Any]:
     """pyarrow and pyarrow.parquet; MissingExtra with the command that installs them."""
     try:
