@@ -157,7 +157,8 @@ def test_names_that_are_no_unicode_are_written(tmp_path):
     out = Path(os.fsdecode(os.fsencode(tmp_path) + b"/out\xff"))
     done = embed(pictures, out, Loading(str(save_huggingface(tmp_path / "backbone")), "cpu"))
     assert (done.done, done.errors) == (4, 1)
-    rows = pq.read_table(out / "part-00000.parquet").to_pylist()
+    with (out / "part-00000.parquet").open("rb") as file:
+        rows = pq.read_table(file).to_pylist()
     wanted = [picture.encode(errors="backslashreplace").decode() for picture in pictures]
     assert [row["path"] for row in rows] == wanted and "broken" in rows[3]["error"]
     said = [Prediction(picture, (("a", 1.0),), error=f"{picture}: broken") for picture in pictures]

@@ -113,7 +113,8 @@ class Embedding:
                 "error": pa.array(errors, pa.string()),
             }
         )
-        pq.write_table(table, file, compression="zstd")
+        with file.open("wb") as out:  # opened here: pyarrow takes no names that are no Unicode
+            pq.write_table(table, out, compression="zstd")
         return sum(error is not None for error in errors)
 
 

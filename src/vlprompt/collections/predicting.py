@@ -143,7 +143,8 @@ def _parquet(found: Iterable[Prediction], file: Path) -> None:
     for row in rows:
         row["path"] = escaped(str(row["path"]))
         row["error"] = None if row["error"] is None else escaped(row["error"])
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), file, compression="zstd")
+    with file.open("wb") as out:  # opened here: pyarrow takes no names that are no Unicode
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), out, compression="zstd")
 
 
 def _jsonl(found: Iterable[Prediction], file: Path) -> None:
