@@ -162,6 +162,9 @@ def test_bodies_and_trailers_of_honest_clients_arrive():
     whole = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + body + b"0\r\nChecksum: 5\r\n\r\n"
     _, answer, seen = asyncio.run(asked((whole,), b""))
     assert answer.startswith(b"HTTP/1.1 200") and seen == 1
+    two = HEAD + b"Content-Length: 3\r\n\r\nabc" + whole.replace(b"localhost", b"127.0.0.1")
+    _, answer, seen = asyncio.run(asked((two,), b""))
+    assert answer.startswith(b"HTTP/1.1 200") and seen == 2
     plain = HEAD + b"Content-Length: 500000\r\n\r\n" + b"x" * 500_000
     _, answer, seen = asyncio.run(asked((plain,), b""))
     assert answer.startswith(b"HTTP/1.1 200") and seen == 1

@@ -170,7 +170,7 @@ def patient(body_seconds: float, head_seconds: float = HEAD_SECONDS, most: int |
 
         awaited: float | None = None
         head_bytes = 0  # that came since a head or a part of a body was last complete
-        went_on = False
+        went_on = in_body = False
         clock: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
@@ -185,12 +185,16 @@ def patient(body_seconds: float, head_seconds: float = HEAD_SECONDS, most: int |
                 self._take(data[start : start + PIECE])
 
         def on_header(self, name: bytes, value: bytes) -> None:
-            if not self._has_rest():  # behind a body come trailers, which nobody reads
+            if not self.in_body:  # behind a body come trailers, which nobody reads
                 super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
-            self.went_on = True
+            self.went_on = self.in_body = True
             super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self.in_body = False
+            super().on_message_complete()
 
         def on_body(self, body: bytes) -> None:
             self.went_on = True

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlprompt.backbones.text_cleaning import CLEANING
 from vlprompt.backbones.text_cleaning import clean as clips_cleaning
+from vlprompt.backbones.tokenizer_limits import check_steps, run_safely
 from vlprompt.errors import BackboneError, OptionError
 from vlprompt.files import parse_json, read_file, read_json
 
@@ -132,7 +133,13 @@ class Tokenizer:
             text = self._prepare(text)
         if self._clip_rules and (START in text or END in text):
             return self._ids_with_special_tokens(text)
-        return self._core.encode(text, add_special_tokens=False).ids
+        return self._encoded(text)
+
+    def _encoded(self, text: str) -> list[int]:
+        found: list[int] = run_safely(
+            "of this backbone", lambda: self._core.encode(text, add_special_tokens=False).ids
+        )
+        return found
 
     def _ids_with_special_tokens(self, text: str) -> list[int]:
         """The literal special tokens inside a text become their ids, as in the published code."""
@@ -141,10 +148,10 @@ class Tokenizer:
         done = 0
         for _, (begin, stop) in _word_splitter().pre_tokenize_str(text):
             if text[begin:stop] in special:
-                ids += self._core.encode(text[done:begin], add_special_tokens=False).ids
+                ids += self._encoded(text[done:begin])
                 ids.append(special[text[begin:stop]])
                 done = stop
-        return ids + self._core.encode(text[done:], add_special_tokens=False).ids
+        return ids + self._encoded(text[done:])
 
 
 def clip_tokenizer(context_length: int = 77) -> Tokenizer:
@@ -192,9 +199,13 @@ def tokenizer_from_json(
 
     try:
         text = read_file(path, MOST).decode()
-        canonical = json.dumps(parse_json(text), sort_keys=True)  # refuses what is nested without end
-        core = Core.from_str(text)
-    except Exception as error:  # the library raises bare Exception
+        held = parse_json(text)  # refuses what is nested without end
+        check_steps(held)
+        canonical = json.dumps(held, sort_keys=True)
+        core = run_safely(path, lambda: Core.from_str(text))
+    except BackboneError:
+        raise
+    except Exception as error:  # damaged files raise whatever they happen to hit
         raise BackboneError(f"cannot read tokenizer {path}: {error}") from error
     vocabulary = core.get_vocab(with_added_tokens=True)
     if vocabulary == clip_vocabulary():
@@ -202,7 +213,7 @@ def tokenizer_from_json(
     pad = pad_id(core, path.parent)
     core.no_padding()
     core.no_truncation()
-    around = core.encode("").ids
+    around = run_safely(path, lambda: core.encode("").ids)
     start: int | None
     end: int | None
     if len(around) in (1, 2):
