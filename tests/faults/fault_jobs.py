@@ -155,13 +155,13 @@ def export_and_die(pipe: Any, at: int, file: Path) -> None:
     def write(program: Any, path: Path, about: Any) -> None:
         path.write_bytes(b"new")
 
-    module.traced = lambda *_: None  # type: ignore[assignment]
-    module.describe = lambda *_: {}  # type: ignore[assignment]
-    module.compare = lambda *_: None  # type: ignore[assignment]
-    module.formats.write_onnx = write  # type: ignore[assignment]
-    module.formats.open_onnx = lambda path: None  # type: ignore[assignment]
+    module.traced = lambda *_: None
+    module.describe = lambda *_: {}
+    module.compare = lambda *_: None
+    module.formats.write_onnx = write
+    module.formats.open_onnx = lambda path: None
 
-    class Held(module.Run):  # type: ignore[misc, name-defined]
+    class Held(module.Run):
         def __init__(self) -> None:
             self.backbone = backbone()
 
