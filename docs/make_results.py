@@ -1,9 +1,9 @@
-"""Writes the tables of docs/results.md: each is what a command prints for the records in recipes/results/.
+"""Writes the tables of the pages of results: each is what a command prints for the records in recipes/results/.
 
     python docs/make_results.py            rewrites the parts between <!-- table: vlprompt table ... --> and <!-- end -->
     python docs/make_results.py --check    exits with 1 if they are not what the commands print
 
-The command stands in the marker, and above the table for the reader; it is run in recipes/results/.
+The command stands in the marker, and above the table for the reader; it is run in the folder of the page's records.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 from parts import HERE, rewrite
 
-RECORDS = HERE.parent / "recipes" / "results"
+RESULTS = HERE.parent / "recipes" / "results"
+RECORDS = {"results.md": RESULTS, "results-former.md": RESULTS / "former"}
 
 
-def printed(command: str) -> str:
-    """What a command prints, under the command itself."""
+def printed(command: str, records: Path) -> str:
+    """What a command prints for the records in a folder, under the command itself."""
     done = subprocess.run(
         [sys.executable, "-m", *shlex.split(command), "--format", "md"],
-        cwd=RECORDS,
+        cwd=records,
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -33,4 +36,8 @@ def printed(command: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(rewrite([HERE / "results.md"], r"vlprompt table [^>]*?", printed, "make_results.py"))
+    codes = [
+        rewrite([HERE / page], r"vlprompt table [^>]*?", partial(printed, records=folder), "make_results.py")
+        for page, folder in RECORDS.items()
+    ]
+    sys.exit(max(codes))

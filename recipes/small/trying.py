@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,16 +21,21 @@ SHOTS = 16
 
 @dataclass(frozen=True)
 class Try:
-    """recipe: of the training. train: what differs from it. cache: whether features of earlier tries are used."""
+    """recipe: of the training. train, options: what differs from it. cache: whether features of earlier tries are used."""
 
     recipe: str
     train: dict[str, Any]
     seed: int
     cache: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
 
     def is_of(self, record: dict[str, Any]) -> bool:
         """Whether a record is of this try."""
-        return record.items() >= {"recipe": self.recipe, "seed": self.seed, **self.train}.items()
+        return record.items() >= self.differs.items()
+
+    @property
+    def differs(self) -> dict[str, Any]:
+        return {"recipe": self.recipe, **self.train, **self.options, "seed": self.seed}
 
 
 @lru_cache(maxsize=2)
@@ -52,14 +57,8 @@ def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
     dataset = open_dataset("demo")
     dataset = replace(dataset, splits={"train": dataset.items("train"), "test": dataset.items("val")})
     loaded = once_loaded(backbone, precision)
-    plan = make_plan(load_recipe(one.recipe).method, train=one.train, recipe=one.recipe)
-    record = {
-        "protocol": "tuning",
-        "backbone": loaded.fingerprint,
-        "recipe": one.recipe,
-        **one.train,
-        "seed": one.seed,
-    }
+    plan = make_plan(load_recipe(one.recipe).method, options=one.options, train=one.train, recipe=one.recipe)
+    record = {"protocol": "tuning", "backbone": loaded.fingerprint, **one.differs}
     try:
         run = learn(dataset, draw(dataset, shots=SHOTS, seed=one.seed), loaded, plan, cache=one.cache)
     except TrainingError as error:

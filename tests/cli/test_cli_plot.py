@@ -68,3 +68,16 @@ def test_gains_over_a_method(vlprompt, results):
     assert float(row["published"]) == pytest.approx(75.14 - 63.22)
     written = vlprompt("table", results, "--over", "coop", "--format", "latex").out
     assert r"\begin{tabular}" in written and r"maple & new & +10.00 & +11.92 (maple) & yes \\" in written
+
+
+def test_a_table_of_some_methods_alone(vlprompt, results):
+    said = vlprompt("table", results, "--method", "coop", "--data", "caltech101", "--format", "md")
+    assert said.code == 0, said.err
+    assert "coop" in said.out and "80.00" in said.out and "maple" not in said.out and "few_shot" not in said.out
+    for words, text in (
+        (["--method", "mapel"], 'did you mean "maple"'),
+        (["--shots", "3"], "--shots"),
+        (["--data", "x"], "--data"),
+    ):
+        said = vlprompt("table", results, *words)
+        assert said.code == 2 and text in said.err

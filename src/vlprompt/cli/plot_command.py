@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from vlprompt.cli import completion as completing
 from vlprompt.cli.console import say
-from vlprompt.cli.protocol_command import recorded
+from vlprompt.cli.protocol_command import OfData, OfMethod, OfShots, recorded
 from vlprompt.errors import OptionError, nearest
 from vlprompt.protocols import all_facts
 
@@ -34,29 +33,13 @@ def plot(
             help="a .png, .svg or .pdf; KIND.png if not given",
         ),
     ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            "-m",
-            metavar="NAME,...",
-            show_default=False,
-            autocompletion=completing.method,
-            help="only these; zero-shot is always shown",
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="NAME,...", show_default=False, help="only these data sets"),
-    ] = None,
+    method: OfMethod = None,
+    data: OfData = None,
     backbone: Annotated[
         str | None,
         typer.Option("--backbone", "-b", metavar="NAME", show_default=False, help="only of this one"),
     ] = None,
-    shots: Annotated[
-        int | None,
-        typer.Option("--shots", show_default=False, help="only at so many, where one number is shown"),
-    ] = None,
+    shots: OfShots = None,
 ) -> None:
     """What vlprompt protocol recorded, as a picture.
 
@@ -76,23 +59,11 @@ def plot(
     place = Path(f"{wanted}.png") if out is None else out
     if place.suffix.lower() not in ENDINGS:
         raise OptionError(f"--out is {place}: expected a name that ends in {', '.join(ENDINGS)}")
-    records = recorded(files, kinds[wanted])
-    for name, chosen in (("method", method), ("data", data), ("backbone", backbone), ("shots", shots)):
-        if chosen is not None:
-            records = _only(
-                records, name, [chosen] if name in ("backbone", "shots") else str(chosen).split(",")
-            )
+    records = recorded(
+        files, kinds[wanted], method=method, data=data, backbone=backbone and [backbone], shots=shots
+    )
 
     from vlprompt.report.drawings import drawings
     from vlprompt.report.plots import to_png
 
     say(f"{wanted}: {to_png(drawings()[wanted](records), place)}")
-
-
-def _only(records: list[dict[str, Any]], name: str, wanted: list[Any]) -> list[dict[str, Any]]:
-    """The records whose fact of that name is among the wanted; OptionError for one that none has."""
-    known = {record.get(name) for record in records}
-    for value in wanted:
-        if value not in known:
-            raise OptionError(f'--{name} is "{value}": {nearest(str(value), map(str, known))}')
-    return [record for record in records if record.get(name) in wanted]

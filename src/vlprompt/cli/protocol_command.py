@@ -20,6 +20,23 @@ if TYPE_CHECKING:
     from vlprompt.protocols.protocol_facts import ProtocolFacts
 
 PROBE = "linear_probe"
+OfMethod = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        "-m",
+        metavar="NAME,...",
+        show_default=False,
+        autocompletion=completing.method,
+        help="only these; zero-shot is always shown",
+    ),
+]
+OfData = Annotated[
+    str | None, typer.Option("--data", metavar="NAME,...", show_default=False, help="only these data sets")
+]
+OfShots = Annotated[
+    int | None, typer.Option("--shots", show_default=False, help="only at so many pictures a class")
+]
 
 
 def protocol(
@@ -269,6 +286,9 @@ def table(
             help="instead, what the other methods gain over this one, and whether papers report the same direction",
         ),
     ] = None,
+    method: OfMethod = None,
+    data: OfData = None,
+    shots: OfShots = None,
 ) -> None:
     """Mean and deviation over seeds of what vlprompt protocol recorded.
 
@@ -281,8 +301,9 @@ def table(
     vlprompt table results.jsonl --protocol base_to_new --paper maple
     vlprompt table results.jsonl --format latex > table.tex
     vlprompt table results.jsonl --protocol base_to_new --over cocoop
+    vlprompt table results.jsonl --method coop,lamm --shots 16
     """
-    records = recorded(files, protocol_)
+    records = recorded(files, protocol_, method=method, data=data, shots=shots)
     if over is not None:
         show_gains(records, over, paper, format_)
         return
@@ -321,15 +342,31 @@ def show_gains(records: list[dict[str, Any]], over: str, paper: str | None, form
         say(f"- {text}")
 
 
-def recorded(files: list[Path], protocol: str | None = None) -> list[dict[str, Any]]:
-    """The records of all files, of one protocol if it is named; OptionError where there are none of it."""
+def recorded(
+    files: list[Path], protocol: str | None = None, **wanted: str | int | list[str] | None
+) -> list[dict[str, Any]]:
+    """The records of all files, of one protocol if it is named, and of the facts that are given: a number, or names with
+    commas between them; OptionError where there are none of it."""
     from vlprompt.runs.records import read
 
     records = [record for file in files for record in read(file)]
-    if protocol is None:
-        return records
-    names = {record["protocol"] for record in records}
-    wanted = protocol.replace("-", "_")
-    if wanted not in names:
-        raise OptionError(f'no results of protocol "{protocol}": {nearest(wanted, names)}')
-    return [record for record in records if record["protocol"] == wanted]
+    if protocol is not None:
+        names = {record["protocol"] for record in records}
+        kept = protocol.replace("-", "_")
+        if kept not in names:
+            raise OptionError(f'no results of protocol "{protocol}": {nearest(kept, names)}')
+        records = [record for record in records if record["protocol"] == kept]
+    for name, chosen in wanted.items():
+        if chosen is not None:
+            several = chosen.split(",") if isinstance(chosen, str) else chosen
+            records = _only(records, name, several if isinstance(several, list) else [several])
+    return records
+
+
+def _only(records: list[dict[str, Any]], name: str, wanted: list[Any]) -> list[dict[str, Any]]:
+    """The records whose fact of that name is among the wanted; OptionError for one that none has."""
+    known = {record.get(name) for record in records}
+    for value in wanted:
+        if value not in known:
+            raise OptionError(f'--{name} is "{value}": {nearest(str(value), map(str, known))}')
+    return [record for record in records if record.get(name) in wanted]

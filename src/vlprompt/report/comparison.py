@@ -119,7 +119,7 @@ def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> l
         if declared(protocol).over_shots and not any(
             plain_name(line.method) == "linear_probe" for line in lines
         ):
-            notes = [*notes, "the linear probe was not run beside these (method linear_probe)"]
+            notes = [*notes, "the linear probe is not among these (method linear_probe)"]
         notes = [
             *notes,
             *mixed(r for r in kept if (r["protocol"], r.get("backbone", "")) == (protocol, backbone)),
