@@ -73,7 +73,9 @@ def test_gains_over_a_method(vlprompt, results):
 def test_a_table_of_some_methods_alone(vlprompt, results):
     said = vlprompt("table", results, "--method", "coop", "--data", "caltech101", "--format", "md")
     assert said.code == 0, said.err
-    assert "coop" in said.out and "80.00" in said.out and "maple" not in said.out and "few_shot" not in said.out
+    assert (
+        "coop" in said.out and "80.00" in said.out and "maple" not in said.out and "few_shot" not in said.out
+    )
     for words, text in (
         (["--method", "mapel"], 'did you mean "maple"'),
         (["--shots", "3"], "--shots"),

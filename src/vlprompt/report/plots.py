@@ -237,6 +237,7 @@ def worst_classes(confusion: np.ndarray, most: int = MOST_CLASSES) -> list[int]:
 
 
 def to_png(figure: Figure, path: Path, dpi: int = 150) -> Path:
+    """Writes the figure whole, of the kind that the path ends in, and gives the path. dpi: of kinds made of points."""
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = io.BytesIO()
     with rc_context(_STYLE), without_complaints():
