@@ -41,7 +41,9 @@ def pictures(
     return tuple(found)  # type: ignore[return-value]
 
 
-def measure(spec: str, method: str, seeds: list[int], shots: int, most: int) -> dict[str, Any]:
+def measure(
+    spec: str, method: str, options: dict[str, Any], seeds: list[int], shots: int, most: int
+) -> dict[str, Any]:
     """A row: means over the seeds in per cent."""
     from vlprompt import PromptClassifier
     from vlprompt.data.task import ZERO_SHOT_TEMPLATES
@@ -51,7 +53,7 @@ def measure(spec: str, method: str, seeds: list[int], shots: int, most: int) -> 
     for seed in seeds:
         x, y, test_x, test_y = pictures(spec, most, seed, shots)
         began = time.perf_counter()
-        classifier = PromptClassifier(method, seed=seed, templates=templates).fit(x, y)
+        classifier = PromptClassifier(method, options=options, seed=seed, templates=templates).fit(x, y)
         seconds.append(time.perf_counter() - began)
         right.append(100 * float(np.mean(classifier.predict(test_x) == np.array(test_y))))
         choice = classifier.run_.info.choice
@@ -59,6 +61,7 @@ def measure(spec: str, method: str, seeds: list[int], shots: int, most: int) -> 
     return {
         "set": spec,
         "method": method,
+        "options": options,
         "shots": shots,
         "seeds": len(seeds),
         "classes": len(set(y)),
@@ -78,6 +81,9 @@ def main() -> None:
     parser.add_argument(
         "--methods", type=lambda s: s.split(","), default=["zeroshot", "linear_probe", "lamm", "auto"]
     )
+    parser.add_argument(
+        "--options", type=json.loads, default={}, help="of a single method, over its recipe, as JSON"
+    )
     parser.add_argument("--shots", type=int, default=16)
     parser.add_argument("--seeds", type=lambda s: [int(n) for n in s.split(",")], default=[1])
     parser.add_argument("--most", type=int, default=1500, help="test pictures of a set")
@@ -87,7 +93,7 @@ def main() -> None:
         print(f"{processor()}, {args.shots} pictures a class, {len(args.seeds)} seeds")
     for spec in args.sets:
         for method in args.methods:
-            row = measure(spec, method, args.seeds, args.shots, args.most)
+            row = measure(spec, method, args.options, args.seeds, args.shots, args.most)
             said = (
                 f"{row['set']:>24} {row['method']:>14} {row['accuracy']:6.1f} "
                 f"{row['deviation'] or '':>5} {row['fit_s']:7.1f} s  {row['chosen']}"

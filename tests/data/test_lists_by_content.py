@@ -445,7 +445,7 @@ def test_paths_and_labels_with_spaces(make):
         (b"7z\xbc\xaf\x27\x1c" + b"\0" * 60, "is a 7z archive, not text; unpack it"),
         (b"Rar!\x1a\x07\x01\0" + b"\0" * 60, "is a RAR archive, not text; unpack it"),
         (b"\xd0\xcf\x11\xe0" + b"\0" * 60, "is an old workbook, not text; save the sheet as CSV"),
-        (gzip.compress(PLAIN.encode()), "holds one packed file and no folder; unpack it"),
+        (gzip.compress(PLAIN.encode(), mtime=0), "holds one packed file and no folder; unpack it"),
         ("# a remark\n" + PLAIN.replace("3.png,dog", "3.png,dog, small"), "line 6: 3 cells"),
         ("{}", "the list is empty"),
         ('{"images": [], "annotations": []}', "annotations for detection or captions name no"),

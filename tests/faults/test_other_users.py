@@ -154,7 +154,7 @@ def test_a_cache_of_others_is_never_removed(shared):
     assert file.read_bytes() == whole
 
 
-@pytest.mark.parametrize("name", [LOCK, f".run.json.{os.getpid()}.part"])
+@pytest.mark.parametrize("name", [LOCK, f".run.json.{os.getpid()}.part"], ids=["lock", "part"])
 def test_links_in_a_folder_from_elsewhere_are_not_written_through(shared, name):
     """A folder that somebody packed may hold them under every name that is written."""
     victim = shared / "victim"
