@@ -32,6 +32,7 @@ GROUND = {
     "plain_text": "",
     "web_guards": "",
     "seeds": "",
+    "temperature": "",
     "options": "errors",
     "locks": "errors files",
     "sqlite_store": "errors",

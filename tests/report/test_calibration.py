@@ -5,18 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlprompt.scoring.calibration import (
-    HIGHEST,
-    LOWEST,
-    calibration_line,
-    calibration_record,
-    confidences,
-    ece,
-    fit_temperature,
-    log_probabilities,
-    nll,
-    reliability,
-)
+from vlprompt.scoring.calibration import calibration_line, calibration_record, confidences, ece, reliability
+from vlprompt.temperature import HIGHEST, LOWEST, fit_temperature, log_probabilities, nll
 
 
 def drawn(seed, count=400, classes=5, scale=3.0, sharper=1.0):

@@ -18,7 +18,7 @@ from vlprompt.feeding.inputs import Encoder
 from vlprompt.fitting.measuring import stratified
 from vlprompt.fitting.notices import OnRecord
 from vlprompt.methods.softmax_regression import softmax_regression
-from vlprompt.scoring.calibration import fit_temperature, log_probabilities
+from vlprompt.temperature import fit_temperature, log_probabilities
 
 STRENGTH = 10.0
 ALIKE = 0.995  # cosine of features from which on pictures are called near duplicates

@@ -30,8 +30,8 @@ from vlprompt.methods.base import Method
 from vlprompt.methods.linear_probe import NEVER
 from vlprompt.methods.softmax_regression import softmax_regression
 from vlprompt.runs.info import CandidateInfo, ChoiceInfo
-from vlprompt.scoring.calibration import fit_temperature
 from vlprompt.seeds import generator
+from vlprompt.temperature import fit_temperature
 from vlprompt.training.estimating import estimate
 from vlprompt.training.loop import message, train
 from vlprompt.training.train_options import TrainOptions

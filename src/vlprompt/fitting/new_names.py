@@ -19,9 +19,9 @@ from vlprompt.data.task import Task
 from vlprompt.feeding.inputs import FeatureInputs
 from vlprompt.fitting.measuring import stratified
 from vlprompt.methods.base import Method
-from vlprompt.scoring.calibration import nll
 from vlprompt.scoring.evaluation import logits_of
 from vlprompt.seeds import generator
+from vlprompt.temperature import nll
 
 GROUPS = 3
 FEWEST = 3  # classes: one that is new at a time, and two that are not

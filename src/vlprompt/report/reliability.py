@@ -15,8 +15,9 @@ from vlprompt.report.plots import _STYLE as STYLE
 from vlprompt.report.plots import INK, SERIES
 from vlprompt.report.what_can_be_shown import Evidence
 from vlprompt.runs.predictions_file import Said
-from vlprompt.scoring.calibration import BINS, FEW, HIGHEST, LOWEST, ece, reliability
+from vlprompt.scoring.calibration import BINS, FEW, ece, reliability
 from vlprompt.scoring.rejection import COVERAGE, coverage_curve, threshold_of
+from vlprompt.temperature import HIGHEST, LOWEST
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.5)  # rows of the table
 
