@@ -18,6 +18,7 @@ from vlprompt import methods
 from vlprompt.data.task import Task
 from vlprompt.errors import OptionError, TrainingError
 from vlprompt.methods.base import Batch
+from vlprompt.methods.penalty_choice import dealt
 from vlprompt.methods.softmax_regression import softmax_regression
 
 NAMES = ("cat", "golden retriever", "bird's nest")
@@ -79,7 +80,7 @@ def test_without_validation_pictures_by_cross_validation_or_not_at_all() -> None
         method.prepare(features[None], labels, *NONE)
         with torch.no_grad():
             assert (method(Batch(features=features)).logits.argmax(-1) == labels).all()
-    parts = list(method._folds(np.arange(10), np.array([0] * 5 + [1] * 5)))
+    parts = list(dealt(np.arange(10), np.array([0] * 5 + [1] * 5), 3))
     assert len(parts) == 3 and sorted(np.concatenate([p[2] for p in parts])) == list(range(10))
     assert all(set(p[1]) == {0, 1} == set(p[3]) for p in parts)
 

@@ -8,7 +8,7 @@ section 3.2. The strength is the one that does best on the validation pictures, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from vlprompt.errors import OptionError, TrainingError
 from vlprompt.methods.base import Facts, Method, Recipe, Seen
-from vlprompt.methods.softmax_regression import Solution, softmax_regression
+from vlprompt.methods.penalty_choice import Logits, best_strength
+from vlprompt.methods.softmax_regression import softmax_regression
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import Output, Text
 from vlprompt.prompts.words import check_names
@@ -40,7 +41,6 @@ FACTS = Facts(
 )
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)  # features have length 1, so large ones do well
 WITHOUT_CHOICE = 10.0  # where there is nothing to choose with: one picture of a class, no validation pictures
-Part = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # training features and labels, held-out ones
 NEVER = -1e4  # logit of classes without a training picture
 
 
@@ -78,8 +78,9 @@ class LinearProbe(Method):
         x, y = features.flatten(0, 1).double().cpu().numpy(), np.tile(labels.cpu().numpy(), len(features))
         if len(np.unique(y)) < 2:
             raise TrainingError("a linear probe needs training pictures of at least two classes")
-        strength = self.options.strength or self._best(
-            x, y, val_features.double().cpu().numpy(), val_labels.cpu().numpy()
+        held = val_features.double().cpu().numpy(), val_labels.cpu().numpy()
+        strength = self.options.strength or best_strength(
+            x, y, held, _learned, STRENGTHS, self.options.folds, WITHOUT_CHOICE
         )
         known, numbers = np.unique(y, return_inverse=True)
         found = softmax_regression(x, numbers, strength)
@@ -88,29 +89,6 @@ class LinearProbe(Method):
         self.bias.fill_(NEVER)
         self.weight[rows] = torch.from_numpy(found.weight).to(self.weight)
         self.bias[rows] = torch.from_numpy(found.bias).to(self.bias)
-
-    def _best(self, x: np.ndarray, y: np.ndarray, val_x: np.ndarray, val_y: np.ndarray) -> float:
-        """The strength with the most hits on held-out pictures; of equal ones that with the surer predictions."""
-        parts = [(x, y, val_x, val_y)] if len(val_y) else list(self._folds(x, y))
-        if not parts:
-            return WITHOUT_CHOICE
-        scores = np.array(
-            [
-                [tried(seen, labels, strength, held, truth) for seen, labels, held, truth in parts]
-                for strength in STRENGTHS
-            ]
-        ).sum(1)
-        return STRENGTHS[max(range(len(STRENGTHS)), key=lambda i: tuple(scores[i]))]
-
-    def _folds(self, x: np.ndarray, y: np.ndarray) -> Iterator[Part]:
-        """Training and held-out parts; pictures of a class are dealt out in turn. None if a class has one only."""
-        count = min(self.options.folds, int(np.unique(y, return_counts=True)[1].min()))
-        turn = np.zeros(len(y), dtype=int)
-        for label in np.unique(y):
-            turn[y == label] = np.arange((y == label).sum()) % max(1, count)
-        for part in range(count if count > 1 else 0):
-            held = turn == part
-            yield x[~held], y[~held], x[held], y[held]
 
     def for_classes(self, names: Sequence[str]) -> Method:
         """The classes it was trained on, or some of them, in any order; OptionError for others."""
@@ -128,26 +106,10 @@ class LinearProbe(Method):
         return other
 
 
-def tried(
-    x: np.ndarray, y: np.ndarray, strength: float, held: np.ndarray, truth: np.ndarray
-) -> tuple[float, float]:
-    """`score` on held-out pictures of what was learned from x and y."""
+def _learned(x: np.ndarray, y: np.ndarray, strength: float) -> tuple[Logits, np.ndarray]:
+    """A probe for the labels that occur, and these."""
     known, numbers = np.unique(y, return_inverse=True)
-    return score(softmax_regression(x, numbers, strength), known, held, truth)
-
-
-def score(model: Solution, known: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Hits, and the sum of log probabilities of the true classes, on held-out pictures. known: the model's labels."""
-    place = {label: i for i, label in enumerate(known.tolist())}
-    seen = np.array([label in place for label in y.tolist()])
-    if not seen.any():
-        return 0.0, 0.0
-    logits = model.logits(x[seen])
-    logits -= logits.max(1, keepdims=True)
-    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    columns = np.array([place[label] for label in y[seen].tolist()])
-    true = np.maximum(logs[np.arange(len(columns)), columns], -50.0)
-    return float((logs.argmax(1) == columns).sum()), float(true.sum())
+    return softmax_regression(x, numbers, strength).logits, known
 
 
 METHOD = LinearProbe
