@@ -1,9 +1,9 @@
 """auto: which method suits these pictures, by stratified cross-validation among the training pictures alone.
 
-Compared are methods that are cheap on kept features: zero-shot, a linear probe at several penalties, Tip-Adapter, LAMM
-and CoOp + LAMM where they are quick enough and keep up on the first part, and weighted sums of their logits. Each is brought to its best temperature,
-so that logits of different kinds can be added, and the least loss wins: of few pictures it says more than the number of
-hits. The accuracy that is told is that of choosing itself: each part of the pictures is judged by what the other parts
+Compared are methods that are cheap on kept features: zero-shot, a linear probe and a bilinear probe at several penalties,
+Tip-Adapter, LAMM and CoOp + LAMM where they are quick enough and keep up on the first part, and weighted sums of their
+logits. Each is brought to its best temperature, so that logits of different kinds can be added, and the least loss
+wins: of few pictures it says more than the number of hits. The accuracy that is told is that of choosing itself: each part of the pictures is judged by what the other parts
 would have chosen (Cawley and Talbot, JMLR 2010, on why the winner's own figure would be too good).
 
 Everything is a function of the pictures, their labels and the seed: no clock decides, so that a run that is
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,11 @@ from vlprompt.data.task import Task
 from vlprompt.errors import VlpromptError
 from vlprompt.feeding.inputs import FeatureInputs, Progress
 from vlprompt.fitting.measuring import Fold, crossed_logits, stratified
-from vlprompt.fitting.new_names import NewNames, left_out
+from vlprompt.fitting.new_names import NewNames, best_for_new, left_out
 from vlprompt.fitting.notices import OnRecord
 from vlprompt.methods.base import Method
+from vlprompt.methods.bilinear_probe import USUAL
+from vlprompt.methods.blend import OPTION_OF
 from vlprompt.methods.linear_probe import NEVER
 from vlprompt.methods.softmax_regression import softmax_regression
 from vlprompt.runs.info import CandidateInfo, ChoiceInfo
@@ -38,24 +41,25 @@ from vlprompt.training.train_options import TrainOptions
 
 AUTO = "auto"
 SAFE_FROM = 5  # pictures of every class below which nothing is chosen
-STRENGTHS = (1.0, 10.0, 100.0)  # of the probe, on features of length 1
+STRENGTHS = (1.0, 10.0, 100.0)  # of the linear probe, on features of length 1
+FROM_NAMES = (10.0, 30.0, 100.0, 300.0, 1000.0)  # of the bilinear probe
 SHARES = (0.25, 0.5, 1.0, 2.0)  # weights of what is added to the first part, both at their temperatures
 PROMPTS = ("lamm", "coop+lamm")
 RATE = 4e10  # operations a second that two cores reach, to judge what is quick enough
 COMPARED = 40.0  # such seconds that prompts may take in the comparison
-SAFE_WEIGHTS = (1.0, 0.02)  # of a probe and of zero-shot, where nothing can be compared
 STEPS = 60  # of a prompt in the comparison
 COMPARING = "comparing methods"
 BLEND, PROBE, ZERO_SHOT, TIP = "blend", "linear_probe", "zeroshot", "tip_adapter"
+BILINEAR = "bilinear_probe"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Parts with the weight of each; strength: of the probe among them."""
+    """Parts with the weight of each, and the strength of those that have one, else 0."""
 
     parts: tuple[str, ...]
     shares: tuple[float, ...]
-    strength: float = 0.0
+    strengths: tuple[float, ...]
 
     @property
     def name(self) -> str:
@@ -63,12 +67,22 @@ class Candidate:
             part if share == 1 else f"{share:g} {part}"
             for part, share in zip(self.parts, self.shares, strict=True)
         ]
-        return " + ".join(words) + (f" (C {self.strength:g})" if self.strength else "")
+        strengths = ", ".join(f"{strength:g}" for strength in self.strengths if strength)
+        return " + ".join(words) + (f" (C {strengths})" if strengths else "")
 
     @property
     def keys(self) -> list[str]:
         """What its parts are called among the logits."""
-        return [f"{part} {self.strength:g}" if part == PROBE else part for part in self.parts]
+        return [_key(part, strength) for part, strength in zip(self.parts, self.strengths, strict=True)]
+
+    @property
+    def strength_of(self) -> dict[str, float]:
+        """By part, of those that have one."""
+        return {part: value for part, value in zip(self.parts, self.strengths, strict=True) if value}
+
+
+def _key(part: str, strength: float) -> str:
+    return f"{part} {strength:g}" if strength else part
 
 
 @dataclass
@@ -98,10 +112,13 @@ def choose(
         return _safe(int(counts.min()), made)
     made.begin()
     truth, place = labels[made.numbers], made.fold_of
-    tried = [(one, made.of(one)) for one in (*_alone(ZERO_SHOT, TIP), *_probes(), *_sums(ZERO_SHOT, TIP))]
+    bilinear = made.from_names()
+    simple = (*_alone(ZERO_SHOT, TIP), *_each(PROBE, STRENGTHS), *_each(BILINEAR, [bilinear]))
+    sums = (*_sums(ZERO_SHOT), *_sums(TIP), *_sums(BILINEAR, bilinear))
+    tried = [(one, made.of(one)) for one in (*simple, *sums)]
     losses = np.array([_losses(logits, truth) for _, logits in tried])  # [K, M]
     if prompts := [name for name in made.prompts if made.keeps_up(name, losses)]:
-        more = [(one, made.of(one)) for one in (*_alone(*prompts), *_sums(*prompts))]
+        more = [(one, made.of(one)) for one in (*_alone(*prompts), *chain(*map(_sums, prompts)))]
         losses = np.concatenate([losses, [_losses(logits, truth) for _, logits in more]])
         tried += more
     best = int(losses.mean(1).argmin())
@@ -112,9 +129,9 @@ def choose(
         crossed[own] = tried[chosen][1][own]
     hits = [int((logits.argmax(1) == truth).sum()) for _, logits in tried]
     one, new = tried[best][0], None
-    names = next((part for part in one.parts if part in PROMPTS), ZERO_SHOT)
-    if len(one.parts) > 1 or one.parts[0] == PROBE:
-        new = made.beside_new(made.weights_of(one), one.strength)
+    names = next((part for part in one.parts if part in PROMPTS), BILINEAR)
+    if len(one.parts) > 1 or one.strengths[0]:
+        new = made.beside_new(made.weights_of(one), {BILINEAR: bilinear} | one.strength_of)
     record = ChoiceInfo(
         chosen=one.name,
         names=names,
@@ -143,19 +160,17 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _alone(*names: str) -> Iterator[Candidate]:
-    return (Candidate((name,), (1.0,)) for name in names)
+    return (Candidate((name,), (1.0,), (0.0,)) for name in names)
 
 
-def _probes() -> Iterator[Candidate]:
-    return (Candidate((PROBE,), (1.0,), strength) for strength in STRENGTHS)
+def _each(name: str, strengths: Iterable[float]) -> Iterator[Candidate]:
+    return (Candidate((name,), (1.0,), (strength,)) for strength in strengths)
 
 
-def _sums(*names: str) -> Iterator[Candidate]:
-    """A probe with what the words and the pictures say beside."""
-    for strength in STRENGTHS:
-        for name in names:
-            for share in SHARES:
-                yield Candidate((PROBE, name), (1.0, share), strength)
+def _sums(name: str, own: float = 0.0) -> Iterator[Candidate]:
+    """A linear probe with what the words or the pictures say beside."""
+    for strength, share in product(STRENGTHS, SHARES):
+        yield Candidate((PROBE, name), (1.0, share), (strength, own))
 
 
 class _Logits:
@@ -180,12 +195,14 @@ class _Logits:
         self.prompts: list[str] = []
         self.progress = Progress(lambda record: None, COMPARING, 0)  # nobody waits for a single part
         self.temperatures: dict[str, float] = {}
+        self._bilinear: float | None = None
         self._held: dict[str, np.ndarray] = {}
 
     def begin(self) -> None:
         """Before a comparison: which prompts take part in it, and how much there is to do."""
         self.prompts = [name for name in PROMPTS if self._quick(name)]
-        parts, steps = len((ZERO_SHOT, TIP)) + len(STRENGTHS), STEPS * len(self.prompts)
+        parts = len((ZERO_SHOT, TIP, BILINEAR)) + len(STRENGTHS)
+        steps = STEPS * len(self.prompts)
         total = len(self.folds) * parts + (len(self.folds) + 1) * steps
         self.progress = Progress(self.emit, COMPARING, total, pictures=False)
 
@@ -206,8 +223,9 @@ class _Logits:
         if name == PROBE:
             return self._probe(float(strength))
         self.emit(message(f"comparing: {name}"))
+        options = {"strength": float(strength)} if strength else {}
         found, numbers = crossed_logits(
-            self._learner(name), self.training, self.training, self.folds, len(self.task.class_names)
+            self._learner(name, options), self.training, self.training, self.folds, len(self.task.class_names)
         )
         assert (numbers == self.numbers).all()
         return found
@@ -223,12 +241,12 @@ class _Logits:
             self.progress.add(1)
         return found
 
-    def _learner(self, name: str) -> Callable[[FeatureInputs], Method]:
+    def _learner(self, name: str, options: dict[str, Any] | None = None) -> Callable[[FeatureInputs], Method]:
         def tick(record: dict[str, Any]) -> None:
             self.progress.add(record["event"] == "step")
 
         def learned(inputs: FeatureInputs) -> Method:
-            method = self._learned(name, self.task, {}, inputs, tick)
+            method = self._learned(name, self.task, options or {}, inputs, tick)
             if not method.facts.takes_steps:
                 self.progress.add(1)
             return method
@@ -262,17 +280,34 @@ class _Logits:
             for part, key, share in zip(one.parts, one.keys, one.shares, strict=True)
         }
 
-    def beside_new(self, weights: dict[str, float], strength: float) -> NewNames | None:
-        """How a blend of these weights is to speak of names that it has not learned; None where that cannot be tried."""
+    def from_names(self) -> float:
+        """The bilinear probe's strength: what suits names that it has not learned, since a linear probe may stand beside it."""
+        if self._bilinear is None:
+            self.emit(message("leaving out classes: how closely to keep to the names"))
+
+            def learn(strength: float, task: Task, inputs: FeatureInputs) -> Method:
+                return self._learned(BILINEAR, task, {"strength": strength}, inputs).eval()
+
+            found = best_for_new(self.training, self.task, FROM_NAMES, learn, self.seed)
+            self._bilinear = USUAL if found is None else found
+        return self._bilinear
+
+    def beside_new(self, weights: dict[str, float], strengths: dict[str, float]) -> NewNames | None:
+        """How a blend of these weights is to speak of names that it has not learned; None where that cannot be tried.
+
+        strengths: of the parts that have one.
+        """
         self.emit(message("leaving out classes: how to speak of new names"))
 
         def learn(name: str, task: Task, inputs: FeatureInputs) -> Method:
-            return self._learned(name, task, {"strength": strength} if name == PROBE else {}, inputs).eval()
+            options = {"strength": strengths[name]} if name in strengths else {}
+            return self._learned(name, task, options, inputs).eval()
 
-        self._part(ZERO_SHOT)
-        voices = {
-            name: self.temperatures[name] for name in (ZERO_SHOT, *PROMPTS) if name in (ZERO_SHOT, *weights)
-        }
+        spoken = {name: _key(name, strengths.get(name, 0.0)) for name in (ZERO_SHOT, BILINEAR, *PROMPTS)}
+        spoken = {name: key for name, key in spoken.items() if name not in PROMPTS or name in weights}
+        for key in spoken.values():
+            self._part(key)
+        voices = {name: self.temperatures[key] for name, key in spoken.items()}
         return left_out(self.training, self.task, weights, voices, learn, self.seed)
 
     def _quick(self, name: str) -> bool:
@@ -314,14 +349,16 @@ def _chosen(
     one: Candidate, made: _Logits, names: str, new: NewNames | None, record: ChoiceInfo, crossed: np.ndarray
 ) -> Chosen:
     """The winner as a method; with a probe in it, a blend that keeps what speaks of further names beside."""
-    if len(one.parts) == 1 and one.parts[0] != PROBE:
-        taught = one.parts[0]
+    taught = one.parts[0]
+    if len(one.parts) == 1 and not one.strengths[0]:
         found = Chosen(taught, {}, TrainOptions(), record, crossed, made.numbers)
+    elif one.parts == (BILINEAR,) and new is None:
+        found = Chosen(taught, {"strength": one.strengths[0]}, TrainOptions(), record, crossed, made.numbers)
     else:
         weights = made.weights_of(one)
         for name in (*(new.weights if new else ()), names):
             weights.setdefault(name, 0.0)
-        options = blend_options(weights, names, one.strength, new)
+        options = blend_options(weights, names, {BILINEAR: made.from_names()} | one.strength_of, new)
         taught = next((name for name in weights if name in PROMPTS), "")
         found = Chosen(BLEND, options, TrainOptions(), record, crossed, made.numbers)
     if taught in PROMPTS:
@@ -337,9 +374,9 @@ _GIVEN = ("epochs", "batch", "views", "warmup_epochs", "optimizer", "lr")
 
 
 def blend_options(
-    weights: dict[str, float], names: str, strength: float, new: NewNames | None = None
+    weights: dict[str, float], names: str, strengths: dict[str, float], new: NewNames | None = None
 ) -> dict[str, Any]:
-    """Options of a blend."""
+    """Options of a blend. strengths: of the parts that have one."""
     beside: dict[str, Any] = {}
     if new is not None:
         beside["new_weights"] = _text(new.weights.get(name, 0.0) for name in weights)
@@ -348,7 +385,7 @@ def blend_options(
         "parts": " ".join(weights),
         "weights": _text(weights.values()),
         "names": names,
-        "strength": strength or 10.0,
+        **{OPTION_OF[name]: value for name, value in strengths.items()},
         **beside,
     }
 
@@ -358,12 +395,15 @@ def _text(values: Iterable[float]) -> str:
 
 
 def _safe(fewest: int, made: _Logits | None = None) -> Chosen:
-    """Too few pictures to compare anything by: a probe, held by the names."""
+    """Too few pictures to compare anything by: a bilinear probe, which begins at what the names say."""
     reason = (
         f"{fewest} pictures of a class are too few to compare methods by ({SAFE_FROM} are not): taken is what is known to "
-        "be safe, a linear probe with zero-shot added"
+        "be safe, a bilinear probe"
     )
-    weights = {PROBE: SAFE_WEIGHTS[0], ZERO_SHOT: SAFE_WEIGHTS[1]}
-    record = ChoiceInfo(chosen=f"{PROBE} + {ZERO_SHOT}", names=ZERO_SHOT, reason=reason)
-    new = made.beside_new(weights, 10.0) if made is not None else None
-    return Chosen(BLEND, blend_options(weights, ZERO_SHOT, 10.0, new), TrainOptions(), record)
+    strengths = {BILINEAR: made.from_names() if made is not None else USUAL}
+    record = ChoiceInfo(chosen=BILINEAR, names=BILINEAR, reason=reason)
+    new = made.beside_new({BILINEAR: 1.0}, strengths) if made is not None else None
+    if new is None:
+        return Chosen(BILINEAR, {"strength": strengths[BILINEAR]}, TrainOptions(), record)
+    weights = dict.fromkeys((BILINEAR, *new.weights), 0.0) | {BILINEAR: 1.0}
+    return Chosen(BLEND, blend_options(weights, BILINEAR, strengths, new), TrainOptions(), record)

@@ -70,20 +70,57 @@ def left_out(
     taken are the one, or two of them in equal shares, that give the true names the most probability. learn: makes a
     part that has learned.
     """
-    if len(task.class_names) < FEWEST:
+    groups = _groups(task, seed)
+    folds = stratified(training.labels.numpy(), len(groups), seed)
+    if not groups or len(folds) < len(groups):
         return None
-    labels, count = training.labels.numpy(), min(GROUPS, len(task.class_names))
-    folds = stratified(labels, count, seed)
-    if len(folds) < count:
-        return None
-    order = torch.randperm(len(task.class_names), generator=generator(seed, "classes left out")).numpy()
-    groups = [np.sort(order[i::count]) for i in range(count)]
     shown = [
         _shown(training, task, group, fold.held.numpy(), weights, list(voices), learn)
         for group, fold in zip(groups, folds, strict=True)
     ]
     chosen = _best_voices(shown, voices)
     return NewNames(chosen, _offset(shown, chosen))
+
+
+def best_for_new(
+    training: FeatureInputs,
+    task: Task,
+    strengths: Sequence[float],
+    learn: Callable[[float, Task, FeatureInputs], Method],
+    seed: int,
+) -> float | None:
+    """The strength that gives the true names of classes that were left out the most probability; None where too few are.
+
+    learn: makes a method of this strength, whose logits mean what they say, that has learned.
+    """
+    losses = np.zeros(len(strengths))
+    groups = _groups(task, seed)
+    for group in groups:
+        is_new, rest, known, names = _divided(training, task, group)
+        learned_from = _with_labels(training, np.flatnonzero(~is_new), rest)
+        pictures = _with_labels(training, np.flatnonzero(is_new), group)
+        for i, strength in enumerate(strengths):
+            method = learn(strength, replace(task, class_names=tuple(known)), learned_from)
+            logits = logits_of(method.for_classes(names), pictures)
+            losses[i] += len(logits) * nll(logits, pictures.labels.numpy())
+    return strengths[int(losses.argmin())] if groups else None
+
+
+def _groups(task: Task, seed: int) -> list[np.ndarray]:
+    """Numbers of the classes that are left out together; none where there are too few."""
+    classes = len(task.class_names)
+    order = torch.randperm(classes, generator=generator(seed, "classes left out")).numpy()
+    count = min(GROUPS, classes)
+    return [np.sort(order[i::count]) for i in range(count)] if classes >= FEWEST else []
+
+
+def _divided(
+    training: FeatureInputs, task: Task, group: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
+    """Which pictures are of the group's classes, [N]; numbers of the other classes; names of these, and of the group's."""
+    rest = np.setdiff1d(np.arange(len(task.class_names)), group)
+    known, names = ([task.class_names[c] for c in classes] for classes in (rest, group))
+    return np.isin(training.labels.numpy(), group), rest, known, names
 
 
 def _shown(
@@ -97,14 +134,12 @@ def _shown(
 ) -> _Seen:
     """One group left out."""
     labels = training.labels.numpy()
-    rest = np.setdiff1d(np.arange(len(task.class_names)), group)
-    is_new = np.isin(labels, group)
+    is_new, rest, known, names = _divided(training, task, group)
     kept_back = np.zeros(len(labels), bool)
     kept_back[held] = True
     learned_from = _with_labels(training, np.flatnonzero(~is_new & ~kept_back), rest)
     asked = np.flatnonzero(is_new | kept_back)
     pictures = training.part(torch.from_numpy(asked))
-    known, names = ([task.class_names[c] for c in classes] for classes in (rest, group))
     total, new = np.zeros((len(asked), len(rest))), {}
     for name in dict.fromkeys((*weights, *voices)):
         method = learn(name, replace(task, class_names=tuple(known)), learned_from)

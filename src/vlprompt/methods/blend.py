@@ -45,6 +45,8 @@ FACTS = Facts(
     marker="+",
 )
 
+OPTION_OF = {"linear_probe": "strength", "bilinear_probe": "bilinear_strength"}  # what says a part's penalty
+
 
 @dataclass(frozen=True)
 class Options(OptionSet):
@@ -56,7 +58,7 @@ class Options(OptionSet):
         "inverse weight of the linear probe's penalty (scikit-learn's C); 0: the best on validation",
         low=0,
     )
-
+    bilinear_strength: float = option(30.0, "the same of a bilinear probe among the parts", low=0)
     new_weights: str = option(
         "",
         "weight of each part, in the same order, for classes that were not learned; none: lists that have such a class "
@@ -125,7 +127,7 @@ class Blend(Method):
             part.requires_grad_(self.taught in (None, name))
 
     def _made(self, name: str) -> Method:
-        own = {"strength": self.options.strength} if name == "linear_probe" else {}
+        own = {"strength": getattr(self.options, OPTION_OF[name])} if name in OPTION_OF else {}
         return load(name).build(self.backbone, self.task, own, self.generator)
 
     def each(self) -> Iterator[Method]:
