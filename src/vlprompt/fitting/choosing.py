@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, product
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from vlprompt.fitting.new_names import NewNames, best_for_new, left_out
 from vlprompt.fitting.notices import OnRecord
 from vlprompt.methods.base import Method
 from vlprompt.methods.bilinear_probe import USUAL
-from vlprompt.methods.blend import OPTION_OF
+from vlprompt.methods.blend import method_of, part_of
 from vlprompt.methods.linear_probe import NEVER
 from vlprompt.methods.softmax_regression import softmax_regression
 from vlprompt.runs.info import CandidateInfo, ChoiceInfo
@@ -42,7 +42,8 @@ from vlprompt.training.train_options import TrainOptions
 AUTO = "auto"
 SAFE_FROM = 5  # pictures of every class below which nothing is chosen
 STRENGTHS = (1.0, 10.0, 100.0)  # of the linear probe, on features of length 1
-FROM_NAMES = (10.0, 30.0, 100.0, 300.0, 1000.0)  # of the bilinear probe
+FROM_NAMES = (10.0, 100.0, 1000.0)  # of the bilinear probe
+SPEAKING = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of one that is asked about new names alone
 SHARES = (0.25, 0.5, 1.0, 2.0)  # weights of what is added to the first part, both at their temperatures
 PROMPTS = ("lamm", "coop+lamm")
 RATE = 4e10  # operations a second that two cores reach, to judge what is quick enough
@@ -55,34 +56,22 @@ BILINEAR = "bilinear_probe"
 
 @dataclass(frozen=True)
 class Candidate:
-    """Parts with the weight of each, and the strength of those that have one, else 0."""
+    """Parts, as a blend calls them, with the weight of each."""
 
     parts: tuple[str, ...]
     shares: tuple[float, ...]
-    strengths: tuple[float, ...]
 
     @property
     def name(self) -> str:
         words = [
-            part if share == 1 else f"{share:g} {part}"
+            method_of(part) if share == 1 else f"{share:g} {method_of(part)}"
             for part, share in zip(self.parts, self.shares, strict=True)
         ]
-        strengths = ", ".join(f"{strength:g}" for strength in self.strengths if strength)
+        strengths = ", ".join(part.partition(":")[2] for part in self.parts if ":" in part)
         return " + ".join(words) + (f" (C {strengths})" if strengths else "")
 
-    @property
-    def keys(self) -> list[str]:
-        """What its parts are called among the logits."""
-        return [_key(part, strength) for part, strength in zip(self.parts, self.strengths, strict=True)]
-
-    @property
-    def strength_of(self) -> dict[str, float]:
-        """By part, of those that have one."""
-        return {part: value for part, value in zip(self.parts, self.strengths, strict=True) if value}
-
-
-def _key(part: str, strength: float) -> str:
-    return f"{part} {strength:g}" if strength else part
+    def has(self, method: str) -> bool:
+        return any(method_of(part) == method for part in self.parts)
 
 
 @dataclass
@@ -112,13 +101,15 @@ def choose(
         return _safe(int(counts.min()), made)
     made.begin()
     truth, place = labels[made.numbers], made.fold_of
-    bilinear = made.from_names()
-    simple = (*_alone(ZERO_SHOT, TIP), *_each(PROBE, STRENGTHS), *_each(BILINEAR, [bilinear]))
-    sums = (*_sums(ZERO_SHOT), *_sums(TIP), *_sums(BILINEAR, bilinear))
-    tried = [(one, made.of(one)) for one in (*simple, *sums)]
+    probes = [part_of(PROBE, strength) for strength in STRENGTHS]
+    from_names = [part_of(BILINEAR, strength) for strength in FROM_NAMES]
+    simple = _alone(ZERO_SHOT, TIP, *probes, *from_names)
+    tried = [
+        (one, made.of(one)) for one in (*simple, *_sums(probes, (ZERO_SHOT, TIP)), *_sums(probes, from_names))
+    ]
     losses = np.array([_losses(logits, truth) for _, logits in tried])  # [K, M]
     if prompts := [name for name in made.prompts if made.keeps_up(name, losses)]:
-        more = [(one, made.of(one)) for one in (*_alone(*prompts), *chain(*map(_sums, prompts)))]
+        more = [(one, made.of(one)) for one in (*_alone(*prompts), *_sums(probes, prompts))]
         losses = np.concatenate([losses, [_losses(logits, truth) for _, logits in more]])
         tried += more
     best = int(losses.mean(1).argmin())
@@ -129,12 +120,12 @@ def choose(
         crossed[own] = tried[chosen][1][own]
     hits = [int((logits.argmax(1) == truth).sum()) for _, logits in tried]
     one, new = tried[best][0], None
-    names = next((part for part in one.parts if part in PROMPTS), BILINEAR)
-    if len(one.parts) > 1 or one.strengths[0]:
-        new = made.beside_new(made.weights_of(one), {BILINEAR: bilinear} | one.strength_of)
+    if len(one.parts) > 1 or ":" in one.parts[0]:
+        new = made.beside_new(made.weights_of(one))
+    names = made.speaker(one, new)
     record = ChoiceInfo(
         chosen=one.name,
-        names=names,
+        names=method_of(names),
         count=len(truth),
         folds=len(parts),
         candidates=[
@@ -146,7 +137,7 @@ def choose(
 
 
 def _new_names(one: Candidate) -> bool:
-    return PROBE not in one.parts
+    return not one.has(PROBE)
 
 
 def _losses(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -159,18 +150,14 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
 
-def _alone(*names: str) -> Iterator[Candidate]:
-    return (Candidate((name,), (1.0,), (0.0,)) for name in names)
+def _alone(*parts: str) -> Iterator[Candidate]:
+    return (Candidate((part,), (1.0,)) for part in parts)
 
 
-def _each(name: str, strengths: Iterable[float]) -> Iterator[Candidate]:
-    return (Candidate((name,), (1.0,), (strength,)) for strength in strengths)
-
-
-def _sums(name: str, own: float = 0.0) -> Iterator[Candidate]:
+def _sums(probes: Iterable[str], others: Iterable[str]) -> Iterator[Candidate]:
     """A linear probe with what the words or the pictures say beside."""
-    for strength, share in product(STRENGTHS, SHARES):
-        yield Candidate((PROBE, name), (1.0, share), (strength, own))
+    for probe, other, share in product(probes, others, SHARES):
+        yield Candidate((probe, other), (1.0, share))
 
 
 class _Logits:
@@ -195,20 +182,19 @@ class _Logits:
         self.prompts: list[str] = []
         self.progress = Progress(lambda record: None, COMPARING, 0)  # nobody waits for a single part
         self.temperatures: dict[str, float] = {}
-        self._bilinear: float | None = None
         self._held: dict[str, np.ndarray] = {}
 
     def begin(self) -> None:
         """Before a comparison: which prompts take part in it, and how much there is to do."""
         self.prompts = [name for name in PROMPTS if self._quick(name)]
-        parts = len((ZERO_SHOT, TIP, BILINEAR)) + len(STRENGTHS)
+        parts = len((ZERO_SHOT, TIP)) + len(STRENGTHS) + len(FROM_NAMES)
         steps = STEPS * len(self.prompts)
         total = len(self.folds) * parts + (len(self.folds) + 1) * steps
         self.progress = Progress(self.emit, COMPARING, total, pictures=False)
 
     def of(self, one: Candidate) -> np.ndarray:
         """[M, C]."""
-        parts = [share * self._part(key) for key, share in zip(one.keys, one.shares, strict=True)]
+        parts = [share * self._part(part) for part, share in zip(one.parts, one.shares, strict=True)]
         return np.asarray(sum(parts))
 
     def _part(self, key: str) -> np.ndarray:
@@ -219,7 +205,7 @@ class _Logits:
         return self._held[key]
 
     def _made(self, key: str) -> np.ndarray:
-        name, _, strength = key.partition(" ")
+        name, _, strength = key.partition(":")
         if name == PROBE:
             return self._probe(float(strength))
         self.emit(message(f"comparing: {name}"))
@@ -276,39 +262,41 @@ class _Logits:
         """Of its parts' logits, so that the sum has the temperature that suits it best."""
         temperature = fit_temperature(self.of(one), self.truth)
         return {
-            part: share / (self.temperatures[key] * temperature)
-            for part, key, share in zip(one.parts, one.keys, one.shares, strict=True)
+            part: share / (self.temperatures[part] * temperature)
+            for part, share in zip(one.parts, one.shares, strict=True)
         }
 
-    def from_names(self) -> float:
-        """The bilinear probe's strength: what suits names that it has not learned, since a linear probe may stand beside it."""
-        if self._bilinear is None:
-            self.emit(message("leaving out classes: how closely to keep to the names"))
+    def _speaking(self) -> str:
+        """The bilinear probe that suits names which it has not learned."""
 
-            def learn(strength: float, task: Task, inputs: FeatureInputs) -> Method:
-                return self._learned(BILINEAR, task, {"strength": strength}, inputs).eval()
+        def learn(strength: float, task: Task, inputs: FeatureInputs) -> Method:
+            return self._learned(BILINEAR, task, {"strength": strength}, inputs).eval()
 
-            found = best_for_new(self.training, self.task, FROM_NAMES, learn, self.seed)
-            self._bilinear = USUAL if found is None else found
-        return self._bilinear
+        found = best_for_new(self.training, self.task, SPEAKING, learn, self.seed)
+        return part_of(BILINEAR, USUAL if found is None else found)
 
-    def beside_new(self, weights: dict[str, float], strengths: dict[str, float]) -> NewNames | None:
-        """How a blend of these weights is to speak of names that it has not learned; None where that cannot be tried.
-
-        strengths: of the parts that have one.
-        """
+    def beside_new(self, weights: dict[str, float]) -> NewNames | None:
+        """How a blend of these weights is to speak of names that it has not learned; None where that cannot be tried."""
         self.emit(message("leaving out classes: how to speak of new names"))
 
-        def learn(name: str, task: Task, inputs: FeatureInputs) -> Method:
-            options = {"strength": strengths[name]} if name in strengths else {}
-            return self._learned(name, task, options, inputs).eval()
+        def learn(part: str, task: Task, inputs: FeatureInputs) -> Method:
+            name, _, strength = part.partition(":")
+            return self._learned(name, task, {"strength": float(strength)} if strength else {}, inputs).eval()
 
-        spoken = {name: _key(name, strengths.get(name, 0.0)) for name in (ZERO_SHOT, BILINEAR, *PROMPTS)}
-        spoken = {name: key for name, key in spoken.items() if name not in PROMPTS or name in weights}
-        for key in spoken.values():
-            self._part(key)
-        voices = {name: self.temperatures[key] for name, key in spoken.items()}
+        # a bilinear probe's logits mean what they say; on learned classes it is surer than it is to be on new ones
+        voices = {self._speaking(): 1.0}
+        for part in (ZERO_SHOT, *(name for name in PROMPTS if name in weights)):
+            self._part(part)
+            voices[part] = self.temperatures[part]
         return left_out(self.training, self.task, weights, voices, learn, self.seed)
+
+    def speaker(self, one: Candidate, new: NewNames | None) -> str:
+        """The part that stands for the blend's names: a prompt in it, or what says most of new ones."""
+        prompt = next((part for part in one.parts if part in PROMPTS), None)
+        if prompt is None and new is not None:
+            prompt = max(new.weights, key=lambda part: new.weights[part])
+        own = next((part for part in one.parts if method_of(part) == BILINEAR), part_of(BILINEAR, USUAL))
+        return prompt or own
 
     def _quick(self, name: str) -> bool:
         """Whether a prompt fits the backbone, and is learned soon enough to be compared."""
@@ -350,15 +338,15 @@ def _chosen(
 ) -> Chosen:
     """The winner as a method; with a probe in it, a blend that keeps what speaks of further names beside."""
     taught = one.parts[0]
-    if len(one.parts) == 1 and not one.strengths[0]:
-        found = Chosen(taught, {}, TrainOptions(), record, crossed, made.numbers)
-    elif one.parts == (BILINEAR,) and new is None:
-        found = Chosen(taught, {"strength": one.strengths[0]}, TrainOptions(), record, crossed, made.numbers)
+    name, _, strength = taught.partition(":")
+    if len(one.parts) == 1 and name != PROBE and new is None:
+        options: dict[str, Any] = {"strength": float(strength)} if strength else {}
+        found = Chosen(name, options, TrainOptions(), record, crossed, made.numbers)
     else:
         weights = made.weights_of(one)
         for name in (*(new.weights if new else ()), names):
             weights.setdefault(name, 0.0)
-        options = blend_options(weights, names, {BILINEAR: made.from_names()} | one.strength_of, new)
+        options = blend_options(weights, names, new)
         taught = next((name for name in weights if name in PROMPTS), "")
         found = Chosen(BLEND, options, TrainOptions(), record, crossed, made.numbers)
     if taught in PROMPTS:
@@ -373,21 +361,13 @@ def _chosen(
 _GIVEN = ("epochs", "batch", "views", "warmup_epochs", "optimizer", "lr")
 
 
-def blend_options(
-    weights: dict[str, float], names: str, strengths: dict[str, float], new: NewNames | None = None
-) -> dict[str, Any]:
-    """Options of a blend. strengths: of the parts that have one."""
+def blend_options(weights: dict[str, float], names: str, new: NewNames | None = None) -> dict[str, Any]:
+    """Options of a blend."""
     beside: dict[str, Any] = {}
     if new is not None:
         beside["new_weights"] = _text(new.weights.get(name, 0.0) for name in weights)
         beside["new_offset"] = new.offset
-    return {
-        "parts": " ".join(weights),
-        "weights": _text(weights.values()),
-        "names": names,
-        **{OPTION_OF[name]: value for name, value in strengths.items()},
-        **beside,
-    }
+    return {"parts": " ".join(weights), "weights": _text(weights.values()), "names": names, **beside}
 
 
 def _text(values: Iterable[float]) -> str:
@@ -400,10 +380,10 @@ def _safe(fewest: int, made: _Logits | None = None) -> Chosen:
         f"{fewest} pictures of a class are too few to compare methods by ({SAFE_FROM} are not): taken is what is known to "
         "be safe, a bilinear probe"
     )
-    strengths = {BILINEAR: made.from_names() if made is not None else USUAL}
+    part = part_of(BILINEAR, USUAL)
     record = ChoiceInfo(chosen=BILINEAR, names=BILINEAR, reason=reason)
-    new = made.beside_new({BILINEAR: 1.0}, strengths) if made is not None else None
+    new = made.beside_new({part: 1.0}) if made is not None else None
     if new is None:
-        return Chosen(BILINEAR, {"strength": strengths[BILINEAR]}, TrainOptions(), record)
-    weights = dict.fromkeys((BILINEAR, *new.weights), 0.0) | {BILINEAR: 1.0}
-    return Chosen(BLEND, blend_options(weights, BILINEAR, strengths, new), TrainOptions(), record)
+        return Chosen(BILINEAR, {"strength": USUAL}, TrainOptions(), record)
+    weights = {part: 1.0} | {name: 0.0 for name in new.weights if name != part}
+    return Chosen(BLEND, blend_options(weights, part, new), TrainOptions(), record)

@@ -45,20 +45,22 @@ FACTS = Facts(
     marker="+",
 )
 
-OPTION_OF = {"linear_probe": "strength", "bilinear_probe": "bilinear_strength"}  # what says a part's penalty
+PENALISED = {"linear_probe", "bilinear_probe"}  # parts that may be followed by ":strength"
 
 
 @dataclass(frozen=True)
 class Options(OptionSet):
-    parts: str = option("linear_probe zeroshot", "methods whose logits are added, with spaces between")
+    parts: str = option(
+        "linear_probe zeroshot",
+        "methods whose logits are added, with spaces between; linear_probe:10 has a strength of its own",
+    )
     weights: str = option("1 1", "weight of each, in the same order")
     names: str = option("zeroshot", "the part that is asked about classes that were not learned")
     strength: float = option(
         10.0,
-        "inverse weight of the linear probe's penalty (scikit-learn's C); 0: the best on validation",
+        "inverse weight of the linear probe's penalty (scikit-learn's C), where the part does not say it; 0: the best on validation",
         low=0,
     )
-    bilinear_strength: float = option(30.0, "the same of a bilinear probe among the parts", low=0)
     new_weights: str = option(
         "",
         "weight of each part, in the same order, for classes that were not learned; none: lists that have such a class "
@@ -72,6 +74,8 @@ class Options(OptionSet):
         super().__post_init__()
         if not self.parts.split() or len(set(self.parts.split())) < len(self.parts.split()):
             raise OptionError(f'parts is "{self.parts}": expected different methods with spaces between')
+        for part in self.parts.split():
+            _checked(part)
         if self.names not in self.parts.split():
             raise OptionError(f'names is "{self.names}": expected one of the parts, {self.parts}')
         _numbers(self, "weights")
@@ -81,10 +85,33 @@ class Options(OptionSet):
             else {}
         )
         for name, weight in new.items():
-            if weight and not load(name).facts.takes_new_names:
+            if weight and not load(method_of(name)).facts.takes_new_names:
                 raise OptionError(
                     f"new_weights gives {weight:g} to {name}, which takes no new names: expected 0"
                 )
+
+
+def part_of(method: str, strength: float = 0.0) -> str:
+    """What a part is called, with a strength of its own or without."""
+    return f"{method}:{strength:g}" if strength else method
+
+
+def method_of(part: str) -> str:
+    """The method of a part, `linear_probe` of "linear_probe:10"."""
+    return part.partition(":")[0]
+
+
+def _checked(part: str) -> None:
+    """OptionError for a strength that is no number above 0, or stands behind a method that has none."""
+    method, colon, strength = part.partition(":")
+    try:
+        fine = not colon or (method in PENALISED and 0 < float(strength) < float("inf"))
+    except ValueError:
+        fine = False
+    if not fine:
+        raise OptionError(
+            f'parts has "{part}": expected a method, or a number above 0 behind {" or ".join(sorted(PENALISED))}'
+        )
 
 
 def _numbers(options: Options, name: str) -> list[float]:
@@ -111,7 +138,7 @@ class Blend(Method):
         taught = _taught(options)
         if taught is None:
             return FACTS
-        return replace(FACTS, trains=True, recipe=load(taught).facts.recipe)
+        return replace(FACTS, trains=True, recipe=load(method_of(taught)).facts.recipe)
 
     def __init__(self, *args: Any, parts: Sequence[Method] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -127,8 +154,14 @@ class Blend(Method):
             part.requires_grad_(self.taught in (None, name))
 
     def _made(self, name: str) -> Method:
-        own = {"strength": getattr(self.options, OPTION_OF[name])} if name in OPTION_OF else {}
-        return load(name).build(self.backbone, self.task, own, self.generator)
+        method, _, strength = name.partition(":")
+        own = {"strength": self.options.strength} if method == "linear_probe" else {}
+        return load(method).build(
+            self.backbone,
+            self.task,
+            own | ({"strength": float(strength)} if strength else {}),
+            self.generator,
+        )
 
     def each(self) -> Iterator[Method]:
         """The parts in the order of their names."""
@@ -257,7 +290,7 @@ def _taught(options: Options) -> str | None:
     names = options.parts.split()
     if any(name.partition("+")[0] == "blend" for name in names):
         raise OptionError("blend: a blend is no part of another")
-    taught = [name for name in names if load(name).facts.takes_steps]
+    taught = [name for name in names if load(method_of(name)).facts.takes_steps]
     if len(taught) > 1:
         raise OptionError(f"blend: of {options.parts}, one at most may take training steps")
     return taught[0] if taught else None
