@@ -127,7 +127,7 @@ def test_it_never_looks_at_test_pictures(backbone, folder, tmp_path, monkeypatch
 def test_below_five_pictures_it_takes_what_is_safe_and_says_so(backbone, tmp_path):
     run = fit(picture_folder(tmp_path, {"all": 3}) / "all", backbone=backbone, cache=False)
     assert not run.info.choice.candidates and "too few" in run.info.choice.reason
-    assert run.info.method == "blend" and run.info.options["parts"].split()[0] == "bilinear_probe"
+    assert run.info.method == "blend" and run.info.options["parts"].startswith("bilinear_probe:")
     assert run.info.learned.count == 12
 
 

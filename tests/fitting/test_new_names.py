@@ -13,7 +13,7 @@ from vlprompt import methods
 from vlprompt.data.dataset import Item
 from vlprompt.data.task import Task
 from vlprompt.feeding.inputs import FeatureInputs
-from vlprompt.fitting.new_names import _offset, _Seen, left_out
+from vlprompt.fitting.new_names import _offset, _Seen, best_for_new, left_out
 
 NAMES = ("cat", "dog", "red fox", "tea pot", "bird", "small car")
 
@@ -73,3 +73,35 @@ def test_the_offset_parts_learned_and_new_classes_where_that_can_be():
     assert 1.0 < _offset([seen], {"zeroshot": 1.0}) < 3.0
     shifted = replace(seen, learned=learned + 4)
     assert _offset([shifted], {"zeroshot": 1.0}) == _offset([seen], {"zeroshot": 1.0}) + 4
+
+
+@pytest.mark.parametrize(("classes", "best"), [(6, 3.0), (4, 3.0), (3, None), (2, None)])
+def test_the_strength_for_new_names_is_the_one_that_tells_left_out_classes_apart(classes, best):
+    """A method that answers by zero-shot, faintly at strength 1, rightly at 3 and the other way round at 10."""
+    backbone = tiny_backbone()
+    task, training = inputs(backbone, classes, 4)
+    asked = []
+
+    def learn(strength, known, part):
+        asked.append((strength, known.class_names, sorted(set(part.labels.tolist()))))
+        weight = {1.0: 0.01, 3.0: 1.0, 10.0: -1.0}[strength]
+        method = methods.load("blend").build(backbone, known, {"parts": "zeroshot", "weights": f"{weight}"})
+        return Turned(method, weight)
+
+    class Turned:
+        def __init__(self, method, weight):
+            self.method, self.weight = method, weight
+
+        def for_classes(self, names):
+            options = {"parts": "zeroshot", "weights": f"{self.weight}"}
+            return (
+                methods.load("blend").build(backbone, replace(task, class_names=tuple(names)), options).eval()
+            )
+
+    assert best_for_new(training, task, (1.0, 3.0, 10.0), learn, 1) == best
+    for _, names, labels in asked:
+        assert labels == list(range(len(names))) and len(names) < classes
+    left = [
+        name for strength, names, _ in asked if strength == 1.0 for name in set(task.class_names) - set(names)
+    ]
+    assert len(left) == len(set(left)) and bool(left) == bool(best)

@@ -73,3 +73,32 @@ def test_weights_for_new_names_are_checked(weights):
     """So many as parts, numbers, and none for a part that takes no new names."""
     with pytest.raises(OptionError, match="new_weights"):
         build(parts="zeroshot linear_probe", weights="1 1", new_weights=weights)
+
+
+def test_a_part_may_say_its_strength():
+    """Two bilinear probes of different strength are two parts: one for learned classes, one for new names."""
+    method = build(
+        parts="bilinear_probe:100 bilinear_probe:2",
+        weights="1 0",
+        new_weights="0 1",
+        names="bilinear_probe:2",
+    )
+    loose, close = method.each()
+    assert (loose.options.strength, close.options.strength) == (100.0, 2.0)
+    assert build(parts="linear_probe:3 zeroshot", strength=7.0).part("linear_probe:3").options.strength == 3.0
+    assert build(strength=7.0).part("linear_probe").options.strength == 7.0
+    features = torch.nn.functional.normalize(torch.randn(1, 9, method.backbone.embed_dim), dim=-1)
+    method.prepare(features, torch.arange(3).repeat(3), features[0, :0], torch.zeros(0, dtype=torch.long))
+    seen = batch(method.backbone)
+    with torch.no_grad():
+        new = close.for_classes(["zebra"])(seen).logits
+        torch.testing.assert_close(method.for_classes(["zebra"])(seen).logits, new)
+        torch.testing.assert_close(method(seen).logits, loose(seen).logits)
+
+
+@pytest.mark.parametrize(
+    "part", ["lamm:3", "linear_probe:", "linear_probe:x", "linear_probe:-1", "linear_probe:inf"]
+)
+def test_a_strength_is_a_number_behind_a_method_that_has_one(part):
+    with pytest.raises(OptionError, match="parts has"):
+        build(parts=f"{part} zeroshot")

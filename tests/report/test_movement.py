@@ -84,6 +84,7 @@ def test_learned_context_lies_in_the_space_of_words(backbone, name):
         assert name.split("+")[0] in (
             "zeroshot",
             "linear_probe",
+            "bilinear_probe",
             "tip_adapter",
             "tip_adapter_f",
             "vpt",

@@ -43,7 +43,7 @@ AUTO = "auto"
 SAFE_FROM = 5  # pictures of every class below which nothing is chosen
 STRENGTHS = (1.0, 10.0, 100.0)  # of the linear probe, on features of length 1
 FROM_NAMES = (10.0, 100.0, 1000.0)  # of the bilinear probe
-SPEAKING = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of one that is asked about new names alone
+SPEAKING = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of one that is asked about new names alone
 SHARES = (0.25, 0.5, 1.0, 2.0)  # weights of what is added to the first part, both at their temperatures
 PROMPTS = ("lamm", "coop+lamm")
 RATE = 4e10  # operations a second that two cores reach, to judge what is quick enough
@@ -283,9 +283,9 @@ class _Logits:
             name, _, strength = part.partition(":")
             return self._learned(name, task, {"strength": float(strength)} if strength else {}, inputs).eval()
 
-        # a bilinear probe's logits mean what they say; on learned classes it is surer than it is to be on new ones
+        # its logits mean what they say, where it stays near zero-shot, to which it comes as its strength falls
         voices = {self._speaking(): 1.0}
-        for part in (ZERO_SHOT, *(name for name in PROMPTS if name in weights)):
+        for part in (name for name in PROMPTS if name in weights):
             self._part(part)
             voices[part] = self.temperatures[part]
         return left_out(self.training, self.task, weights, voices, learn, self.seed)

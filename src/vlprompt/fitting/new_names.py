@@ -89,12 +89,12 @@ def best_for_new(
     learn: Callable[[float, Task, FeatureInputs], Method],
     seed: int,
 ) -> float | None:
-    """The strength that gives the true names of classes that were left out the most probability; None where too few are.
+    """The strength that gives the true names of classes that were left out the most probability; None where no two are at once.
 
     learn: makes a method of this strength, whose logits mean what they say, that has learned.
     """
     losses = np.zeros(len(strengths))
-    groups = _groups(task, seed)
+    groups = [group for group in _groups(task, seed) if len(group) > 1]
     for group in groups:
         is_new, rest, known, names = _divided(training, task, group)
         learned_from = _with_labels(training, np.flatnonzero(~is_new), rest)
