@@ -13,7 +13,6 @@ published code draws the global prompts of a picture with replacement.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from vlprompt.backbones.towers.transformer import wide
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
+from vlprompt.methods.best_patches import best_patches, check_counts, patch_counts
 from vlprompt.methods.published import PublishedShapes
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import Output, Text
@@ -71,16 +71,12 @@ class Options(OptionSet):
 
     def patch_counts(self) -> list[int]:
         """The number of patches of each local prompt."""
-        parts = [part.strip() for part in self.patches.split(",")]
-        if not all(re.fullmatch(r"\d{1,6}", part) and int(part) for part in parts):
-            raise OptionError(
-                f'patches is "{self.patches}": expected numbers from 1 on, such as "5,10,15,20"'
-            )
-        if len(parts) not in (1, self.local_prompts):
+        check_counts(self.patches)
+        counts = patch_counts(self.patches)
+        if len(counts) not in (1, self.local_prompts):
             raise OptionError(
                 f'patches is "{self.patches}": expected one number, or one for each of {self.local_prompts} local prompts'
             )
-        counts = [int(part) for part in parts]
         return counts * self.local_prompts if len(counts) == 1 else counts
 
 
@@ -141,7 +137,7 @@ class GalLoP(Method):
         scale, image = self.backbone.logit_scale, seen.features
         local = self.backbone.vit.project(F.linear(wide(seen.extra["states"]), self.local_map))
         whole = scale * torch.einsum("bd,pcd->bpc", image, of_whole)
-        parts = scale * self.best_patches(local, of_parts)
+        parts = scale * best_patches(local, of_parts, self.options.patch_counts())
         halves = {"global_logits": whole.mean(dim=1), "local_logits": parts.mean(dim=1)}
         extra = halves | {
             "global_text": of_whole.transpose(0, 1),
@@ -153,19 +149,6 @@ class GalLoP(Method):
             extra |= {"chosen_logits": whole.gather(1, chosen).mean(dim=1), "each_local_logits": parts}
         logits = (halves["global_logits"] + halves["local_logits"]) / 2
         return Output(logits, image, of_whole.mean(dim=0), extra)
-
-    def best_patches(self, local: Tensor, text: Tensor) -> Tensor:
-        """Mean cosine with the best patches of each local prompt: [B, N, d] with [P, C, d] -> [B, P, C]."""
-        cosines = (text.flatten(0, 1) @ local.transpose(1, 2)).unflatten(1, text.shape[:2])  # [B, P, C, N]
-        most = cosines.shape[-1]
-        counts = self.options.patch_counts()
-        best = [
-            cosines[:, p].mean(dim=-1)
-            if k >= most
-            else cosines[:, p].topk(k, sorted=False).values.mean(dim=-1)
-            for p, k in enumerate(counts)
-        ]
-        return torch.stack(best, dim=1)
 
     def loss(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         if "chosen_logits" not in output.extra:
