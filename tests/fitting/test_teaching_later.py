@@ -60,6 +60,37 @@ def test_a_run_is_taught_a_class_and_forgets_another(backbone, folder, more, tmp
     assert Run.load(tmp_path / "run", backbone).class_names == taught.class_names
 
 
+def test_the_same_pictures_again_are_not_added_twice(folder, more):
+    """Who does not know whether an interrupted command had come to its end gives it again."""
+    dataset = open_dataset(folder, val_fraction=0, test_fraction=0)
+    once = changed(dataset, [{"add": "red cat", "files": more}])
+    again = changed(once, [{"add": "red cat", "files": [*more, more[0]]}])
+    assert again.all_items == once.all_items and again.origin == once.origin
+    mixed = changed(once, [{"add": "red cat", "files": more[:2]}, {"add": "blue sea", "files": more[:1]}])
+    assert mixed.counts("train") == [5, 4, 4, 4] and len(mixed.origin["changes"]) == 2
+    back = changed(once, [{"forget": "red cat"}, {"add": "red cat", "files": more}])
+    assert back.counts("train") == once.counts("train")
+
+
+def test_pictures_of_one_name_stay_apart_after_a_class_was_forgotten(folder, tmp_path):
+    files = []
+    for number, name in enumerate(COLOURS):
+        files.append(tmp_path / str(number) / "IMG_1.png")
+        files[-1].parent.mkdir()
+        Image.fromarray(picture(COLOURS[name], number)).save(files[-1])
+    dataset = changed(
+        open_dataset(folder, val_fraction=0, test_fraction=0),
+        [
+            {"add": "a", "files": [str(files[0])]},
+            {"add": "b", "files": [str(files[1])]},
+            {"forget": "a"},
+            {"add": "c", "files": [str(files[2])]},
+        ],
+    )
+    read = {item.label: dataset.source.read(item.path) for item in dataset.all_items if "added/" in item.path}
+    assert [read[dataset.class_names.index(name)] for name in "bc"] == [f.read_bytes() for f in files[1:3]]
+
+
 def test_pictures_are_added_to_a_class_that_is_there(folder, more):
     dataset = changed(
         open_dataset(folder, val_fraction=0, test_fraction=0), [{"add": "blue sea", "files": more}]

@@ -64,8 +64,14 @@ def reopened(origin: dict[str, Any], path: str | Path | None = None, **more: Any
 
 
 def changed(dataset: Dataset, changes: Sequence[dict[str, Any]]) -> Dataset:
-    """The data set after these changes, one after another; DataError for one that cannot be made."""
+    """The data set after these changes, one after another; DataError for one that cannot be made.
+
+    Pictures that were added to a class before are not added to it again: who does not know whether a command that was
+    interrupted had come to its end gives it once more. A change that changes nothing is not remembered.
+    """
+    made = []
     for change in changes:
+        before = dataset
         if "add" in change:
             dataset = _added(
                 dataset, str(change["add"]), [Path(str(file)) for file in change.get("files", [])]
@@ -76,10 +82,12 @@ def changed(dataset: Dataset, changes: Sequence[dict[str, Any]]) -> Dataset:
             dataset = _renamed(dataset, str(change["rename"]), str(change.get("to", "")))
         else:
             raise DataError(f"{dataset.name}: no change is {change!r}")
-    if not changes:
+        if dataset is not before:
+            made.append(change)
+    if not made:
         return dataset
-    before = list((dataset.origin or {}).get(CHANGES, []))
-    return replace(dataset, origin={**(dataset.origin or {}), CHANGES: [*before, *changes]})
+    earlier = list((dataset.origin or {}).get(CHANGES, []))
+    return replace(dataset, origin={**(dataset.origin or {}), CHANGES: [*earlier, *made]})
 
 
 def _place(dataset: Dataset, name: str) -> int:
@@ -102,13 +110,30 @@ def _added(dataset: Dataset, name: str, files: Sequence[Path]) -> Dataset:
     if name not in names:
         names, keys = (*names, name), (*keys, name)
     label = names.index(name)
-    held = sum(item.path.startswith(f"{ADDED}/") for item in dataset.all_items)
-    extra = {f"{ADDED}/{held + i}/{file.name}": file.absolute() for i, file in enumerate(files)}
+    there = _added_to(dataset, label)
+    files = [file for file in dict.fromkeys(file.absolute() for file in files) if file not in there]
+    if not files:
+        return dataset
+    taken = {item.path for item in dataset.all_items if item.path.startswith(f"{ADDED}/")}
+    start = len(taken)
+    while any(f"{ADDED}/{start + i}/{file.name}" in taken for i, file in enumerate(files)):
+        start += 1  # numbers have become free where a class was forgotten
+    extra = {f"{ADDED}/{start + i}/{file.name}": file for i, file in enumerate(files)}
     splits = dict(dataset.splits)
     splits["train"] = [*splits.get("train", []), *(Item(path, label) for path in extra)]
     return replace(
         dataset, class_names=names, class_keys=keys, splits=splits, source=WithFiles(dataset.source, extra)
     )
+
+
+def _added_to(dataset: Dataset, label: int) -> set[Path]:
+    """Pictures of elsewhere that a class holds already."""
+    held: dict[str, Path] = {}
+    source: Readable = dataset.source
+    while isinstance(source, WithFiles):
+        held |= source.extra
+        source = source.base
+    return {held[item.path] for item in dataset.all_items if item.label == label and item.path in held}
 
 
 def _forgotten(dataset: Dataset, name: str) -> Dataset:
