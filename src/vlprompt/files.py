@@ -10,10 +10,12 @@ import errno
 import json
 import os
 import shutil
+import socket
 import stat
 import sys
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ else:
 
 PART = ".part"  # ending of files that are being written
 LIST = ".written-together.json"  # of files that are on the way to their places
+HOST = "".join(c for c in socket.gethostname() if c.isalnum() or c == "-")[:50] or "host"
 MB = 1 << 20
 MOST_DOTS = 1000  # on a line of TOML
 MOST_NESTED = 100  # JSON values inside each other; what people write stays below ten
@@ -34,6 +37,7 @@ LIMITS = {
     "prompts.safetensors": 2048 * MB,
     "checkpoint.safetensors": 8192 * MB,
     "log.jsonl": 256 * MB,
+    "checkpoint-log.jsonl": 256 * MB,
     "predictions.csv": 1024 * MB,
     "README.md": 4 * MB,
 }
@@ -147,6 +151,8 @@ def write_together(folder: Path, files: dict[str, bytes], gone: Collection[str] 
     listed = folder / LIST
     try:
         finish_writing(folder)
+        for name in (*files, LIST):
+            remove_dead_parts(folder, f".{name}.")
         for name, data in files.items():
             _write(beside[name], data)
         if len(files) == 1 and not gone:
@@ -210,7 +216,7 @@ def settle(part: Path, place: Path) -> None:
 
 def copy_whole(path: Path, place: Path) -> None:
     """A copy with the times of the file: whole, or none. OSError."""
-    part = place.parent / f".{os.getpid()}{PART}"  # short: the name may be as long as names can be
+    part = place.parent / f".{HOST}.{os.getpid()}{PART}"  # short: the name may be as long as names can be
     try:
         shutil.copy2(path, part)
         os.replace(part, place)
@@ -219,7 +225,32 @@ def copy_whole(path: Path, place: Path) -> None:
 
 
 def _part(folder: Path, name: str) -> Path:
-    return folder / f".{name}.{os.getpid()}{PART}"
+    return folder / f".{name}.{HOST}.{os.getpid()}{PART}"
+
+
+def remove_dead_parts(folder: Path, start: str = ".") -> None:
+    """Removes what killed processes of this machine had begun to write under names that begin so.
+
+    What other machines or living processes write is theirs, so that nobody needs to have the folder alone.
+    """
+    for path in folder.glob(f"{escape(start)}{HOST}.*{PART}"):
+        number = path.name.removesuffix(PART).removeprefix(f"{start}{HOST}.")
+        if number.isdecimal() and not is_running(int(number)):
+            with suppress(OSError):
+                path.unlink()
+
+
+def is_running(number: int) -> bool:
+    """Whether there is a process of that number on this machine; without signals, nobody knows."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import threading
@@ -18,12 +17,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vlprompt.errors import RunError
-from vlprompt.files import PART, remove_parts
+from vlprompt.files import HOST, PART, is_running, remove_parts
 
 T = TypeVar("T")
 WAIT = 3.0  # seconds for another process to leave a run folder: enough for one that is about to end
 
-HOST = "".join(c for c in socket.gethostname() if c.isalnum() or c == "-")[:50] or "host"
 _OWN = threading.local()
 LOCK = ".lock"  # of a folder
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems without locks
@@ -186,19 +184,6 @@ def workplace(path: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def is_running(number: int) -> bool:
-    """Whether there is a process of that number on this machine; without signals, nobody knows."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(number, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def _held() -> set[Path]:

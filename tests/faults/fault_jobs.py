@@ -24,7 +24,7 @@ from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.fitting.learning import fit
 
 FOLDERS = (Path(__file__).parent, Path(__file__).parent.parent)
-EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.truncate")
+EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.truncate", "os.symlink")
 TRAIN = {"epochs": 3, "batch": 6, "views": 2, "warmup_epochs": 0, "save_seconds": 0}
 BATCHES = 30  # of the cache
 
@@ -168,6 +168,54 @@ def export_and_die(pipe: Any, at: int, file: Path) -> None:
     run = Held()
     death = Death(file.parent, at)
     module.export(run, file, overwrite=True)
+    pipe.send(death.count)
+
+
+def page_and_die(pipe: Any, at: int, folder: Path, runtime: Path) -> None:
+    """`export --web` with a model and a page that take no time."""
+    from types import SimpleNamespace
+
+    from vlprompt.runs.exporting import web_page as module
+
+    def export(run: Any, path: Path) -> Any:
+        path.write_bytes(b"model")
+        about = {"class_names": [], "preprocessing": {}, "method": "coop"}
+        return SimpleNamespace(path=path, about=about)
+
+    module.export = export
+    module.html_of = lambda *_: "<p>page"
+    death = Death(folder.parent, at)
+    module.export_page(SimpleNamespace(backbone=backbone()), folder, runtime)
+    pipe.send(death.count)
+
+
+def learn_more_and_die(pipe: Any, at: int, run: Path, files: list[str]) -> None:
+    """`teach`: a class more for a run, in its folder."""
+    from vlprompt.fitting.teaching_later import teach
+
+    torch.set_num_threads(1)
+    death = Death(run.parent, at)
+    more = [{"add": "white noise", "files": files}]
+    teach(run, more, backbone=backbone(), cache=False, on_record=death.tick)
+    pipe.send(death.count)
+
+
+def sort_and_die(pipe: Any, at: int, run: Path, files: list[str], out: Path, link: bool) -> None:
+    from vlprompt.collections.sorting import sort
+    from vlprompt.runs.run import Run
+
+    torch.set_num_threads(1)
+    held = Run.load(run, backbone())
+    death = Death(out.parent, at)
+    sort(held, files, out, coverage=None, link=link)
+    pipe.send(death.count)
+
+
+def report_and_die(pipe: Any, at: int, run: Path) -> None:
+    from vlprompt.report.run_report import write_report
+
+    death = Death(run, at)
+    write_report(run, quick=True)
     pipe.send(death.count)
 
 

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vlprompt.errors import MissingExtra, OptionError, RunError
-from vlprompt.files import read_json, settle, write_atomically
-from vlprompt.locks import HOST, is_running
+from vlprompt.files import HOST, is_running, read_json, settle, write_atomically
 
 SHARD = 4096  # pictures in a shard
 DAY = 86_400.0  # seconds, after which nobody is at work on a shard any more

@@ -5,17 +5,22 @@ OUT/red cat/IMG_1.jpg   OUT/unsure/IMG_2.jpg      nothing is moved, nothing that
 
 from __future__ import annotations
 
+import filecmp
+import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlprompt.errors import DataError, RunError
-from vlprompt.files import copy_whole
+from vlprompt.files import MB, PART, copy_whole, read_file, remove_dead_parts, write_atomically
+from vlprompt.locks import LOCK, alone_in
 from vlprompt.runs.run import Run
 
 UNSURE = "unsure"
+MARK = ".unfinished-sort.json"  # in the folder until all is in it: what is sorted into it, and how
 CHUNK = 256
 _FORBIDDEN = '<>:"/\\|?*'
 
@@ -41,12 +46,68 @@ def sort(
 
     coverage: share of pictures of known classes that get an answer; the others go into `unsure`; None: all get one.
     link: symbolic links instead of copies. RunError for an `out` that holds something, and for a run without thresholds.
+    Where the same was interrupted, it goes on: what lies in its place already stays.
     """
     target = Path(out)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise RunError(f"{target}: exists already and is not empty: choose another folder (--out)")
+    tensors = run.info.tensors.sha256 if run.info.tensors is not None else None
+    mark = json.dumps({"run": tensors, "coverage": coverage, "link": link}).encode()
+    _check_place(target, mark)
+    try:
+        with alone_in(target), _unfinished(target, mark):
+            return _sort(run, pictures, target, coverage, link, on_progress)
+    except OSError as error:
+        raise DataError(f"{target}: cannot be written ({error.strerror or error})") from error
+
+
+def _check_place(target: Path, mark: bytes) -> None:
+    if not target.exists() or (target.is_dir() and not any(map(_is_content, os.listdir(target)))):
+        return
+    try:
+        held = read_file(target / MARK, MB) if target.is_dir() else None
+    except OSError:
+        held = None
+    if held == mark:
+        return
+    if held is not None:
+        raise RunError(
+            f"{target}: another sort into it was interrupted (of another run, or with another --coverage or --link): "
+            "give that one again, or choose another folder (--out)"
+        )
+    raise RunError(f"{target}: exists already and is not empty: choose another folder (--out)")
+
+
+def _is_content(name: str) -> bool:
+    """Of what lies in the folder: no lock, and no mark that a killed sort was about to make."""
+    return name != LOCK and not (name.startswith(f".{MARK}.") and name.endswith(PART))
+
+
+@contextmanager
+def _unfinished(target: Path, mark: bytes) -> Iterator[None]:
+    """The folder is marked until the block is done, and also if it fails once something is in it."""
+    write_atomically(target / MARK, mark)
+    for folder in target.iterdir():
+        if folder.is_dir() and not folder.is_symlink():
+            remove_dead_parts(folder)
+    try:
+        yield
+    except BaseException:
+        if set(os.listdir(target)) <= {MARK, LOCK}:
+            (target / MARK).unlink(missing_ok=True)
+        raise
+    (target / MARK).unlink(missing_ok=True)
+
+
+def _sort(
+    run: Run,
+    pictures: Sequence[str],
+    target: Path,
+    coverage: float | None,
+    link: bool,
+    on_progress: Callable[[int, int], None],
+) -> Sorted:
     folders = {name: folder_name(name) for name in run.class_names}
     found = Sorted()
+    taken: set[Path] = set()
     for start in range(0, len(pictures), CHUNK):
         part = pictures[start : start + CHUNK]
         for path, one in zip(part, run.predict(part, top=1, reject=coverage or False), strict=True):
@@ -55,7 +116,7 @@ def sort(
                 continue
             place = UNSURE if one.rejected else folders[one.top[0][0]]
             try:
-                _put(Path(path), target / place, link)
+                _put(Path(path), target / place, link, taken)
             except OSError as error:
                 raise DataError(f"{target / place}: cannot be written ({error.strerror or error})") from error
             found.counts[place] += 1
@@ -69,13 +130,24 @@ def folder_name(name: str) -> str:
     return f"{text}_" if text == UNSURE else text
 
 
-def _put(path: Path, folder: Path, link: bool) -> None:
+def _put(path: Path, folder: Path, link: bool, taken: set[Path]) -> None:
+    """taken: places of this sort, so that what an interrupted one put there is told from other pictures of the name."""
     folder.mkdir(parents=True, exist_ok=True)
     place, number = folder / path.name, 1
     while os.path.lexists(place):
+        if place not in taken and _is_there(path, place, link):
+            taken.add(place)
+            return
         number += 1
         place = folder / f"{path.stem}-{number}{path.suffix}"
     if link:
         place.symlink_to(path.absolute())
     else:
         copy_whole(path, place)
+    taken.add(place)
+
+
+def _is_there(path: Path, place: Path, link: bool) -> bool:
+    if link or place.is_symlink():
+        return link and place.is_symlink() and os.readlink(place) == str(path.absolute())
+    return place.is_file() and filecmp.cmp(path, place, shallow=False)

@@ -32,7 +32,7 @@ from vlprompt.fitting.recipes import measured_for
 from vlprompt.fitting.run_folders import checkpoint_key, contents_of, finished, open_log
 from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method
-from vlprompt.runs.info import ScoreInfo, TrainedInfo
+from vlprompt.runs.info import INFO, ScoreInfo, TrainedInfo
 from vlprompt.runs.run import Run
 from vlprompt.scoring.calibration import calibration_line
 from vlprompt.scoring.rejection import RejectionInfo, thresholds
@@ -203,7 +203,8 @@ def learn(
     finally:
         log.close()
     if folder is not None:
-        run.folder = folder if log.complete else None  # its log is there already
+        # its log is there already, unless it is to replace that of another run
+        run.folder = folder if log.complete and not (folder / INFO).exists() else None
         run.save(folder)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return run

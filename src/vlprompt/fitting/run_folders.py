@@ -13,7 +13,7 @@ from vlprompt.errors import RunError
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.feeding.inputs import file_hashes
 from vlprompt.runs.info import INFO, RunInfo, read_info
-from vlprompt.runs.records import LOG, read_log
+from vlprompt.runs.records import LOG, LOG_BEGUN, read_log
 from vlprompt.runs.run import Run
 from vlprompt.training.checkpoints import FILE as CHECKPOINT
 from vlprompt.training.checkpoints import read as read_checkpoint
@@ -53,7 +53,8 @@ def finished(
             raise RunError(f"{folder}: holds a finished run, but {CHANGED}: {mend}")
         run = Run.load(folder, backbone)
         with suppress(OSError):  # a folder that may only be read
-            (folder / CHECKPOINT).unlink(missing_ok=True)  # left by a crash behind the last write
+            for name in (CHECKPOINT, LOG_BEGUN):  # left by a crash behind the last write
+                (folder / name).unlink(missing_ok=True)
         return run
     held = read_checkpoint(folder / CHECKPOINT)
     settings, _, contents = held[1].partition("+") if held is not None else ("", "", "")
@@ -109,13 +110,17 @@ def differences(done: RunInfo, info: RunInfo) -> str:
 
 
 def open_log(folder: Path | None, settings: str, resume: bool) -> RunLog:
-    """The log of a run; of an interrupted one that goes on, what was logged up to its checkpoint is kept."""
+    """The log of a run; of an interrupted one that goes on, what was logged up to its checkpoint is kept.
+
+    A finished run in the folder keeps its own until it is replaced: it counts until then.
+    """
     if folder is None:
         return RunLog()
+    place = folder / (LOG_BEGUN if (folder / INFO).exists() else LOG)
     held = read_checkpoint(folder / CHECKPOINT) if resume else None
-    old = read_log(folder / LOG) if held is not None and held[1] == settings else []
+    old = read_log(place) if held is not None and held[1] == settings else []
     try:
-        return RunLog(folder / LOG, [r for r in old if held is not None and was_done(r, held[0])])
+        return RunLog(place, [r for r in old if held is not None and was_done(r, held[0])])
     except OSError as error:
         reason = error.strerror or error
         raise RunError(f"{folder}: cannot be written ({reason}): choose another folder (--out)") from error

@@ -21,7 +21,8 @@ TENSORS, LOG, CARD = "prompts.safetensors", "log.jsonl", "README.md"  # of a run
 FILES = (INFO, TENSORS, LOG, CARD)  # of every run
 LARGEST_VALUE = 2**63  # of a result
 MOST_RECORDS = 1024 * MB  # of a file of results
-REST = ("predictions.csv", "checkpoint.safetensors", "report.html", "report-figures")  # of some
+LOG_BEGUN = "checkpoint-log.jsonl"  # of a training that is to replace the run that is there
+REST = ("predictions.csv", "checkpoint.safetensors", LOG_BEGUN, "report.html", "report-figures")  # of some
 
 
 def append(path: Path, record: dict[str, Any]) -> None:

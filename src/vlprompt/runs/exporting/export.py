@@ -81,6 +81,10 @@ def export(
         # the one that names others last
         files = sorted(beside.iterdir(), key=lambda file: file.name == path.name)
         size = sum(file.stat().st_size for file in files)
+        if (
+            len(files) > 1
+        ):  # weights apart: until all are in place there is no file, rather than an old one with new weights
+            path.unlink(missing_ok=True)
         for file in files:
             os.replace(file, path.parent / file.name)
     return Exported(path, kind, size, about, difference)

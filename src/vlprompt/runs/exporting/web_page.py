@@ -24,6 +24,7 @@ from vlprompt.runs.run import Run
 PAGES = Path(__file__).parents[2] / "assets" / "pages"
 CODE, PROGRAM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"  # of onnxruntime-web/dist
 FILES = ("index.html", "model.js", "runtime.js", "ABOUT.txt")
+ABOUT = "index.html  the page: open it in a browser"  # how ABOUT.txt begins
 GET_IT = "npm install onnxruntime-web puts it into node_modules/onnxruntime-web"
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")  # that the page's script knows
 
@@ -57,13 +58,21 @@ def check_place(folder: Path, overwrite: bool = False) -> None:
     """OptionError for a place where something else lies."""
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"{folder}: is a file; a page is a folder")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(folder.iterdir()) and not _is_unfinished(folder):
         if not (folder / FILES[0]).is_file() or not (folder / FILES[1]).is_file():
             raise OptionError(f"{folder}: holds something else; give a new folder")
         if not overwrite:
             raise OptionError(
                 f"{folder}: holds a page already; give another name, or --overwrite to replace it"
             )
+
+
+def _is_unfinished(folder: Path) -> bool:
+    """Whether there is what a killed export leaves: nothing but files of a page, without the page."""
+    about = folder / "ABOUT.txt"
+    if not set(os.listdir(folder)) <= set(FILES[1:]) or not about.is_file() or about.is_symlink():
+        return False
+    return about.read_bytes()[: len(ABOUT)] == ABOUT.encode()
 
 
 def export_page(run: Run, folder: str | Path, runtime: str | Path, *, overwrite: bool = False) -> Page:
@@ -84,9 +93,9 @@ def export_page(run: Run, folder: str | Path, runtime: str | Path, *, overwrite:
             raise ExportError("its weights are more than a page in a browser can hold; export it to a file")
         about = {key: found.about[key] for key in ("class_names", "preprocessing", "method")}
         files = {
+            "ABOUT.txt": about_text(version),  # the first one: it tells whose folder it is
             "model.js": script(MODEL=found.path),
             "runtime.js": script(RUNTIME_CODE=code, RUNTIME_PROGRAM=program),
-            "ABOUT.txt": about_text(version),
             "index.html": html_of(run, about),  # the last one: a folder without it is no page
         }
         folder.mkdir(exist_ok=True)
@@ -124,7 +133,7 @@ def html_of(run: Run, about: dict[str, Any]) -> str:
 def about_text(version: str) -> str:
     """What lies in the folder, for those who find it."""
     return (
-        "index.html  the page: open it in a browser\n"
+        f"{ABOUT}\n"
         "model.js    the model, an ONNX file as text\n"
         f"runtime.js  onnxruntime-web{' ' + version if version else ''} as text\n"
         "            (Copyright Microsoft Corporation, MIT licence)\n\n"
