@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import struct
 import zlib
@@ -12,6 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
+
+HEIF = importlib.util.find_spec("pillow_heif") is not None
 
 
 def plain_ppm(scale: float) -> bytes:
@@ -192,6 +195,86 @@ def jp2_blocks(scale: float) -> bytes:
     return jpeg2000(8 * scale, {10: 0, 11: 0} | dict.fromkeys(range(14, 20), 0xFF))
 
 
+def boxed(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def full(kind: bytes, content: bytes, version: int = 0) -> bytes:
+    return boxed(kind, bytes([version, 0, 0, 0]) + content)
+
+
+def heif(
+    coded: bytes, tile: int, kind: bytes, body: bytes, shown: tuple[int, int], parts: list[list[int]]
+) -> bytes:
+    """A HEIC of one coded square (as an encoder wrote it), and items that are put together from others.
+
+    kind, body, shown: of each such item. parts: what each is made of: 1 is the coded one, 2 the first of these, and so on.
+    """
+    place = coded.index(b"hvcC") - 4
+    configuration = coded[place : place + int.from_bytes(coded[place : place + 4], "big")]
+    at = coded.index(b"mdat")
+    payload = coded[at + 4 : at - 4 + int.from_bytes(coded[at - 4 : at], "big")]
+    count = 1 + len(parts)
+    sizes = [full(b"ispe", struct.pack(">II", *size)) for size in ((tile, tile), shown)]
+    properties = boxed(b"ipco", configuration + b"".join(sizes) + full(b"pixi", bytes([3, 8, 8, 8])))
+    owners = struct.pack(">IHB3B", count, 1, 3, 0x81, 2, 4)
+    infos = full(b"infe", struct.pack(">HH4s", 1, 0, b"hvc1") + b"\0", 2)
+    references = b""
+    for item, made_of in enumerate(parts, start=2):
+        owners += struct.pack(">HBBB", item, 2, 3, 4)
+        infos += full(b"infe", struct.pack(">HH4s", item, 0, kind) + b"\0", 2)
+        told = struct.pack(f">HH{len(made_of)}H", item, len(made_of), *made_of)
+        references += boxed(b"dimg", told)
+
+    def meta(start: int) -> bytes:
+        places = struct.pack(">HHHHHII", count, 1, 0, 0, 1, start, len(payload))
+        for item in range(2, count + 1):
+            places += struct.pack(">HHHHII", item, 1, 0, 1, 0, len(body))
+        return full(
+            b"meta",
+            full(b"hdlr", bytes(4) + b"pict" + bytes(13))
+            + full(b"pitm", struct.pack(">H", count))
+            + full(b"iloc", b"\x44\0" + places, 1)
+            + full(b"iinf", struct.pack(">H", count) + infos)
+            + full(b"iref", references)
+            + boxed(b"iprp", properties + full(b"ipma", owners))
+            + boxed(b"idat", body),
+        )
+
+    kinds = boxed(b"ftyp", b"heic\0\0\0\0mif1heic")
+    return kinds + meta(len(kinds) + len(meta(0)) + 8) + boxed(b"mdat", payload)
+
+
+def coded_square(side: int) -> bytes:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    out = io.BytesIO()
+    Image.new("RGB", (side, side), (10, 20, 30)).save(out, "HEIF")
+    return out.getvalue()
+
+
+def heif_grid(scale: float) -> bytes:
+    """The same square 900 times in a grid of which a corner is shown."""
+    side, across = int(2048 * scale**0.5) // 64 * 64, 30
+    body = bytes([0, 0, across - 1, across - 1]) + struct.pack(">HH", 64, 64)
+    return heif(coded_square(side), side, b"grid", body, (64, 64), [[1] * across**2])
+
+
+def heif_grids_in_grids(scale: float) -> bytes:
+    """Each grid holds the one before it many times."""
+    across = 4
+    body = bytes([0, 0, across - 1, across - 1]) + struct.pack(">HH", 64, 64)
+    return heif(
+        coded_square(64),
+        64,
+        b"grid",
+        body,
+        (64, 64),
+        [[item] * across**2 for item in range(1, int(12 * scale) + 2)],
+    )
+
+
 KINDS: dict[str, Callable[[float], bytes]] = {
     "plain PPM": plain_ppm,
     "P6 with maxval 1": odd_maxval,
@@ -214,6 +297,11 @@ KINDS: dict[str, Callable[[float], bytes]] = {
     "icon of a large picture": icon_of_a_large_picture,
     "TIFF of many strips": tiff_strips,
     "TIFF of many scans": tiff_of_scans,
+    **(
+        {"HEIC of one tile again and again": heif_grid, "HEIC of grids in grids": heif_grids_in_grids}
+        if HEIF
+        else {}
+    ),
 }
 
 

@@ -83,6 +83,38 @@ def test_honest_pictures_of_many_pieces_are_read():
     assert np.asarray(open_picture(out.getvalue())).max() == round(59_900 / 257)
 
 
+@pytest.mark.skipif(not hostile_pictures.HEIF, reason="needs pillow-heif")
+def test_honest_grids_are_read():
+    """As phones write them: square tiles, which lie partly outside."""
+    body = bytes([0, 0, 2, 3]) + (450).to_bytes(2, "big") + (300).to_bytes(2, "big")
+    data = hostile_pictures.heif(
+        hostile_pictures.coded_square(128), 128, b"grid", body, (450, 300), [[1] * 12]
+    )
+    assert open_picture(data).size == (450, 300)
+
+
+@pytest.mark.parametrize("place", range(0, 400, 7))
+def test_damaged_heads_are_no_errors_of_the_count(place):
+    from vlprompt.data.heif_items import work_of
+
+    data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + hostile_pictures.full(
+        b"meta",
+        hostile_pictures.full(
+            b"iref", hostile_pictures.boxed(b"dimg", bytes([0, 2, 0, 40]) + bytes([0, 1] * 40))
+        )
+        + hostile_pictures.boxed(
+            b"iprp",
+            hostile_pictures.boxed(b"ipco", hostile_pictures.full(b"ispe", bytes([0, 0, 64, 0] * 2)))
+            + hostile_pictures.full(b"ipma", bytes([0, 0, 0, 1, 0, 1, 1, 1])),
+        ),
+    )
+    whole = work_of(data)
+    assert whole.asked == 40 * 2**28 and not whole.endless
+    work_of(data[:place])
+    for value in (0, 1, 255):
+        work_of(data[:place] + bytes([value]) + data[place + 1 :])
+
+
 def test_pictures_are_turned_upright_in_all_eight_ways():
     pixels = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
     from PIL import ImageOps

@@ -14,7 +14,7 @@ import struct
 import numpy as np
 from PIL import Image
 
-from vlprompt.data import jpeg2000
+from vlprompt.data import heif_items, jpeg2000
 
 FREE_READS, BYTES_A_READ = (
     100_000,
@@ -34,6 +34,9 @@ MOST_TAGS = 2**16  # that are looked at; Pillow reads no more
 
 # of a JPEG 2000; a tile takes 4 kB, a precinct 2 kB, a block 300 bytes, a packet 100 ns
 MOST_PIECES = {"tiles": 65_000, "precincts": 400_000, "blocks": 2_000_000, "packets": 3_000_000}
+
+# pixels that a HEIF or AVIF may decode for one that it shows, and so many more: tiles may lie partly outside
+TIMES_DECODED, FREE_PIXELS = 2, 2**24
 
 _STRIPS = (273, 324)  # where each strip, or each tile, lies
 _MARKER = re.compile(
@@ -74,6 +77,8 @@ def check_file(data: bytes) -> None:
         _check_icon(data)
     elif data.startswith(jpeg2000.SIGNATURES):
         _check_jpeg2000(data)
+    elif heif_items.is_boxed(data):
+        _check_heif(data)
 
 
 def check_opened(image: Image.Image) -> None:
@@ -157,6 +162,12 @@ def _check_jpeg2000(data: bytes) -> None:
     found = jpeg2000.pieces_of(data)
     if any(getattr(found, name) > most for name, most in MOST_PIECES.items()):
         raise TooCostly("cut into far more pieces than a picture has")
+
+
+def _check_heif(data: bytes) -> None:
+    found = heif_items.work_of(data)
+    if found.endless or found.asked > TIMES_DECODED * found.shown + FREE_PIXELS:
+        raise TooCostly("put together from far more pixels than it shows")
 
 
 def _check_icon(data: bytes) -> None:
