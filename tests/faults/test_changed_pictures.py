@@ -13,7 +13,7 @@ from PIL import Image
 from small_data import picture_folder
 
 from vlprompt.data.opening import open_dataset
-from vlprompt.errors import RunError
+from vlprompt.errors import DataError, RunError
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.fitting.learning import fit
 
@@ -134,3 +134,39 @@ def test_features_of_a_picture_that_changes_meanwhile_are_not_kept_as_those_of_t
     inputs = Encoder(dataset, backbone(), cache=cache).features([item])
     assert inputs.skipped == [(item.path, f"{item.path}: has changed since the run began")]
     assert cache.info().entries == 0
+
+
+@pytest.mark.parametrize("late", [26, 20, 14])
+def test_a_folder_that_goes_while_it_is_read_is_an_error(tmp_path, monkeypatch, late):
+    """No run is kept that was measured on the pictures that had been read by then. late: reads before the last."""
+    from vlprompt.data.sources import Folder
+
+    data = picture_folder(tmp_path / "data")
+    read, reads, most = Folder.read, [0], [10**6]
+
+    def counted(self, name):
+        reads[0] += 1
+        if reads[0] > most[0] and data.exists():
+            data.rename(tmp_path / "away")
+        return read(self, name)
+
+    monkeypatch.setattr(Folder, "read", counted)
+    method = {"method": "coop", "backbone": backbone(), "shots": 3, "train": TRAIN, "cache": False}
+    whole = fit(data, **method)
+    reads[0], most[0] = 0, reads[0] - late
+    with pytest.raises(
+        DataError, match=r"pictures have gone .* once they are there again the same command goes on"
+    ):
+        fit(data, out=tmp_path / "run", **method)
+    assert not (tmp_path / "run" / "run.json").exists()
+    most[0] = 10**6
+    (tmp_path / "away").rename(data)
+    again = fit(data, out=tmp_path / "run", **method)
+    assert again.scores["test"] == whole.scores["test"] and again.info.data.skipped == 0
+
+
+def test_broken_pictures_are_skipped_as_before(tmp_path):
+    data = picture_folder(tmp_path / "data")
+    next((data / "test" / "red cat").iterdir()).write_bytes(b"no picture")
+    run = fit(data, "zeroshot", backbone=backbone(), shots=3, cache=False, out=tmp_path / "run")
+    assert run.info.data.skipped == 1

@@ -50,6 +50,25 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path):
     assert shards.process(["a", "b", "c"], tmp_path, Words(), shard=2).done == 3
 
 
+class Unreadable(Words):
+    def write(self, pictures, file):
+        file.write_text("")
+        return sum(not os.path.exists(path) for path in pictures)
+
+
+def test_a_shard_of_pictures_that_have_gone_is_not_written(tmp_path):
+    """As with a drive that is no longer there: the shard would count as done."""
+    names = [str(tmp_path / name) for name in "abcd"]
+    for name in names[:1]:
+        Path(name).touch()
+    with pytest.raises(RunError, match="3 of its 4 pictures are no longer there"):
+        shards.process(names, tmp_path / "out", Unreadable())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"words.json"}
+    for name in names[:2]:
+        Path(name).touch()
+    assert shards.process(names, tmp_path / "out", Unreadable()).errors == 2  # a few that were deleted
+
+
 @pytest.mark.skipif(os.name != "posix", reason="asks for processes by signals")
 def test_parts_of_killed_processes_are_removed_and_those_of_others_are_not(children, tmp_path):
     process, pipe = children.start(fault_jobs.hold_shard, tmp_path)

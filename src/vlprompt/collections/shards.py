@@ -159,12 +159,14 @@ def remove_left(folder: Path) -> None:
 def write_shard(shard: Shard, work: Work) -> Shard:
     """Writes the file of one shard at once; gives the shard with the number of unreadable pictures.
 
-    RunError where it cannot be written: what is there by then stays, and the same command goes on.
+    RunError where it cannot be written, or most of its pictures are no longer there, as with a drive that has gone: what
+    is there by then stays, and the same command goes on.
     """
     part = Path(f"{shard.path}.{HOST}.{os.getpid()}.tmp")
     try:
         part.unlink(missing_ok=True)  # a link, in a folder from elsewhere, would be written through
         errors = work.write(shard.pictures, part)
+        _check_still_there(shard, errors)
         settle(part, Path(shard.path))
     except OSError as error:
         reason = error.strerror or error
@@ -175,6 +177,17 @@ def write_shard(shard: Shard, work: Work) -> Shard:
         with suppress(OSError):
             part.unlink(missing_ok=True)
     return Shard(shard.path, shard.pictures, errors)
+
+
+def _check_still_there(shard: Shard, errors: int) -> None:
+    if 2 * errors <= len(shard.pictures) or len(shard.pictures) == 1:
+        return
+    gone = [path for path in shard.pictures if not os.path.exists(path)]
+    if 2 * len(gone) > len(shard.pictures):
+        raise RunError(
+            f"{shard.path}: is not written, because {len(gone)} of its {len(shard.pictures)} pictures are no longer there, for "
+            f"example {gone[0]}: give the same command again once they are"
+        )
 
 
 def spread(shards: Sequence[Shard], work: Work, address: str, cpus: float, gpus: float) -> Iterator[Shard]:

@@ -29,7 +29,7 @@ from vlprompt.fitting.notices import OnRecord, notices, skipped_notice
 from vlprompt.fitting.older_arguments import modern
 from vlprompt.fitting.plan import Plan, make_plan, prepare, settled
 from vlprompt.fitting.recipes import measured_for
-from vlprompt.fitting.run_folders import checkpoint_key, contents_of, finished, open_log
+from vlprompt.fitting.run_folders import check_still_there, checkpoint_key, contents_of, finished, open_log
 from vlprompt.locks import alone_in_its_folder
 from vlprompt.methods.base import Method
 from vlprompt.runs.info import INFO, ScoreInfo, TrainedInfo
@@ -144,7 +144,8 @@ def learn(
     method, options, info = prepare(dataset, split, backbone, plan, after)
     folder = Path(out) if out is not None else None
     kept = FeatureCache(None if cache else False) if isinstance(cache, bool) else cache
-    info.data.contents = contents_of(dataset, (*split.train, *split.val, *split.test), kept)
+    drawn = (*split.train, *split.val, *split.test)
+    info.data.contents = contents_of(dataset, drawn, kept)
     done = finished(folder, info, backbone, resume, overwrite)
     if done is not None:
         both(on_record)(message(f"{folder}: finished already with these settings, nothing is done again"))
@@ -164,6 +165,7 @@ def learn(
             chosen = lesson.choose(method.task, info.zero_shot_templates)
             plan, method, options, info = settled(dataset, split, backbone, plan, chosen, info)
         lesson.read(method, options)
+        check_still_there(dataset, drawn, kept, info.data.contents, lesson.skipped)
         clock.lap("encode_s")
         lesson.reference(method, info.zero_shot_templates)
         clock.lap("zero_shot_s")
@@ -172,6 +174,7 @@ def learn(
         )
         clock.lap("train_s", trained.seconds if trained else None)
         outcome = lesson.judge(method, plan, options, info.shown_title)
+        check_still_there(dataset, drawn, kept, info.data.contents, lesson.skipped)
         clock.lap("evaluate_s")
         info.data.skipped = len(lesson.skipped)
         if lesson.skipped:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vlprompt.backbones.backbone import Backbone
 from vlprompt.data.dataset import Dataset, Item
-from vlprompt.errors import RunError
+from vlprompt.errors import DataError, RunError
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.feeding.inputs import file_hashes
 from vlprompt.runs.info import INFO, RunInfo, read_info
@@ -29,6 +29,26 @@ def contents_of(dataset: Dataset, items: Sequence[Item], cache: FeatureCache) ->
         found.append(f"{content if isinstance(content, str) else 'unreadable'} {item.path}")
     text = "\n".join(sorted(set(found)))
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def check_still_there(
+    dataset: Dataset,
+    items: Sequence[Item],
+    cache: FeatureCache,
+    contents: str,
+    skipped: Sequence[tuple[str, str]],
+) -> None:
+    """DataError if pictures were skipped because they have gone since, as with a drive that is no longer there.
+
+    A picture that is broken is one all the time. contents: what `contents_of` gave at the beginning.
+    """
+    if skipped and contents_of(dataset, items, cache) != contents:
+        path, reason = skipped[0]
+        told = reason if path in reason else f"{path}: {reason}"
+        raise DataError(
+            f"{dataset.name}: pictures have gone or changed while they were learned, for example {told}; once they are "
+            "there again the same command goes on"
+        )
 
 
 def checkpoint_key(info: RunInfo) -> str:
