@@ -14,7 +14,7 @@ from PIL import Image
 from small_data import picture
 
 from vlprompt.collections.sorting import MARK
-from vlprompt.errors import OptionError, RunError
+from vlprompt.errors import DataError, OptionError, RunError
 from vlprompt.runs.exporting.web_page import CODE, FILES, PROGRAM
 from vlprompt.runs.records import LOG, LOG_BEGUN
 from vlprompt.runs.run import Run
@@ -144,6 +144,23 @@ def test_an_interrupted_sort_of_something_else_is_not_gone_on_with(run, files, t
     with pytest.raises(RunError, match="threshold"):  # nothing came of it: nothing stays
         sort(Said(loaded), files, tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_links_in_an_unfinished_sort_are_not_followed(run, files, tmp_path):
+    from vlprompt.collections.sorting import sort
+
+    loaded, out = Run.load(run, backbone()), tmp_path / "out"
+    said = loaded.predict(files[0])[0].label
+    mark = {"run": loaded.info.tensors.sha256, "coverage": None, "link": False}
+    out.mkdir()
+    (out / MARK).write_text(json.dumps(mark))
+    (tmp_path / "elsewhere").mkdir()
+    (out / said).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="is a link"):
+        sort(loaded, files[:1], out, coverage=None)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    (out / said).unlink()
+    assert sort(loaded, files[:1], out, coverage=None).counts == {said: 1}
 
 
 class Said:

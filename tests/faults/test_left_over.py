@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import fault_jobs
 import pytest
@@ -27,6 +28,7 @@ def test_sorting_onto_a_full_disk_leaves_whole_pictures(small_disk, tmp_path):
 
     class Said:
         class_names = ("a",)
+        info = SimpleNamespace(tensors=None)
 
         def predict(self, pictures: list[str], **_: object) -> list[object]:
             from vlprompt.runs.run import Prediction

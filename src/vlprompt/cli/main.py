@@ -53,7 +53,7 @@ COMMANDS: tuple[tuple[str, Callable[..., Any], bool, str], ...] = (
     ("eval", evaluate, False, ""),
     ("predict", predict, False, ""),
     ("teach", teach, False, ANEW),
-    ("sort", sort, False, ""),
+    ("sort", sort, False, FILES),
     ("check", check, False, ""),
     ("report", report, False, ""),
     ("studio", studio, False, ""),

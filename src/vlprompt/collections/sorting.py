@@ -5,6 +5,7 @@ OUT/red cat/IMG_1.jpg   OUT/unsure/IMG_2.jpg      nothing is moved, nothing that
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import json
 import os
@@ -133,6 +134,8 @@ def folder_name(name: str) -> str:
 def _put(path: Path, folder: Path, link: bool, taken: set[Path]) -> None:
     """taken: places of this sort, so that what an interrupted one put there is told from other pictures of the name."""
     folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():  # in an unfinished sort of somebody else it may lead anywhere
+        raise NotADirectoryError(errno.ENOTDIR, "is a link", str(folder))
     place, number = folder / path.name, 1
     while os.path.lexists(place):
         if place not in taken and _is_there(path, place, link):
