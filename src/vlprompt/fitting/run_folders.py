@@ -35,7 +35,7 @@ def check_still_there(
     dataset: Dataset,
     items: Sequence[Item],
     cache: FeatureCache,
-    contents: str,
+    contents: str | None,
     skipped: Sequence[tuple[str, str]],
 ) -> None:
     """DataError if pictures were skipped because they have gone since, as with a drive that is no longer there.
