@@ -411,7 +411,7 @@ def take_steps(method: Method, count: int, lr: float = 0.002) -> list[float]:
 def _is_prepared(method: Method, batch: Batch) -> bool:
     """Whether the method learns, or begins, from features of the training pictures."""
     return batch.features is not None and (
-        not method.facts.trains or type(method).prepare is not Method.prepare
+        not method.facts.trains or method.facts.shown_patches or type(method).prepare is not Method.prepare
     )
 
 
@@ -419,6 +419,9 @@ def _prepare(method: Method, batch: Batch, labels: Tensor) -> None:
     if _is_prepared(method, batch):
         features = batch.features
         assert features is not None
+        if method.facts.shown_patches:
+            assert batch.patch_states is not None
+            method.prepare_patches(batch.patch_states, labels)
         method.prepare(features[None], labels, features[:0], labels[:0])
 
 

@@ -140,10 +140,11 @@ def _base_to_new(job: Job, backbone: Backbone, dataset: Dataset, cache: FeatureC
     run = learn(dataset, replace(split, test=[], val=[]), backbone, plan, cache=cache)
     encoder = Encoder(dataset, backbone, cache=cache)
     features = encoder.features(items)
-    facts = run.method.facts
-    own = features if facts.cached else encoder.inputs(facts.needs, features.items, known_good=True)
-    lists = (names,) if facts.independent_classes else (names, names[:base], names[base:])
-    logits = [logits_of(run.method.for_classes(known).eval(), own) for known in lists]
+    lists = (names,) if run.method.facts.independent_classes else (names, names[:base], names[base:])
+    asked = [run.method.for_classes(known).eval() for known in lists]
+    needs = frozenset().union(*(method.facts.needs for method in asked))
+    own = features if needs == {"features"} else encoder.inputs(needs, features.items, known_good=True)
+    logits = [logits_of(method, own) for method in asked]
     task = replace(run.method.task, class_names=names, templates=tuple(run.info.zero_shot_templates))
     record = base_record("base_to_new", dataset, backbone, plan, job.place.shots, job.seed, run)
     return {

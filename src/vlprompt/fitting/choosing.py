@@ -51,7 +51,7 @@ COMPARED = 40.0  # such seconds that prompts may take in the comparison
 STEPS = 60  # of a prompt in the comparison
 COMPARING = "comparing methods"
 BLEND, PROBE, ZERO_SHOT, TIP = "blend", "linear_probe", "zeroshot", "tip_adapter"
-BILINEAR = "bilinear_probe"
+BILINEAR, PATCHES = "bilinear_probe", "patch_map"
 
 
 @dataclass(frozen=True)
@@ -251,6 +251,8 @@ class _Logits:
         method = methods.load(name).build(
             self.backbone, task, options, generator(self.seed, "initial values")
         )
+        if method.facts.shown_patches and inputs.patches is not None:
+            method.prepare_patches(inputs.patches[0], inputs.labels.to(inputs.features.device))
         if method.facts.learns:
             none = inputs.features[0, :0], inputs.labels[:0]
             method.prepare(inputs.features, inputs.labels.to(inputs.features.device), *none)
@@ -283,8 +285,10 @@ class _Logits:
             name, _, strength = part.partition(":")
             return self._learned(name, task, {"strength": float(strength)} if strength else {}, inputs).eval()
 
-        # its logits mean what they say, where it stays near zero-shot, to which it comes as its strength falls
+        # their logits mean what they say: both stay near zero-shot, the first as near as its strength is low
         voices = {self._speaking(): 1.0}
+        if self.training.patches is not None:
+            voices[PATCHES] = 1.0
         for part in (name for name in PROMPTS if name in weights):
             self._part(part)
             voices[part] = self.temperatures[part]

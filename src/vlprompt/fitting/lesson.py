@@ -31,6 +31,9 @@ from vlprompt.training.train_options import TrainOptions
 
 PROBE = "linear_probe"
 MOST_PROBED = 6400  # training pictures beyond which nobody waits for a probe unasked
+MOST_LOOKED_AT = 1024  # training pictures whose patches are shown to a method that asks for them
+STATES = "patch_states"
+WITH_STATES = frozenset({"features", STATES})
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Lesson:
     lost: dict[str, tuple[int, int]] = field(default_factory=dict)
     chosen: Chosen | None = None
     outcome: Outcome = field(default_factory=lambda: Outcome(()))
+    choosing: bool = False
 
     @property
     def crossed(self) -> bool:
@@ -76,6 +80,7 @@ class Lesson:
 
     def choose(self, task: Task, zero_shot: Sequence[str]) -> Chosen:
         """The method that suits the training pictures; nothing else is looked at."""
+        self.choosing = True
         spoken = replace(task, templates=tuple(zero_shot))
         self.chosen = choose(
             self._shown(),
@@ -90,8 +95,15 @@ class Lesson:
     def _shown(self) -> FeatureInputs:
         if self.shown is None:
             known = self.inputs.items if self.inputs is not None and len(self.inputs) else self.split.train
-            self.shown = self.encoder.features(known, what="training pictures")
+            patches = STATES if self._with_patches(len(known)) else ""
+            self.shown = self.encoder.features(known, what="training pictures", patches=patches)
         return self.shown
+
+    def _with_patches(self, pictures: int) -> bool:
+        """Whether what is chosen by itself may look at patches: the tower has some, and so many pictures' are soon read."""
+        backbone, tower = self.backbone, self.backbone.image
+        each = 4 * backbone.patches * backbone.image_width if getattr(tower, "gives_patches", False) else 0
+        return self.choosing and bool(each) and pictures <= min(MOST_LOOKED_AT, self.encoder.budget // each)
 
     def read(self, method: Method, options: TrainOptions) -> None:
         """Training pictures as the method needs them, and those that are kept from it."""
@@ -190,7 +202,7 @@ class Lesson:
             return None
         assert self.inputs is not None
         val = self.held_out.get("val")
-        get_ready(method, self.inputs, val)
+        get_ready(method, self.inputs, val, self.encoder)
         if not method.facts.trains:
             return None
         announce(method, len(self.inputs), options, self.emit)
@@ -237,12 +249,35 @@ class Lesson:
             self.emit(message(f"measuring: part {told} of {len(folds)} is judged by what the others teach"))
             other = spec.build(self.backbone, method.task, plan.options, generator(seed, "initial values"))
             other.interpreter.budget = method.interpreter.budget
-            get_ready(other, inputs, None)
+            get_ready(other, inputs, None, self.encoder)
             if other.facts.trains:
                 train(other, inputs, options, seed=seed)
             return other
 
         return crossed_logits(learned, self.inputs, own, folds, len(method.task.class_names))[0]
+
+
+def _looked_at(inputs: Inputs, encoder: Encoder) -> tuple[torch.Tensor, torch.Tensor]:
+    """What stands at the patches of the training pictures as test crops, and their labels."""
+    each = 4 * encoder.backbone.patches * encoder.backbone.image_width
+    part = inputs.part(_in_turn(inputs.labels, max(1, min(MOST_LOOKED_AT, encoder.budget // each))))
+    if not (isinstance(part, FeatureInputs) and part.kind == STATES and part.patches is not None):
+        found = encoder.inputs(WITH_STATES, part.items, what="patches of training pictures")
+        assert isinstance(found, FeatureInputs)
+        part = found
+    assert part.patches is not None
+    return part.patches[0], part.labels.to(part.features.device)
+
+
+def _in_turn(labels: torch.Tensor, most: int) -> torch.Tensor:
+    """Numbers of so many pictures, in their order, of every class as many as there are."""
+    if len(labels) <= most:
+        return torch.arange(len(labels))
+    place = torch.zeros(len(labels), dtype=torch.long)
+    for label in labels.unique():
+        own = labels == label
+        place[own] = torch.arange(int(own.sum()))
+    return place.argsort(stable=True)[:most].sort().values
 
 
 def validation(options: TrainOptions, held_out: HeldOut | None) -> OnEpoch | None:
@@ -259,8 +294,12 @@ def validation(options: TrainOptions, held_out: HeldOut | None) -> OnEpoch | Non
     return on_epoch
 
 
-def get_ready(method: Method, inputs: Inputs, val: HeldOut | None) -> None:
-    """Shows the method the features of the training and validation pictures, where they are at hand."""
+def get_ready(method: Method, inputs: Inputs, val: HeldOut | None, encoder: Encoder | None = None) -> None:
+    """Shows the method the features of the training and validation pictures, where they are at hand, and patches if it
+    asks for them."""
+    if method.facts.shown_patches:
+        assert encoder is not None
+        method.prepare_patches(*_looked_at(inputs, encoder))
     if not isinstance(inputs, FeatureInputs):
         return
     features, labels = inputs.features, inputs.labels.to(inputs.features.device)

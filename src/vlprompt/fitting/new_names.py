@@ -66,9 +66,8 @@ def left_out(
 ) -> NewNames | None:
     """Weights for new names and their offset; None where there are too few classes, or of each one picture.
 
-    weights: of the parts for learned classes. voices: parts that take new names, with the temperature that suits each;
-    taken are the one, or two of them in equal shares, that give the true names the most probability. learn: makes a
-    part that has learned.
+    weights: of the parts for learned classes. voices: parts that speak of new names, in equal shares, with the temperature
+    that suits each. learn: makes a part that has learned.
     """
     groups = _groups(task, seed)
     folds = stratified(training.labels.numpy(), len(groups), seed)
@@ -78,7 +77,7 @@ def left_out(
         _shown(training, task, group, fold.held.numpy(), weights, list(voices), learn)
         for group, fold in zip(groups, folds, strict=True)
     ]
-    chosen = _best_voices(shown, voices)
+    chosen = {name: 1 / (temperature * len(voices)) for name, temperature in voices.items()}
     return NewNames(chosen, _offset(shown, chosen))
 
 
@@ -156,22 +155,6 @@ def _with_labels(training: FeatureInputs, numbers: np.ndarray, classes: np.ndarr
     """These pictures, with their classes counted among `classes`."""
     part = training.part(torch.from_numpy(numbers))
     return replace(part, labels=torch.from_numpy(np.searchsorted(classes, part.labels.numpy())))
-
-
-def _best_voices(shown: Sequence[_Seen], voices: dict[str, float]) -> dict[str, float]:
-    """Weights of the best voice or pair of voices."""
-    pairs = [(one, other) for one in voices for other in voices if one < other]
-    tried = [
-        {name: 1 / (voices[name] * len(names)) for name in names}
-        for names in (*((one,) for one in voices), *pairs)
-    ]
-
-    def loss(weights: dict[str, float]) -> float:
-        return sum(
-            seen.is_new.sum() * nll(_spoken(seen, weights)[seen.is_new], seen.truth_of_new) for seen in shown
-        )
-
-    return min(tried, key=loss)
 
 
 def _spoken(seen: _Seen, weights: dict[str, float]) -> np.ndarray:

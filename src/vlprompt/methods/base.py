@@ -103,6 +103,10 @@ class Method(nn.Module):
         """Called once before training with the frozen features of the training pictures, [V, N, d] (V views),
         and of the validation pictures, [M, d], perhaps none. Not for methods that need pixels."""
 
+    def prepare_patches(self, states: Tensor, labels: Tensor) -> None:
+        """Called before `prepare` where the facts ask for it (`shown_patches`), with what stands at the patches of
+        training pictures, or of some of each class where there are many: [N, patches, width] (`Backbone.patch_states`)."""
+
     def loss(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         """Named, unweighted terms of the loss; labels: [B] class indices."""
         return {"ce": F.cross_entropy(output.logits, labels)}

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.errors import OptionError
-from vlprompt.methods.base import Facts, Method, Recipe, Seen
+from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
+from vlprompt.methods.best_patches import see_states
 from vlprompt.methods.finding import load
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import Output, Text
@@ -135,10 +136,16 @@ class Blend(Method):
     @classmethod
     def facts_of(cls, options: Any) -> Facts:
         """With a part that takes steps, it does, as that part's recipe says."""
-        taught = _taught(options)
+        taught, parts = _taught(options), [load(method_of(name)).facts for name in options.parts.split()]
+        heard = [part for part, weight in zip(parts, _numbers(options, "weights"), strict=True) if weight]
+        found = replace(
+            FACTS,
+            needs=frozenset({"features"}).union(*(part.needs for part in heard)),
+            shown_patches=any(part.shown_patches for part in parts),
+        )
         if taught is None:
-            return FACTS
-        return replace(FACTS, trains=True, recipe=load(method_of(taught)).facts.recipe)
+            return found
+        return replace(found, trains=True, recipe=load(method_of(taught)).facts.recipe)
 
     def __init__(self, *args: Any, parts: Sequence[Method] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -146,7 +153,7 @@ class Blend(Method):
         self.parts = nn.ModuleList(made)
         self.weights = _numbers(self.options, "weights")
         self.taught = _taught(self.options)
-        if any(not part.facts.cached or part.facts.per_image_text for part in self.each()):
+        if not all(_may_take_part(part.facts) for part in self.each()):
             raise OptionError(
                 f"blend: {self.options.parts}: parts have to work on features of the frozen image tower"
             )
@@ -172,6 +179,9 @@ class Blend(Method):
     def part(self, name: str) -> Method:
         return list(self.each())[self.options.parts.split().index(name)]
 
+    def see(self, batch: Batch) -> Seen:
+        return see_states(self, batch) if "patch_states" in self.facts.needs else super().see(batch)
+
     def texts(self, seen: Seen | None = None) -> Sequence[Text]:
         """In training those of the part that learns by steps; else those of all parts."""
         return [text for part in self._heard() for text in part.texts(seen)]
@@ -184,15 +194,23 @@ class Blend(Method):
         heard = self._heard()
         if self.training and self.taught is not None:
             return heard[0].compare(seen, features)
-        outputs, start = [], 0
-        for part in heard:
-            count = len(part.texts(seen))
-            outputs.append(part.compare(seen, features[start : start + count]))
-            start += count
-        logits = sum(weight * output.logits for weight, output in zip(self.weights, outputs, strict=True))
-        assert isinstance(logits, Tensor)
-        named = outputs[self.options.parts.split().index(self.options.names)]
-        return Output(logits, named.image, named.text)
+        logits, start = torch.zeros((), device=seen.features.device), 0
+        text: Tensor | None = None
+        for name, weight, part in zip(self.options.parts.split(), self.weights, heard, strict=True):
+            own = features[start : start + len(part.texts(seen))]
+            start += len(own)
+            output = part.compare(seen, own) if weight else None
+            if output is not None:
+                logits = logits + weight * output.logits
+            if name == self.options.names:
+                text = output.text if output is not None else own[0][0]
+        assert text is not None
+        return Output(logits, seen.features, text)
+
+    def prepare_patches(self, states: Tensor, labels: Tensor) -> None:
+        for part in self.each():
+            if part.facts.shown_patches:
+                part.prepare_patches(states, labels)
 
     @torch.no_grad()
     def prepare(self, features: Tensor, labels: Tensor, val_features: Tensor, val_labels: Tensor) -> None:
@@ -262,9 +280,13 @@ class Beside(Method):
         task = replace(blend.task, class_names=tuple(names))
         super().__init__(blend.backbone, task, blend.options)
         self.learned, self.new = learned, new
+        self.facts = replace(FACTS, needs=learned.facts.needs | new.facts.needs)
         self.__dict__["blend"] = blend  # its tensors are those of the two
         place = {name: i for i, name in enumerate((*learned.task.class_names, *new.task.class_names))}
         self.order = [place[name] for name in names]
+
+    def see(self, batch: Batch) -> Seen:
+        return see_states(self, batch) if "patch_states" in self.facts.needs else super().see(batch)
 
     def texts(self, seen: Seen | None = None) -> Sequence[Text]:
         return [*self.learned.texts(seen), *self.new.texts(seen)]
@@ -283,6 +305,12 @@ class Beside(Method):
 
     def extend(self, names: Sequence[str]) -> Method:
         return self.blend.extend(names)
+
+
+def _may_take_part(facts: Facts) -> bool:
+    """Whether it works on kept features, or on patches that it is shown before any training."""
+    kept = facts.cached or (facts.shown_patches and not facts.takes_steps)
+    return kept and not facts.per_image_text
 
 
 def _taught(options: Options) -> str | None:

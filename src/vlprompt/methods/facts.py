@@ -69,6 +69,7 @@ class Facts:
     wraps: bool = False  # goes on top of another method: `other+name`
     plain_words: str = ""  # what it changes, for people who never read a paper
     slow: bool = False  # without a GPU
+    shown_patches: bool = False  # before training it looks at what stands at the training pictures' patches
     colour: str = ""  # of its lines in figures, #rrggbb
     marker: str = "X"  # of its points, as matplotlib names them
     learns_words: bool = True  # learns vectors that can be read as words, or prompts that look at places

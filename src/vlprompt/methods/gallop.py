@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from vlprompt.backbones.towers.transformer import wide
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
-from vlprompt.methods.best_patches import best_patches, check_counts, patch_counts
+from vlprompt.methods.best_patches import best_patches, check_counts, patch_counts, see_states
 from vlprompt.methods.published import PublishedShapes
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import Output, Text
@@ -115,11 +115,8 @@ class GalLoP(Method):
 
     def see(self, batch: Batch) -> Seen:
         """In training it also draws the pictures' prompts, and counts the step."""
-        features, states = batch.features, batch.patch_states
-        if features is None or states is None:
-            assert batch.pixels is not None
-            features, states = self.backbone.patch_states(batch.pixels)
-        seen = Seen(features, extra={"states": states})
+        seen = see_states(self, batch)
+        features = seen.features
         if not self.training:
             return seen
         count = len(self.global_prompts)

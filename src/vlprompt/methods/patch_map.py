@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlprompt.backbones.towers.transformer import wide
+from vlprompt.errors import TrainingError
 from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
-from vlprompt.methods.best_patches import best_patches, check_counts, patch_counts
+from vlprompt.methods.best_patches import best_patches, check_counts, patch_counts, see_states
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import FrozenText, Output, Text
 
@@ -33,8 +34,10 @@ FACTS = Facts(
     link="https://arxiv.org/abs/2407.01400",
     order=76,
     needs={"features", "patch_states"},
-    per_step="a matrix over all patches",
-    recipe=Recipe(epochs=15, batch=-1, lr=0.001, optimizer="adamw", weight_decay=0.0, warmup_epochs=0),
+    per_step="nothing: a few steps of its own, with all pictures",
+    recipe=Recipe(epochs=0),  # its few steps are its own; the training pictures are seen as the test crop
+    trains=False,
+    shown_patches=True,
     prompts_hold_names=False,
     learns_words=False,
     says_template=True,
@@ -43,9 +46,13 @@ FACTS = Facts(
     marker="h",
 )
 
+AT_ONCE = 16384  # patches
+
 
 @dataclass(frozen=True)
 class Options(OptionSet):
+    steps: int = option(15, "steps with all pictures", low=1, high=10000)
+    lr: float = option(0.001, "AdamW's rate at the first step; it falls along a cosine", low=0)
     patches: str = option(
         "5,10,15,20", "how many of the best patches a name looks at: their means are averaged"
     )
@@ -67,18 +74,35 @@ class PatchMap(Method):
         return [FrozenText(self.task.class_names, self.task.templates)]
 
     def see(self, batch: Batch) -> Seen:
-        features, states = batch.features, batch.patch_states
-        if features is None or states is None:
-            assert batch.pixels is not None
-            features, states = self.backbone.patch_states(batch.pixels)
-        return Seen(features, extra={"states": states})
+        return see_states(self, batch)
 
     def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
-        text = features[0]  # [1, C, d]
-        local = self.backbone.vit.project(F.linear(wide(seen.extra["states"]), self.map))
+        text = features[0][0]
+        local, logits = self.look(seen.extra["states"], text)
+        return Output(logits, seen.features, text, {"local": local})
+
+    def look(self, states: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the patches [B, N, d] and logits [B, C]. states: [B, N, width]; text: [C, d]."""
+        local = self.backbone.vit.project(F.linear(wide(states), self.map))
         counts = patch_counts(self.options.patches)
         found = best_patches(local, text.expand(len(counts), -1, -1), counts).mean(dim=1)
-        return Output(self.backbone.scaled(found), seen.features, text[0], {"local": local})
+        return local, self.backbone.scaled(found)
+
+    @torch.enable_grad()
+    def prepare_patches(self, states: Tensor, labels: Tensor) -> None:
+        if not len(labels):
+            raise TrainingError(f"{self.facts.title} needs at least one training picture")
+        text, steps = self.frozen_text(), self.options.steps
+        optimizer = torch.optim.AdamW([self.map], lr=self.options.lr, weight_decay=0.0)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        parts = list(torch.arange(len(labels)).split(max(1, AT_ONCE // states.shape[1])))
+        for _ in range(steps):
+            optimizer.zero_grad()
+            for part in parts:
+                _, logits = self.look(states[part], text)
+                (F.cross_entropy(logits, labels[part], reduction="sum") / len(labels)).backward()
+            optimizer.step()
+            schedule.step()
 
 
 METHOD = PatchMap

@@ -87,8 +87,9 @@ def base_to_new(
         encoder = encoder_for(dataset, backbone, run.method, rest)
         for name in ("new", "all"):
             names, items = parts[name]
-            held = HeldOut.read(encoder, run.method, items, f"{name} classes")
-            values[name] = evaluate(other(run.method, names, plan.method), held.own).accuracy
+            asked = other(run.method, names, plan.method)
+            held = HeldOut.read(encoder, asked, items, f"{name} classes")
+            values[name] = evaluate(asked, held.own).accuracy
             reference[name] = evaluate(zero_shot.for_classes(names), held.features).accuracy
         for found in (values, reference):
             found["harmonic_mean"] = harmonic_mean(found["base"], found["new"])
