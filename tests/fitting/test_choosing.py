@@ -11,7 +11,7 @@ from vlprompt.data.task import Task
 from vlprompt.errors import OptionError
 from vlprompt.estimator import PromptClassifier
 from vlprompt.feeding.inputs import Encoder
-from vlprompt.fitting import choosing
+from vlprompt.fitting import choosing, lesson
 from vlprompt.fitting.learning import fit
 from vlprompt.fitting.measuring import stratified
 from vlprompt.fitting.plan import make_plan
@@ -157,3 +157,32 @@ def test_a_prompt_that_does_not_fit_the_backbone_is_left_out(backbone, folder, m
     choice = fit(folder, backbone=backbone, cache=False, progress=told.append).info.choice
     assert not any("coop" in one.name for one in choice.candidates)
     assert any("coop+lamm is not compared: text too long" in record.get("text", "") for record in told)
+
+
+def test_new_names_are_spoken_of_by_patches_where_the_tower_has_some(backbone, tmp_path, monkeypatch):
+    def voices(found):
+        options = found.info.options
+        both = zip(options["parts"].split(), options["new_weights"].split(), strict=True)
+        return {part.partition(":")[0]: float(weight) for part, weight in both if float(weight)}
+
+    data = picture_folder(tmp_path, {"all": 3}) / "all"  # so few that a bilinear probe is taken
+    run = fit(data, backbone=backbone, cache=False, out=tmp_path / "run")
+    assert voices(run) == {"bilinear_probe": 0.5, "patch_map": 0.5}
+    names, pictures = [*run.class_names, "purple rain"], sorted(data.rglob("*.png"))
+    mixed, again = run.for_classes(names), Run.load(run.folder, backbone).for_classes(names)
+    assert "patch_states" in mixed.method.facts.needs and run.method.facts.needs == {"features"}
+    expected = torch.as_tensor(mixed.probabilities(pictures))
+    assert expected.shape == (12, 5)
+    torch.testing.assert_close(torch.as_tensor(again.probabilities(pictures)), expected, atol=1e-5, rtol=0)
+
+    monkeypatch.setattr(lesson, "MOST_LOOKED_AT", 3)  # pictures: too many to look at
+    other = fit(data, backbone=backbone, cache=False)
+    assert voices(other) == {"bilinear_probe": 1.0}
+
+
+def test_patches_are_shown_of_some_pictures_of_every_class_where_there_are_many():
+    labels = torch.tensor([0] * 6 + [1] * 2 + [2] * 4)
+    few = lesson._in_turn(labels, 6)
+    assert few.tolist() == sorted(few.tolist()) and labels[few].bincount().tolist() == [2, 2, 2]
+    assert labels[lesson._in_turn(labels, 9)].bincount().tolist() == [4, 2, 3]
+    assert lesson._in_turn(labels, 99).tolist() == list(range(12))

@@ -102,3 +102,40 @@ def test_a_part_may_say_its_strength():
 def test_a_strength_is_a_number_behind_a_method_that_has_one(part):
     with pytest.raises(OptionError, match="parts has"):
         build(parts=f"{part} zeroshot")
+
+
+def test_a_part_that_looks_at_patches_is_needed_for_new_names_alone():
+    """Learned classes ask for features of whole pictures; a list with a new name asks for patches too."""
+    method = build(
+        parts="linear_probe:10 patch_map zeroshot",
+        weights="1 0 0.5",
+        new_weights="0 0.6 0.4",
+        new_offset=2.0,
+        names="patch_map",
+    )
+    assert method.facts.needs == {"features"} and method.facts.shown_patches
+    backbone = method.backbone
+    size = backbone.image_sizes.resolution
+    pixels = torch.randn(6, 3, size, size, generator=torch.Generator().manual_seed(2))
+    features, states = backbone.patch_states(pixels)
+    labels, none = torch.arange(6) % 3, torch.zeros(0, dtype=torch.long)
+    method.prepare_patches(states, labels)
+    method.prepare(features[None], labels, features[:0], none)
+    assert not torch.equal(method.part("patch_map").map, torch.eye(backbone.image_width))
+    mixed = method.for_classes(MIXED)
+    assert mixed.facts.needs == {"features", "patch_states"}
+    whole, both = Batch(features=features), Batch(features=features, patch_states=states)
+    with torch.no_grad():
+        learned = method(whole).logits
+        names = ["zebra", "red car"]
+        new = 0.6 * method.part("patch_map").for_classes(names)(both).logits
+        new = new + 0.4 * method.part("zeroshot").for_classes(names)(whole).logits
+        found = mixed(both).logits
+        torch.testing.assert_close(found[:, [3, 1]], learned[:, [0, 2]])
+        torch.testing.assert_close(found[:, [0, 2]], new + 2.0)
+        torch.testing.assert_close(mixed(Batch(pixels=pixels)).logits, found)
+
+
+def test_a_part_that_looks_at_patches_in_training_steps_takes_no_part():
+    with pytest.raises(OptionError, match="features"):
+        build(parts="zeroshot gallop", weights="1 1")
