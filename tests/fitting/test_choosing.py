@@ -16,6 +16,7 @@ from vlprompt.fitting.learning import fit
 from vlprompt.fitting.measuring import stratified
 from vlprompt.fitting.plan import make_plan
 from vlprompt.report.run_tables import choice_lines, choice_table
+from vlprompt.runs.info import ChoiceInfo
 from vlprompt.runs.run import Run
 
 
@@ -60,7 +61,7 @@ def test_it_compares_and_says_what_it_gives_up(run):
     assert choice.chosen in lines and "--method NAME" in lines
     assert choice_table(choice).row_count >= 5
     assert run.info.shown_title == run.info.shown_method == f"auto: {choice.chosen}"
-    if "linear_probe" in choice.chosen:
+    if "linear_probe" in choice.chosen.split():
         assert f"{choice.names} is kept beside it" in lines
 
 
@@ -186,3 +187,16 @@ def test_patches_are_shown_of_some_pictures_of_every_class_where_there_are_many(
     assert few.tolist() == sorted(few.tolist()) and labels[few].bincount().tolist() == [2, 2, 2]
     assert labels[lesson._in_turn(labels, 9)].bincount().tolist() == [4, 2, 3]
     assert lesson._in_turn(labels, 99).tolist() == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ("linear_probe + 0.5 bilinear_probe (C 10, 100)", True),
+        ("0.5 linear_probe", True),
+        ("bilinear_probe (C 100)", False),
+    ],
+)
+def test_that_a_linear_probe_knows_no_further_names_is_said_of_linear_ones(chosen, said):
+    lines = " ".join(choice_lines(ChoiceInfo(chosen, "bilinear_probe")))
+    assert ("knows the classes that it was shown" in lines) == said

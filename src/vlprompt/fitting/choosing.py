@@ -295,12 +295,11 @@ class _Logits:
         return left_out(self.training, self.task, weights, voices, learn, self.seed)
 
     def speaker(self, one: Candidate, new: NewNames | None) -> str:
-        """The part that stands for the blend's names: a prompt in it, or what says most of new ones."""
-        prompt = next((part for part in one.parts if part in PROMPTS), None)
-        if prompt is None and new is not None:
-            prompt = max(new.weights, key=lambda part: new.weights[part])
-        own = next((part for part in one.parts if method_of(part) == BILINEAR), part_of(BILINEAR, USUAL))
-        return prompt or own
+        """The part that stands for the blend's names: a prompt in it, or the bilinear probe that speaks of new ones."""
+        known = (*one.parts, *(new.weights if new is not None else ()))
+        prompts = [part for part in one.parts if part in PROMPTS]
+        probes = [part for part in reversed(known) if method_of(part) == BILINEAR]
+        return [*prompts, *probes, part_of(BILINEAR, USUAL)][0]
 
     def _quick(self, name: str) -> bool:
         """Whether a prompt fits the backbone, and is learned soon enough to be compared."""

@@ -79,7 +79,7 @@ def choice_lines(choice: ChoiceInfo) -> list[str]:
     found = [f"chosen: {choice.chosen}"]
     if choice.reason:
         found.append(choice.reason)
-    if "linear_probe" in choice.chosen:
+    if "linear_probe" in choice.chosen.split():  # not in that of a bilinear one
         found.append(
             f"a linear probe knows the classes that it was shown and no others: {choice.names} is kept beside it for "
             "further class names"
