@@ -139,3 +139,13 @@ def test_a_part_that_looks_at_patches_is_needed_for_new_names_alone():
 def test_a_part_that_looks_at_patches_in_training_steps_takes_no_part():
     with pytest.raises(OptionError, match="features"):
         build(parts="zeroshot gallop", weights="1 1")
+
+
+def test_parts_that_look_at_patches_learn_beside_a_prompt_that_takes_steps():
+    """Whose steps are the training loop's: the other parts' tensors take none of those."""
+    method = build(parts="lamm patch_map", weights="1 0", new_weights="0 1", names="patch_map").train()
+    states = torch.randn(3, 4, method.backbone.image_width, generator=torch.Generator().manual_seed(1))
+    method.prepare_patches(states, torch.arange(3))
+    learned = {name for name, p in method.named_parameters() if p.requires_grad}
+    assert learned and all(name.startswith("parts.0.") for name in learned)
+    assert not torch.equal(method.part("patch_map").map, torch.eye(method.backbone.image_width))

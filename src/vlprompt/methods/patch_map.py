@@ -78,12 +78,12 @@ class PatchMap(Method):
 
     def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
         text = features[0][0]
-        local, logits = self.look(seen.extra["states"], text)
+        local, logits = self._look(seen.extra["states"], text, self.map)
         return Output(logits, seen.features, text, {"local": local})
 
-    def look(self, states: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of the patches [B, N, d] and logits [B, C]. states: [B, N, width]; text: [C, d]."""
-        local = self.backbone.vit.project(F.linear(wide(states), self.map))
+    def _look(self, states: Tensor, text: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the patches [B, N, d] and logits [B, C]. states: [B, N, width]; text: [C, d]; matrix: the map."""
+        local = self.backbone.vit.project(F.linear(wide(states), matrix))
         counts = patch_counts(self.options.patches)
         found = best_patches(local, text.expand(len(counts), -1, -1), counts).mean(dim=1)
         return local, self.backbone.scaled(found)
@@ -93,16 +93,20 @@ class PatchMap(Method):
         if not len(labels):
             raise TrainingError(f"{self.facts.title} needs at least one training picture")
         text, steps = self.frozen_text(), self.options.steps
-        optimizer = torch.optim.AdamW([self.map], lr=self.options.lr, weight_decay=0.0)
+        # of its own, since a blend says which of its parts' tensors take the training loop's steps
+        learned = self.map.detach().clone().requires_grad_(True)
+        optimizer = torch.optim.AdamW([learned], lr=self.options.lr, weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         parts = list(torch.arange(len(labels)).split(max(1, AT_ONCE // states.shape[1])))
         for _ in range(steps):
             optimizer.zero_grad()
             for part in parts:
-                _, logits = self.look(states[part], text)
+                _, logits = self._look(states[part], text, learned)
                 (F.cross_entropy(logits, labels[part], reduction="sum") / len(labels)).backward()
             optimizer.step()
             schedule.step()
+        with torch.no_grad():
+            self.map.copy_(learned)
 
 
 METHOD = PatchMap
