@@ -256,7 +256,7 @@ def coded_square(side: int) -> bytes:
 
 def heif_grid(scale: float) -> bytes:
     """The same square 900 times in a grid of which a corner is shown."""
-    side, across = int(2048 * scale**0.5) // 64 * 64, 30
+    side, across = max(64, int(2048 * scale**0.5) // 64 * 64), 30
     body = bytes([0, 0, across - 1, across - 1]) + struct.pack(">HH", 64, 64)
     return heif(coded_square(side), side, b"grid", body, (64, 64), [[1] * across**2])
 

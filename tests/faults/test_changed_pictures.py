@@ -139,9 +139,12 @@ def test_features_of_a_picture_that_changes_meanwhile_are_not_kept_as_those_of_t
 @pytest.mark.parametrize("late", [26, 20, 14])
 def test_a_folder_that_goes_while_it_is_read_is_an_error(tmp_path, monkeypatch, late):
     """No run is kept that was measured on the pictures that had been read by then. late: reads before the last."""
-    from vlprompt.data.sources import Folder
+    from vlprompt.data.sources import SETTLED, Folder
 
     data = picture_folder(tmp_path / "data")
+    time.sleep(
+        2 * SETTLED / 1e9
+    )  # younger files are read again each time, so that reads could not be counted
     read, reads, most = Folder.read, [0], [10**6]
 
     def counted(self, name):

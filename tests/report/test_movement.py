@@ -85,6 +85,7 @@ def test_learned_context_lies_in_the_space_of_words(backbone, name):
             "zeroshot",
             "linear_probe",
             "bilinear_probe",
+            "patch_map",
             "tip_adapter",
             "tip_adapter_f",
             "vpt",
