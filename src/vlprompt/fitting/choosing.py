@@ -29,7 +29,7 @@ from vlprompt.fitting.new_names import NewNames, best_for_new, left_out
 from vlprompt.fitting.notices import OnRecord
 from vlprompt.methods.base import Method
 from vlprompt.methods.bilinear_probe import USUAL
-from vlprompt.methods.blend import method_of, part_of
+from vlprompt.methods.blend import method_of, options_of, part_of
 from vlprompt.methods.linear_probe import NEVER
 from vlprompt.methods.softmax_regression import softmax_regression
 from vlprompt.runs.info import CandidateInfo, ChoiceInfo
@@ -205,11 +205,10 @@ class _Logits:
         return self._held[key]
 
     def _made(self, key: str) -> np.ndarray:
-        name, _, strength = key.partition(":")
+        name, options = method_of(key), options_of(key)
         if name == PROBE:
-            return self._probe(float(strength))
+            return self._probe(options["strength"])
         self.emit(message(f"comparing: {name}"))
-        options = {"strength": float(strength)} if strength else {}
         found, numbers = crossed_logits(
             self._learner(name, options), self.training, self.training, self.folds, len(self.task.class_names)
         )
@@ -282,8 +281,7 @@ class _Logits:
         self.emit(message("leaving out classes: how to speak of new names"))
 
         def learn(part: str, task: Task, inputs: FeatureInputs) -> Method:
-            name, _, strength = part.partition(":")
-            return self._learned(name, task, {"strength": float(strength)} if strength else {}, inputs).eval()
+            return self._learned(method_of(part), task, options_of(part), inputs).eval()
 
         # their logits mean what they say: both stay near zero-shot, the first as near as its strength is low
         voices = {self._speaking(): 1.0}
@@ -341,10 +339,9 @@ def _chosen(
 ) -> Chosen:
     """The winner as a method; with a probe in it, a blend that keeps what speaks of further names beside."""
     taught = one.parts[0]
-    name, _, strength = taught.partition(":")
+    name = method_of(taught)
     if len(one.parts) == 1 and name != PROBE and new is None:
-        options: dict[str, Any] = {"strength": float(strength)} if strength else {}
-        found = Chosen(name, options, TrainOptions(), record, crossed, made.numbers)
+        found = Chosen(name, options_of(taught), TrainOptions(), record, crossed, made.numbers)
     else:
         weights = made.weights_of(one)
         for name in (*(new.weights if new else ()), names):
@@ -356,8 +353,8 @@ def _chosen(
         method = methods.load(taught).build(
             made.backbone, made.task, {}, generator(made.seed, "initial values")
         )
-        options_of = quick_options(method, len(made.training), STEPS)
-        found.train = TrainOptions(**{k: v for k, v in asdict(options_of).items() if k in _GIVEN})
+        quick = quick_options(method, len(made.training), STEPS)
+        found.train = TrainOptions(**{k: v for k, v in asdict(quick).items() if k in _GIVEN})
     return found
 
 

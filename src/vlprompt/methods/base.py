@@ -78,8 +78,16 @@ class Method(nn.Module):
         return cls.facts
 
     def see(self, batch: Batch) -> Seen:
-        """What is taken from the pictures; if not said otherwise, features (and patches) of the frozen tower."""
-        features, patches = batch.features, batch.patches
+        """What is taken from the pictures; if not said otherwise, features (and patches) of the frozen tower.
+
+        What stands at each patch, where the facts ask for it, is `extra["states"]`.
+        """
+        features, patches, states = batch.features, batch.patches, batch.patch_states
+        if "patch_states" in self.facts.needs:
+            if features is None or states is None:
+                assert batch.pixels is not None
+                features, states = self.backbone.patch_states(batch.pixels)
+            return Seen(features, extra={"states": states})
         if "patches" in self.facts.needs and patches is None:
             assert batch.pixels is not None
             with torch.no_grad():

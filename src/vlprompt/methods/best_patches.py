@@ -9,16 +9,6 @@ import torch
 from torch import Tensor
 
 from vlprompt.errors import OptionError
-from vlprompt.methods.base import Batch, Method, Seen
-
-
-def see_states(method: Method, batch: Batch) -> Seen:
-    """Features, and under "states" what stands at each patch, made from pixels where a batch holds nothing else."""
-    features, states = batch.features, batch.patch_states
-    if features is None or states is None:
-        assert batch.pixels is not None
-        features, states = method.backbone.patch_states(batch.pixels)
-    return Seen(features, extra={"states": states})
 
 
 def check_counts(text: str) -> None:

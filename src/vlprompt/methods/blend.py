@@ -23,8 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from vlprompt.errors import OptionError
-from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
-from vlprompt.methods.best_patches import see_states
+from vlprompt.methods.base import Facts, Method, Recipe, Seen
 from vlprompt.methods.finding import load
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import Output, Text
@@ -102,6 +101,12 @@ def method_of(part: str) -> str:
     return part.partition(":")[0]
 
 
+def options_of(part: str) -> dict[str, Any]:
+    """The options that a part says, {"strength": 10.0} of "linear_probe:10"."""
+    strength = part.partition(":")[2]
+    return {"strength": float(strength)} if strength else {}
+
+
 def _checked(part: str) -> None:
     """OptionError for a strength that is no number above 0, or stands behind a method that has none."""
     method, colon, strength = part.partition(":")
@@ -161,14 +166,9 @@ class Blend(Method):
             part.requires_grad_(self.taught in (None, name))
 
     def _made(self, name: str) -> Method:
-        method, _, strength = name.partition(":")
+        method = method_of(name)
         own = {"strength": self.options.strength} if method == "linear_probe" else {}
-        return load(method).build(
-            self.backbone,
-            self.task,
-            own | ({"strength": float(strength)} if strength else {}),
-            self.generator,
-        )
+        return load(method).build(self.backbone, self.task, own | options_of(name), self.generator)
 
     def each(self) -> Iterator[Method]:
         """The parts in the order of their names."""
@@ -178,9 +178,6 @@ class Blend(Method):
 
     def part(self, name: str) -> Method:
         return list(self.each())[self.options.parts.split().index(name)]
-
-    def see(self, batch: Batch) -> Seen:
-        return see_states(self, batch) if "patch_states" in self.facts.needs else super().see(batch)
 
     def texts(self, seen: Seen | None = None) -> Sequence[Text]:
         """In training those of the part that learns by steps; else those of all parts."""
@@ -284,9 +281,6 @@ class Beside(Method):
         self.__dict__["blend"] = blend  # its tensors are those of the two
         place = {name: i for i, name in enumerate((*learned.task.class_names, *new.task.class_names))}
         self.order = [place[name] for name in names]
-
-    def see(self, batch: Batch) -> Seen:
-        return see_states(self, batch) if "patch_states" in self.facts.needs else super().see(batch)
 
     def texts(self, seen: Seen | None = None) -> Sequence[Text]:
         return [*self.learned.texts(seen), *self.new.texts(seen)]

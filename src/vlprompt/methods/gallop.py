@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from vlprompt.backbones.towers.transformer import wide
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
-from vlprompt.methods.best_patches import best_patches, check_counts, patch_counts, see_states
+from vlprompt.methods.best_patches import best_patches, check_counts, patch_counts
 from vlprompt.methods.published import PublishedShapes
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import Output, Text
@@ -115,7 +115,7 @@ class GalLoP(Method):
 
     def see(self, batch: Batch) -> Seen:
         """In training it also draws the pictures' prompts, and counts the step."""
-        seen = see_states(self, batch)
+        seen = super().see(batch)
         features = seen.features
         if not self.training:
             return seen

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from vlprompt.backbones.towers.transformer import wide
 from vlprompt.errors import TrainingError
-from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
-from vlprompt.methods.best_patches import best_patches, check_counts, patch_counts, see_states
+from vlprompt.methods.base import Facts, Method, Recipe, Seen
+from vlprompt.methods.best_patches import best_patches, check_counts, patch_counts
 from vlprompt.options import OptionSet, option
 from vlprompt.prompts.tokens import FrozenText, Output, Text
 
@@ -72,9 +72,6 @@ class PatchMap(Method):
 
     def texts(self, seen: Seen | None = None) -> Sequence[Text]:
         return [FrozenText(self.task.class_names, self.task.templates)]
-
-    def see(self, batch: Batch) -> Seen:
-        return see_states(self, batch)
 
     def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
         text = features[0][0]
