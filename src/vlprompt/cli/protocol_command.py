@@ -165,6 +165,7 @@ def protocol(
     from vlprompt.backbones.loading import load_backbone
     from vlprompt.backbones.spec import BackboneSpec
     from vlprompt.feeding.feature_cache import FeatureCache
+    from vlprompt.feeding.recent_arrays import RecentArrays
     from vlprompt.fitting.plan import make_plan
     from vlprompt.report.comparison import compare
     from vlprompt.runs.records import append
@@ -176,7 +177,7 @@ def protocol(
         note(f"{PROBE} is added for comparison; --no-probe leaves it out")
         plans.append(make_plan(PROBE, own_options(PROBE, options or {}), templates=template))
     loaded = load_backbone(BackboneSpec(backbone, device, precision, tokenizer, image_size=image_size))
-    cache = FeatureCache(False if no_cache else None)
+    cache = FeatureCache(False if no_cache else None, recent=None if no_cache else RecentArrays())
     records = []
     for dataset, plan in product(datasets, plans):
         place = Path(dataset.name, plan.method) if len(datasets) > 1 else Path(plan.method)

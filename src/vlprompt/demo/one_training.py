@@ -17,6 +17,7 @@ from vlprompt.data.sampling import draw, kept_labels
 from vlprompt.demo import demo_settings as settings
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.feeding.inputs import Encoder
+from vlprompt.feeding.recent_arrays import RecentArrays
 from vlprompt.fitting.learning import learn
 from vlprompt.fitting.plan import make_plan
 from vlprompt.methods.zeroshot import ZeroShot
@@ -82,10 +83,16 @@ def backbone_and_data(place: Place) -> tuple[Backbone, Dataset]:
     return load_backbone(place.backbone, device="auto"), replace(dataset, splits=kept)
 
 
+@lru_cache(maxsize=1)
+def recent_arrays() -> RecentArrays:
+    """What the jobs of one process leave each other."""
+    return RecentArrays()
+
+
 def work(job: Job) -> dict[str, Any]:
     """The record of a job: scores in per cent, seconds of training, its curve, predictions."""
     backbone, dataset = backbone_and_data(job.place)
-    cache = FeatureCache(job.place.cache)
+    cache = FeatureCache(job.place.cache, recent=recent_arrays())
     try:
         if job.kind == "encode":
             return _encode(job, backbone, dataset, cache)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vlprompt.data.dataset import Dataset, Item
+    from vlprompt.feeding.recent_arrays import RecentArrays
 
 DEFAULT_LIMIT = 8 * 2**30  # bytes
 _FILE = "features-1.sqlite"
@@ -76,16 +77,21 @@ class FeatureCache:
     """Arrays by key.
 
     directory: where the file lies; None for the default, False for no cache at all. limit: bytes, beyond
-    which the oldest entries go; environment variable VLPROMPT_CACHE_GB when not given.
+    which the oldest entries go; environment variable VLPROMPT_CACHE_GB when not given. recent: for several runs in one
+    process, arrays that are too large for the file; None: they are made anew by each.
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str] | bool | None = None, limit: int | None = None
+        self,
+        directory: str | os.PathLike[str] | bool | None = None,
+        limit: int | None = None,
+        recent: RecentArrays | None = None,
     ) -> None:
         folder = default_directory() if directory is None or directory is True else directory
         self.limit = limit if limit is not None else _limit()
         self._store = Store(Path(folder) / _FILE if folder else None, _SCHEMA)
         self._contents: dict[tuple[str, int, int], str] = {}
+        self.recent = recent
 
     @property
     def path(self) -> Path | None:

@@ -1,7 +1,8 @@
 """Inputs: the pictures of a split in the form a method needs, encoded or decoded once where memory allows.
 
 features: image features of the frozen tower, one per picture and view, from the disk cache if they are there
-patches: features and patch tokens, kept in memory, or made per batch when they do not fit
+patches: features and patch tokens, kept in memory, from an earlier run of the process if it left them, or made per batch
+when they do not fit
 patch_states: the same with what stands at each patch in place of its token
 pixels: what a stem makes of them, kept in memory in half precision, where the image tower has one; or uint8 crops kept
 in memory; or decoded per batch when they do not fit
@@ -293,7 +294,7 @@ class Encoder:
         for start in range(0, len(items), CHUNK):
             chunk = items[start : start + CHUNK]
             digests = file_hashes(self.cache or FeatureCache(False), self.dataset, chunk)
-            held = self._cached(chunk, digests, views) if kind == FEATURES else {}
+            held = self._cached(digests, views) if kind == FEATURES else self._recent(digests, views, kind)
             todo = [
                 (item, digest, [v for v in names if (digest, v) not in held])
                 for item, digest in zip(chunk, digests, strict=True)
@@ -320,19 +321,25 @@ class Encoder:
         features = np.zeros((views, 0, self.backbone.embed_dim), np.float32)
         return [features] if kind != STEM else [features, np.zeros((views, 0, 1, 1), np.float16)]
 
-    def _key(self, digest: str, view: View, seed: int) -> str:
+    def _key(self, digest: str, view: View, seed: int, kind: str = FEATURES) -> str:
         return feature_key(
             backbone=self.backbone.fingerprint,
             precision=str(self.backbone.dtype).removeprefix("torch."),
             preprocessing=str(self.backbone.preprocessing),
             view=view_key(view, seed),
             content=digest,
-            kind="features",
+            kind=kind,
         )
 
-    def _cached(
-        self, items: Sequence[Item], digests: Sequence[str | PictureError], views: Views
-    ) -> dict[Any, Any]:
+    def _recent(self, digests: Sequence[str | PictureError], views: Views, kind: str) -> dict[Any, Any]:
+        """(digest, view) -> what an earlier run of this process has left in memory."""
+        if self.cache is None or self.cache.recent is None:
+            return {}
+        wanted = [(d, v) for d in dict.fromkeys(digests) if isinstance(d, str) for v in views.names()]
+        found = [self.cache.recent.get(self._key(d, v, views.seed, kind)) for d, v in wanted]
+        return {pair: arrays for pair, arrays in zip(wanted, found, strict=True) if arrays is not None}
+
+    def _cached(self, digests: Sequence[str | PictureError], views: Views) -> dict[Any, Any]:
         """(digest, view) -> (features,) of what the disk cache holds."""
         if self.cache is None:
             return {}
@@ -358,7 +365,10 @@ class Encoder:
                 rows = self._run_tower(pixels, kind)
                 for i, (digest, view, _) in enumerate(part):
                     held[digest, view] = tuple(row[i] for row in rows)
-                    fresh.append((self._key(digest, view, seed), rows[0][i]))
+                    if kind == FEATURES:
+                        fresh.append((self._key(digest, view, seed), rows[0][i]))
+                    elif self.cache is not None and self.cache.recent is not None:
+                        self.cache.recent.put(self._key(digest, view, seed, kind), held[digest, view])
 
         most = max((len(views) for *_, views in todo), default=1)
         step = max(1, min(max(self.batch, 8 * self.threads), 2048 // most))  # few crops wait at a time
@@ -372,7 +382,7 @@ class Encoder:
             flush(self.batch)
             progress.add(len(part))
         flush(1)
-        if self.cache is not None and kind == FEATURES:
+        if self.cache is not None:
             self.cache.put_many(fresh)
         return wrong
 

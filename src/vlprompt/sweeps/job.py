@@ -20,6 +20,7 @@ from vlprompt.data.sampling import draw
 from vlprompt.error_messages import explain
 from vlprompt.feeding.feature_cache import FeatureCache, default_directory
 from vlprompt.feeding.inputs import Encoder, Views
+from vlprompt.feeding.recent_arrays import RecentArrays
 from vlprompt.fitting.plan import make_plan
 from vlprompt.protocols import facts_of, find
 from vlprompt.sweeps.feature_packs import Pack, PackedCache
@@ -160,7 +161,7 @@ def _open(spec: DataSpec) -> Dataset:
 
 @lru_cache(maxsize=2)
 def _disk(folder: str | bool | Path) -> FeatureCache:
-    return FeatureCache(folder if isinstance(folder, bool) else str(folder))
+    return FeatureCache(folder if isinstance(folder, bool) else str(folder), recent=RecentArrays())
 
 
 def cache_of(setup: Setup, packs: dict[str, Pack]) -> FeatureCache:
