@@ -21,7 +21,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlprompt.backbones.towers.transformer import wide
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Batch, Facts, Method, Recipe, Seen
 from vlprompt.methods.best_patches import best_patches, check_counts, patch_counts
@@ -132,7 +131,7 @@ class GalLoP(Method):
     def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
         of_whole, of_parts = features[0].split([len(self.global_prompts), len(self.local_prompts)])
         scale, image = self.backbone.logit_scale, seen.features
-        local = self.backbone.vit.project(F.linear(wide(seen.extra["states"]), self.local_map))
+        local = self.backbone.vit.project(seen.extra["states"], self.local_map)
         whole = scale * torch.einsum("bd,pcd->bpc", image, of_whole)
         parts = scale * best_patches(local, of_parts, self.options.patch_counts())
         halves = {"global_logits": whole.mean(dim=1), "local_logits": parts.mean(dim=1)}

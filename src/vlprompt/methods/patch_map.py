@@ -21,7 +21,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlprompt.backbones.towers.transformer import wide
 from vlprompt.errors import TrainingError
 from vlprompt.methods.base import Facts, Method, Recipe, Seen
 from vlprompt.methods.best_patches import best_patches, check_counts, patch_counts
@@ -80,7 +79,7 @@ class PatchMap(Method):
 
     def _look(self, states: Tensor, text: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the patches [B, N, d] and logits [B, C]. states: [B, N, width]; text: [C, d]; matrix: the map."""
-        local = self.backbone.vit.project(F.linear(wide(states), matrix))
+        local = self.backbone.vit.project(states, matrix)
         counts = patch_counts(self.options.patches)
         found = best_patches(local, text.expand(len(counts), -1, -1), counts).mean(dim=1)
         return local, self.backbone.scaled(found)

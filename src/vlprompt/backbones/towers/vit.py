@@ -189,10 +189,14 @@ class Vision(nn.Module):
             x = self.pool(x)
         return self.project(self.ln_post(x) if form.norm_post == "after" else x)
 
-    def project(self, x: Tensor) -> Tensor:
-        """Into the joint space, unit length: [..., width] -> [..., embed_dim]."""
-        if self.projection is not None:
-            x = wide(x.to(self.projection.dtype) @ self.projection)
+    def project(self, x: Tensor, first: Tensor | None = None) -> Tensor:
+        """Into the joint space, unit length: [..., width] -> [..., embed_dim]. first: a linear map of the states that comes
+        before, [width, width]; the two are multiplied once in place of every state by both."""
+        into = self.projection
+        if first is not None:
+            into = first.t() if into is None else (first.t() @ wide(into)).to(into.dtype)
+        if into is not None:
+            x = wide(x.to(into.dtype) @ into)
         return F.normalize(x if self.projection_bias is None else x + self.projection_bias, dim=-1)
 
     def normed(self, x: Tensor) -> Tensor:
