@@ -171,10 +171,13 @@ async def _from_form(request: Request, body: bytes, most: int) -> tuple[list[byt
 
     try:
         form = await Request(request.scope, receive).form(max_files=most, max_fields=8)
-    except HTTPException as error:
-        raise HTTPException(400, f"the form cannot be read: {' '.join(str(error.detail).split())}") from None
-    except Exception:  # of the parser, for bytes that are no form
-        raise HTTPException(400, "the form cannot be read") from None
+    except (
+        Exception
+    ) as error:  # of the parser, for bytes that are no form; it gives up at the first file too many
+        reason = " ".join(str(getattr(error, "detail", "") or getattr(error, "message", "")).split())
+        if "too many files" in reason.casefold():
+            raise HTTPException(413, f"the request has more than {most} pictures") from None
+        raise HTTPException(400, "the form cannot be read" + (reason and f": {reason}")) from None
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise HTTPException(400, "the form has no file: send the picture as one")
