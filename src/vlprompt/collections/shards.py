@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from vlprompt.errors import MissingExtra, OptionError, RunError
+from vlprompt.errors import MissingExtra, OptionError, RunError, VlpromptError
 from vlprompt.files import HOST, is_running, read_json, settle, write_atomically
 
 SHARD = 4096  # pictures in a shard
 DAY = 86_400.0  # seconds, after which nobody is at work on a shard any more
+RETRIES = 3  # of a shard over a cluster whose worker was lost
+RESTARTS = 10  # of such a worker, which may also be lost while it gets ready
 OnShard = Callable[["Shard", int], None]
 
 
@@ -110,11 +113,14 @@ def process(
     todo = [part for part in shards if not Path(part.path).exists()]
     parts = (write_shard(part, work) for part in todo) if ray is None else spread(todo, work, ray, cpus, gpus)
     errors = done = 0
-    for number, part in enumerate(parts, start=1):
-        errors += part.errors
-        done += len(part.pictures)
-        if on_shard is not None:
-            on_shard(part, len(todo) - number)
+    try:
+        for number, part in enumerate(parts, start=1):
+            errors += part.errors
+            done += len(part.pictures)
+            if on_shard is not None:
+                on_shard(part, len(todo) - number)
+    finally:
+        remove_left(folder)  # of workers that were killed meanwhile
     return Done(folder, len(shards), len(paths), done, errors, time.monotonic() - began)
 
 
@@ -212,10 +218,36 @@ def spread(shards: Sequence[Shard], work: Work, address: str, cpus: float, gpus:
         batch_size=1,
         num_cpus=cpus,
         num_gpus=gpus,
+        max_task_retries=RETRIES,  # Ray Data's own numbers are without end
+        max_restarts=RESTARTS,
         compute=ray_data.ActorPoolStrategy(min_size=1, max_size=min(max(1, slots), len(rows))),
     )
-    for row in done.iter_rows():
-        yield Shard(str(row["path"]), tuple(json.loads(row["pictures"])), int(row["errors"]))
+    talk = logging.getLogger("ray.data")  # a trace for every failure, which is told in one line below
+    level = talk.level
+    talk.setLevel(logging.CRITICAL)
+    try:
+        for row in done.iter_rows():
+            yield Shard(str(row["path"]), tuple(json.loads(row["pictures"])), int(row["errors"]))
+    except ray.exceptions.RayError as error:
+        raise RunError(_given_up(error, isinstance(error, ray.exceptions.RayTaskError))) from error
+    finally:
+        talk.setLevel(level)
+
+
+def _given_up(error: BaseException, raised: bool) -> str:
+    """In one line, why a cluster has given up. raised: a worker lived on and said why; else it was killed."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, VlpromptError):
+            return str(inner)
+        last, inner = inner, getattr(inner, "cause", None) or inner.__cause__
+    if raised:
+        lines = str(last).strip().splitlines() or [""]
+        return f"a worker of the cluster failed: {type(last).__name__}: {lines[-1]}"
+    return (
+        f"the cluster has given up, because workers were lost again and again, killed or out of memory "
+        f"({type(error).__name__}): give the same command again then"
+    )
 
 
 class Worker:
