@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from support import save_huggingface, tiny_backbone, tiny_weights
 from torch import Tensor, nn
 
-from vlprompt.backbones.loading import choose_precision, load_backbone
+from vlprompt.backbones.loading import choose_precision, load_backbone, quick_precision
 from vlprompt.backbones.preprocessing import Preprocessing
 from vlprompt.backbones.tokenizing import clip_tokenizer
 from vlprompt.errors import BackboneError, OptionError
@@ -340,3 +340,17 @@ def test_bf16_on_a_processor_that_would_emulate_it_is_warned_of(
         choose_precision("bf16", torch.device("cpu"))
         choose_precision("float32", torch.device("cpu"))
     assert ["bf16 is slow" in str(one.message) for one in caught] == [True] * slow
+
+
+@pytest.mark.parametrize(
+    "found, wanted",
+    [
+        ({"avx512_bf16": True}, "bf16"),
+        ({"amx_bf16": True}, "bf16"),
+        ({"avx2": True}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_the_quick_precision_is_bf16_where_the_processor_has_units_for_it(monkeypatch, found, wanted):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    assert quick_precision("cpu") == wanted

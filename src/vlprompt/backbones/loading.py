@@ -126,6 +126,13 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
+def quick_precision(device: str = "auto") -> str:
+    """The precision to take where time matters more than the last digits: bf16 on a processor with units for it."""
+    able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    units = any(able.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return "bf16" if choose_device(device).type == "cpu" and units else "float32"
+
+
 def _without_bf16() -> bool:
     """Whether products in bf16 would be emulated number by number: 35 times slower than float32 with AVX2."""
     return torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2") and machine() in (

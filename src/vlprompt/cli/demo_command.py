@@ -26,6 +26,15 @@ def demo(
             help="processes of one thread; as many as there are cores if not given",
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            metavar="float32|bf16",
+            show_default=False,
+            help="of the frozen towers; bf16 where the processor has units for it if not given",
+        ),
+    ] = None,
 ) -> None:
     """Zero-shot, CoOp, CoCoOp, MaPLe and LAMM on photographs of groceries, offline, in minutes.
 
@@ -40,9 +49,10 @@ def demo(
     from vlprompt.demo import run_demo
     from vlprompt.demo.summary import demo_table, lines_of, verdicts
 
-    found = run_demo(out, backbone, quiet=switches.quiet, workers=workers)
+    found = run_demo(out, backbone, quiet=switches.quiet, workers=workers, precision=precision)
     records, titles, order = found["records"], found["titles"], found["order"]
-    show(demo_table(records, titles, order, found["shots"], found["seconds"], found["workers"]))
+    told = {key: found[key] for key in ("shots", "seconds", "workers", "precision")}
+    show(demo_table(records, titles, order, **told))
     for text in verdicts(lines_of(records, titles, order)):
         say(text)
     say(f"report: {found['page']}")

@@ -33,13 +33,15 @@ def run_demo(
     data: str = "demo",
     shots: int = settings.SHOTS,
     workers: int | None = None,
+    precision: str | None = None,
 ) -> dict[str, Any]:
     """Trains and scores everything, and writes into `out`: results.jsonl, curves.png, accuracy.png,
     confusion.png, report.html and a run folder for every method and seed.
 
-    Returns {"records", "titles", "order", "shots", "page", "seconds", "workers"}. workers: processes; as many
-    as there are cores if None.
+    Returns {"records", "titles", "order", "shots", "page", "seconds", "workers", "precision"}. workers: processes; as many
+    as there are cores if None. precision: of the frozen towers; bf16 where the processor has units for it if None.
     """
+    from vlprompt.backbones.loading import quick_precision
     from vlprompt.demo.demo_page import titles_of, write_pages
 
     began = time.perf_counter()
@@ -47,7 +49,7 @@ def run_demo(
     folder.mkdir(parents=True, exist_ok=True)
     with _cache(folder) as cache:
         shown = settings.SHOWN if settings.SHOWN in methods else methods[-1]
-        place = Place(backbone, folder, cache, data, shots, shown)
+        place = Place(backbone, folder, cache, data, shots, shown, precision or quick_precision())
         backbone_and_data(place)  # a missing backbone or damaged data end the demo here
         number = workers or min(cores(), MOST_WORKERS)
         done = list(_progress(jobs_of(place, methods, number), number, quiet))
@@ -65,6 +67,7 @@ def run_demo(
         "page": page,
         "seconds": seconds,
         "workers": number,
+        "precision": place.precision,
     }
 
 

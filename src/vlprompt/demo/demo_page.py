@@ -145,7 +145,7 @@ def _page(
             "Backbone, machine, versions",
             {
                 "backbone": f"{info.backbone.source}, fingerprint {info.backbone.fingerprint[:16]}",
-                "machine": f"{info.machine.device} {info.machine.name}, {workers} processes of one thread",
+                "machine": f"{info.machine.device} {info.machine.name}, {workers} processes of one thread, in {place.precision}",
                 "time": f"{seconds:.0f} s in all",
                 **info.versions,
             },

@@ -8,11 +8,10 @@ from vlprompt.fitting.recipes import recipe_names
 
 SHOTS = 16
 METHODS = ("linear_probe", "coop", "cocoop", "maple", "lamm", "coop+lamm", "maple+lamm", "auto")
-# Text-side methods step over kept features in milliseconds, and a probe takes seconds. Methods with prompts in the image
-# tower, or with texts of their own for every picture, and what `fit` would choose by itself, which reads patches, take as
-# long for one seed as the others for some.
+# Text-side methods step over kept features in milliseconds, and probes take seconds. Methods with prompts in the image
+# tower, or with texts of their own for every picture, take as long for one seed as the others for some.
 QUICK, SLOW = ("linear_probe", "coop", "lamm", "coop+lamm", "auto"), ("cocoop", "maple", "maple+lamm")
-SEEDS: dict[str, tuple[int, ...]] = dict.fromkeys(QUICK, (1, 2, 3)) | dict.fromkeys((*SLOW, "auto"), (1,))
+SEEDS: dict[str, tuple[int, ...]] = dict.fromkeys(QUICK, (1, 2, 3)) | dict.fromkeys(SLOW, (1,))
 SHOWN = "auto"  # whose predictions and confusions the report shows: what `fit` gives
 
 # Cost of one training relative to CoOp's, for the order of jobs and the progress bar.

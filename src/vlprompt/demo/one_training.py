@@ -29,7 +29,8 @@ from vlprompt.scoring.evaluation import logits_of
 
 @dataclass(frozen=True)
 class Place:
-    """Where a demo happens: the same for all its jobs. shown: the method whose predictions the page shows."""
+    """Where a demo happens: the same for all its jobs. shown: the method whose predictions the page shows. precision: of the
+    frozen towers."""
 
     backbone: str
     out: Path
@@ -37,6 +38,7 @@ class Place:
     data: str = "demo"
     shots: int = settings.SHOTS
     shown: str = settings.SHOWN
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ def backbone_and_data(place: Place) -> tuple[Backbone, Dataset]:
 
     dataset = open_dataset(place.data)
     kept = {name: items for name, items in dataset.splits.items() if name != "val"}
-    return load_backbone(place.backbone, device="auto"), replace(dataset, splits=kept)
+    return load_backbone(place.backbone, device="auto", precision=place.precision), replace(
+        dataset, splits=kept
+    )
 
 
 @lru_cache(maxsize=1)

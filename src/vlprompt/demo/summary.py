@@ -84,6 +84,7 @@ def demo_table(
     shots: int,
     seconds: float,
     workers: int,
+    precision: str = "float32",
 ) -> Table:
     """What the demo prints at its end."""
     from rich import box
@@ -96,7 +97,8 @@ def demo_table(
         pad_edge=False,
         caption_justify="left",
         caption=f"accuracy: trained and tested on all classes. base, new: trained on the first half of the "
-        f"classes. seconds: both trainings of one seed, on one thread. {seconds:.0f} s in all on {workers} cores",
+        f"classes. seconds: both trainings of one seed, on one thread. {seconds:.0f} s in all on {workers} cores, "
+        f"in {precision}",
     )
     header, body = columns(lines_of(records, titles, order))
     for i, name in enumerate(header):
