@@ -343,7 +343,7 @@ def test_bf16_on_a_processor_that_would_emulate_it_is_warned_of(
 
 
 @pytest.mark.parametrize(
-    "found, wanted",
+    ("found", "wanted"),
     [
         ({"avx512_bf16": True}, "bf16"),
         ({"amx_bf16": True}, "bf16"),
