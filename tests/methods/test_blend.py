@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from support import tiny_backbone
@@ -58,6 +60,23 @@ def test_new_names_beside_learned_ones():
         torch.testing.assert_close(alone(seen).logits, new)
         again = method.for_classes(MIXED).for_classes(NAMES)
         torch.testing.assert_close(again(seen).logits, learned)
+
+
+def test_a_gated_blend_shares_between_learned_and_new_classes_as_the_parts_for_new_names_would():
+    """Learned ones share theirs as the sum says; the numbers of names on either side do not matter."""
+    method = build(parts="zeroshot lamm", weights="0.5 2", new_weights="0.7 0", new_offset=1.5, gated=True)
+    seen, new_names = batch(method.backbone), ["zebra", "red car"]
+    with torch.no_grad():
+        logits = method.for_classes(MIXED)(seen).logits
+        known, new = logits[:, [3, 1]], logits[:, [0, 2]]
+        torch.testing.assert_close(
+            known.softmax(-1), method.for_classes(["cat", "tea pot"])(seen).logits.softmax(-1)
+        )
+        voice = 0.7 * method.part("zeroshot").for_classes([*new_names, "cat", "tea pot"])(seen).logits
+        torch.testing.assert_close(new, voice[:, :2] - math.log(2) + 1.5)
+        torch.testing.assert_close(known.exp().sum(-1), voice[:, 2:].exp().mean(-1))
+        torch.testing.assert_close(method(seen).logits, method.for_classes(NAMES)(seen).logits)
+        torch.testing.assert_close(method.for_classes(new_names)(seen).logits, voice[:, :2])
 
 
 def test_without_weights_for_them_a_list_with_new_names_is_left_to_one_part():

@@ -367,6 +367,7 @@ def blend_options(weights: dict[str, float], names: str, new: NewNames | None = 
     if new is not None:
         beside["new_weights"] = _text(new.weights.get(name, 0.0) for name in weights)
         beside["new_offset"] = new.offset
+        beside["gated"] = True
     return {"parts": " ".join(weights), "weights": _text(weights.values()), "names": names, **beside}
 
 

@@ -40,12 +40,14 @@ class NewNames:
 
 @dataclass
 class _Seen:
-    """What one group shows. learned: the blend's logits, new: by part, those for the group's names; of the same pictures, M.
+    """What one group shows. learned: the blend's logits; known, new: by part, those for the learned names and the group's; of
+    the same pictures, M.
 
     truth: numbers of the true classes among the learned ones, then the new ones; is_new: [M].
     """
 
     learned: np.ndarray
+    known: dict[str, np.ndarray]
     new: dict[str, np.ndarray]
     truth: np.ndarray
     is_new: np.ndarray
@@ -139,16 +141,17 @@ def _shown(
     learned_from = _with_labels(training, np.flatnonzero(~is_new & ~kept_back), rest)
     asked = np.flatnonzero(is_new | kept_back)
     pictures = training.part(torch.from_numpy(asked))
-    total, new = np.zeros((len(asked), len(rest))), {}
+    total, of_known, of_new = np.zeros((len(asked), len(rest))), {}, {}
     for name in dict.fromkeys((*weights, *voices)):
         method = learn(name, replace(task, class_names=tuple(known)), learned_from)
         if weights.get(name):
             total += weights[name] * logits_of(method, pictures)
         if name in voices:
-            new[name] = logits_of(method.for_classes(names), pictures).astype(np.float64)
+            of_known[name] = logits_of(method, pictures).astype(np.float64)
+            of_new[name] = logits_of(method.for_classes(names), pictures).astype(np.float64)
     place = np.empty(len(task.class_names), int)
     place[rest], place[group] = np.arange(len(rest)), len(rest) + np.arange(len(group))
-    return _Seen(total, new, place[labels[asked]], is_new[asked])
+    return _Seen(total, of_known, of_new, place[labels[asked]], is_new[asked])
 
 
 def _with_labels(training: FeatureInputs, numbers: np.ndarray, classes: np.ndarray) -> FeatureInputs:
@@ -157,16 +160,23 @@ def _with_labels(training: FeatureInputs, numbers: np.ndarray, classes: np.ndarr
     return replace(part, labels=torch.from_numpy(np.searchsorted(classes, part.labels.numpy())))
 
 
-def _spoken(seen: _Seen, weights: dict[str, float]) -> np.ndarray:
-    """Logits of the new names, [M, names]."""
-    return np.asarray(sum(weight * seen.new[name] for name, weight in weights.items()))
+def _spoken(logits: dict[str, np.ndarray], weights: dict[str, float]) -> np.ndarray:
+    """The parts' logits added, [M, names]."""
+    return np.asarray(sum(weight * logits[name] for name, weight in weights.items()))
+
+
+def _shared(seen: _Seen, weights: dict[str, float]) -> np.ndarray:
+    """Logits of learned classes beside new ones, as a gated blend has them."""
+    common = np.logaddexp.reduce(_spoken(seen.known, weights), axis=1, keepdims=True)
+    own = seen.learned - np.logaddexp.reduce(seen.learned, axis=1, keepdims=True)
+    return np.asarray(own + common - np.log(own.shape[1]))
 
 
 def _offset(shown: Sequence[_Seen], weights: dict[str, float]) -> float:
     """The offset with the best harmonic mean of hits on learned and on new classes, all asked about together."""
-    logits = [_spoken(seen, weights) for seen in shown]
+    logits = [rows - np.log(rows.shape[1]) for rows in (_spoken(seen.new, weights) for seen in shown)]
     gap = np.concatenate(
-        [rows.max(1) - seen.learned.max(1) for rows, seen in zip(logits, shown, strict=True)]
+        [rows.max(1) - _shared(seen, weights).max(1) for rows, seen in zip(logits, shown, strict=True)]
     )
     is_new = np.concatenate([seen.is_new for seen in shown])
     right = np.concatenate(

@@ -3,11 +3,18 @@
     logits(x) = sum_k w_k logits_k(x)        k: zero-shot, a linear probe, Tip-Adapter, learned prompts
 
 A linear probe knows the classes that it was shown and no others. For names u that were not learned, the parts that take
-such names speak with weights of their own, and an offset says how such a class stands beside learned ones:
+such names speak with weights of their own, V, and an offset says how such a class stands beside learned ones:
 
-    logits_u(x) = sum_k v_k logits_k(x) + offset
+    logits_u(x) = V_u(x) + offset        V_c(x) = sum_k v_k logits_k(x)
 
-Without these (no `new_weights`) a list that has such a name is left to one part, `names`, alone.
+Beside learned classes l, V says how much each kind has in common, since it speaks of both on one scale, and the sum above how the
+learned ones share theirs. Means in place of sums: the offset was found with other numbers of names (`gated`; if not, learned
+classes keep the logits of the sum):
+
+    logits_l(x) = log softmax_l(sum_k w_k logits_k(x)) + log mean_l' exp V_l'(x)
+    logits_u(x) = V_u(x) - log(number of u) + offset
+
+Without `new_weights` a list that has a name which was not learned is left to one part, `names`, alone.
 
 Sums of zero-shot and few-shot logits: Zhang et al., "Tip-Adapter", ECCV 2022; Lin et al., "Multimodality Helps
 Unimodality", CVPR 2023; Huang et al., "LP++", CVPR 2024. The weights are ours, chosen by cross-validation.
@@ -17,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import log
 from typing import Any
 
 import torch
@@ -68,6 +76,10 @@ class Options(OptionSet):
     )
     new_offset: float = option(
         0.0, "added to the logits of classes that were not learned, where they stand beside learned ones"
+    )
+    gated: bool = option(
+        False,
+        "how much learned classes have in common beside others is what the parts with new_weights say; if not, what the sum says",
     )
 
     def __post_init__(self) -> None:
@@ -235,10 +247,13 @@ class Blend(Method):
         if not new:
             return self._among(known, range(len(self.weights)), self.options)
         voice = self._voice(new)
-        return Beside(self, self.for_classes(known), voice, names) if known else voice
+        if not known:
+            return voice
+        gate = self._voice(known) if self.options.gated else None
+        return Beside(self, self.for_classes(known), voice, gate, names)
 
     def _voice(self, names: Sequence[str]) -> Method:
-        """What speaks of names that were not learned."""
+        """What speaks of names that were not learned; it has an answer for learned ones, too."""
         weights = _numbers(self.options, "new_weights")
         used = [i for i, weight in enumerate(weights) if weight]
         parts = self.options.parts.split()
@@ -272,25 +287,35 @@ class Beside(Method):
     blend: Blend
     learned: Method
     new: Method
+    gate: Method | None
 
-    def __init__(self, blend: Blend, learned: Method, new: Method, names: Sequence[str]) -> None:
+    def __init__(
+        self, blend: Blend, learned: Method, new: Method, gate: Method | None, names: Sequence[str]
+    ) -> None:
         task = replace(blend.task, class_names=tuple(names))
         super().__init__(blend.backbone, task, blend.options)
-        self.learned, self.new = learned, new
+        self.learned, self.new, self.gate = learned, new, gate
         self.facts = replace(FACTS, needs=learned.facts.needs | new.facts.needs)
         self.__dict__["blend"] = blend  # its tensors are those of the two
         place = {name: i for i, name in enumerate((*learned.task.class_names, *new.task.class_names))}
         self.order = [place[name] for name in names]
 
     def texts(self, seen: Seen | None = None) -> Sequence[Text]:
-        return [*self.learned.texts(seen), *self.new.texts(seen)]
+        heard = [self.learned, self.new, *([] if self.gate is None else [self.gate])]
+        return [text for method in heard for text in method.texts(seen)]
 
     def compare(self, seen: Seen, features: Sequence[Tensor]) -> Output:
         """text: of the parts that take further names."""
         count = len(self.learned.texts(seen))
+        both = count + len(self.new.texts(seen))
         known = self.learned.compare(seen, features[:count])
-        new = self.new.compare(seen, features[count:])
-        logits = torch.cat([known.logits, new.logits + self.options.new_offset], dim=-1)
+        new = self.new.compare(seen, features[count:both])
+        of_known, of_new = known.logits, new.logits + self.options.new_offset
+        if self.gate is not None:
+            common = self.gate.compare(seen, features[both:]).logits.logsumexp(dim=-1, keepdim=True)
+            of_known = of_known.log_softmax(dim=-1) + common - log(of_known.shape[-1])
+            of_new = of_new - log(of_new.shape[-1])
+        logits = torch.cat([of_known, of_new], dim=-1)
         text = torch.cat([known.text, new.text], dim=-2)
         return Output(logits[:, self.order], known.image, text[..., self.order, :])
 
