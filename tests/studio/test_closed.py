@@ -160,6 +160,49 @@ def test_files_of_sessions_and_of_the_machine_are_not_given_away(
     (root / "uploads" / "folder").unlink()
 
 
+def asks(client: httpx.Client, number: int, data: list[object]) -> str:
+    """What the page is told by one of its functions, in a tab of its own."""
+    tab = f"tab {time.monotonic_ns()}"
+    message = {"data": data, "fn_index": number, "session_hash": tab}
+    assert client.post("/gradio_api/queue/join", json=message).status_code == 200
+    return client.get("/gradio_api/queue/data", params={"session_hash": tab}).text
+
+
+def test_messages_name_no_files_but_those_that_have_arrived(
+    person: httpx.Client, temporary: Path, tmp_path: Path
+) -> None:
+    """Gradio copies what a message names to where files arrive, whichever field of the page it is for."""
+    made = person.get("/config").json()
+    ids = {part["props"].get("elem_id"): part["id"] for part in made["components"]}
+    (root,) = temporary.glob("vlprompt-studio-*")
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png("red cat", 1))
+
+    def known() -> set[str]:
+        return {path.name for path in (root / "uploads").rglob("*") if path.is_file()}
+
+    for field in ("try-drop", "class-name", "backbone", "reopen", "camera"):
+        for function in made["dependencies"]:
+            if ids[field] not in function["inputs"]:
+                continue
+            for path in (str(secret), "/dev/zero", "http://127.0.0.1:9/a.png", [str(secret)]):
+                record = {"path": path, "meta": {"_type": "gradio.FileData"}}
+                for value in (record, [record], {"deeper": [[record]]}):
+                    data = [value if part == ids[field] else None for part in function["inputs"]]
+                    told = asks(person, function["id"], data)
+                    assert '"success":false' in told and "drop it again" in told, told
+    assert "secret.png" not in known() and "a.png" not in known()
+    (arrived,) = send(person).json()
+    (function,) = (
+        one
+        for one in made["dependencies"]
+        if one["inputs"][:1] == [ids["try-drop"]] and one["targets"][0][1] == "upload"
+    )
+    record = {"path": arrived, "meta": {"_type": "gradio.FileData"}}
+    assert '"success":true' in asks(person, function["id"], [[record], None])
+    assert not Path(arrived).exists()
+
+
 def test_what_nobody_takes_has_an_end(person: httpx.Client, temporary: Path) -> None:
     codes = [send(person).status_code for _ in range(30)]
     assert codes[0] == 200 and codes[-1] == 413 and 5 < codes.count(200) < 16

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from vlprompt.errors import DataError
 from vlprompt.studio import forms
 from vlprompt.studio import page_figures as drawing
 from vlprompt.studio.actions import Actions, Shelf, told
 from vlprompt.studio.tab_sessions import OPENED, Session, Shown
 from vlprompt.studio.teaching import Choice
-from vlprompt.studio.workshop import Studio
+from vlprompt.studio.workshop import Sent, Studio, lost
 
 SCRIPT = Path(__file__).parent.parent / "assets" / "pages" / "studio.js"
 STYLE = Path(__file__).parent.parent / "assets" / "pages" / "studio.css"
@@ -33,10 +35,42 @@ sent = private | {
 }  # for files: Gradio's own handling leaves an empty file behind for each
 
 
+class Page(gr.Blocks):
+    """Gradio's, which copies no file but those that have arrived.
+
+    Gradio copies what a message names into the folder of uploads before it calls anybody, and looks whether that may be
+    only in pages that it has started itself: else any picture of this machine could be shown, and any address fetched.
+    """
+
+    named: Callable[[Sent], list[Path]]
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *rest: Any, **more: Any) -> Any:
+        try:
+            self.named(records(inputs))
+        except DataError:  # which would say where uploads lie
+            raise gr.Error(str(lost()).capitalize(), print_exception=False) from None
+        return await super().preprocess_data(block_fn, inputs, *rest, **more)
+
+
+def records(message: Any) -> list[dict[str, Any]]:
+    """All that names a file in a message, however deep."""
+    found, left = [], [message]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            if value.get("path") is not None:
+                found.append(value)
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return found
+
+
 def build(studio: Studio) -> gr.Blocks:
     """The page of a studio."""
     act = Actions(studio)
-    with gr.Blocks(title="vlprompt studio", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with Page(title="vlprompt studio", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        page.named = studio.named
         shelf = gr.State(0.0)  # changes when the classes do
         who = gr.State("")  # the tab's session
         gr.HTML(HEAD, padding=False)

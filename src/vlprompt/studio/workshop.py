@@ -59,7 +59,7 @@ class Studio:
 
     def arrived(self, sent: Sent) -> Path:
         """The one file that the browser has sent; DataError for any other."""
-        for path in self._named(sent):
+        for path in self.named(sent):
             if path.is_file():
                 return path
         raise lost()
@@ -69,7 +69,7 @@ class Studio:
 
         A page may name files again that were taken before: they are left out. DataError when none is left.
         """
-        found, paths = [], self._named(sent)
+        found, paths = [], self.named(sent)
         for path in paths:
             try:
                 if path.is_file() and path.stat().st_size <= self.limits.upload_bytes:
@@ -82,8 +82,8 @@ class Studio:
             raise lost()
         return found
 
-    def _named(self, sent: Sent) -> list[Path]:
-        """Where the files lie that a message of the browser names."""
+    def named(self, sent: Sent) -> list[Path]:
+        """Where the files lie that a message of the browser names; DataError for any that has not arrived from it."""
         files = sent if isinstance(sent, list) else [sent] if sent else []
         paths = [file.get("path") if isinstance(file, dict) else file for file in files]
         if not all(isinstance(path, str) for path in paths):
