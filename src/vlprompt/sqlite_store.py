@@ -76,7 +76,7 @@ class Store:
     def size(self) -> int:
         """Bytes on disk."""
         files = [Path(f"{self.path}{end}") for end in ("", "-wal", "-shm")]
-        return sum(file.stat().st_size for file in files if file.exists())
+        return sum(file.stat().st_size for file in files if os.path.exists(file))
 
     def close(self) -> None:
         """Closes the file; the next use opens it again."""
@@ -128,11 +128,13 @@ class Store:
     def _is_of_others(self) -> bool:
         """Whether there is a file that this user may not write. To read it in the usual way would make files beside
         it that its owner could not write, who would be shut out from then on."""
-        return self.path is not None and self.path.is_file() and not os.access(self.path, os.W_OK)
+        return self.path is not None and os.path.isfile(self.path) and not os.access(self.path, os.W_OK)
 
     def _open_read_only(self) -> sqlite3.Connection | None:
         """The file as it is, when it or its folder may not be written."""
-        if self.path is None or not self.path.is_file():
+        if self.path is None or not os.path.isfile(
+            self.path
+        ):  # pathlib's raises in a folder that may not be entered
             return None
         if os.access(self.path.parent, os.W_OK) and not self._is_of_others():
             return None

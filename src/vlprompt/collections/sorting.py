@@ -85,6 +85,7 @@ def _is_content(name: str) -> bool:
 @contextmanager
 def _unfinished(target: Path, mark: bytes) -> Iterator[None]:
     """The folder is marked until the block is done, and also if it fails once something is in it."""
+    target.mkdir(parents=True, exist_ok=True)  # else it is said that it is not there, not why
     write_atomically(target / MARK, mark)
     for folder in target.iterdir():
         if folder.is_dir() and not folder.is_symlink():

@@ -197,8 +197,8 @@ class Folder(Source):
                 continue
             try:
                 found = entry.stat()
-            except OSError:
-                self.skipped["broken link"] += 1
+            except OSError as error:
+                self.skipped["unreadable file" if isinstance(error, PermissionError) else "broken link"] += 1
                 continue
             if stat.S_ISDIR(found.st_mode):
                 self.folders.add(name)

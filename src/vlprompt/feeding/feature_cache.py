@@ -194,7 +194,7 @@ class FeatureCache:
 
     def info(self) -> CacheInfo:
         """What the cache holds; opens no new one."""
-        if self.path is None or not self.path.exists():
+        if self.path is None or not os.path.exists(self.path):
             return CacheInfo(0, 0, self.path)
         count = self._store.do(lambda file: file.execute("SELECT count(*) FROM features").fetchone()[0])
         return CacheInfo(count or 0, self._store.size(), self.path)
@@ -202,7 +202,7 @@ class FeatureCache:
     def clear(self) -> CacheInfo:
         """Empties the cache and gives the space back; returns what it held."""
         before = self.info()
-        if before.path is not None and before.path.exists():
+        if before.path is not None and os.path.exists(before.path):
             self._store.do(lambda file: file.execute("DELETE FROM features"), writing=True)
             self._store.do(lambda file: file.execute("DELETE FROM contents"), writing=True)
             self._store.shrink()
