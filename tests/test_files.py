@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from vlprompt import files
 from vlprompt.files import read_file, write_together
 
 
@@ -56,3 +57,28 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path):
     with pytest.raises(OSError, match="directory"):
         write_together(tmp_path, {"a": b"1", "b": b"2"})
     assert not list(tmp_path.glob("*.part")) and not list(tmp_path.glob(".*"))
+
+
+def test_what_would_keep_one_waiting_is_not_read(tmp_path, monkeypatch):
+    """As /proc/kmsg, which says that it is a regular file."""
+    (tmp_path / "log").write_bytes(b"")
+
+    class Waiting:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def fileno(self):
+            return self.file.fileno()
+
+        def read(self, size):
+            return None
+
+    monkeypatch.setattr(files, "open", lambda *given: Waiting(os.fdopen(given[0])), raising=False)
+    with pytest.raises(OSError, match="unavailable"):
+        read_file(tmp_path / "log", 100)

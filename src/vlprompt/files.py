@@ -55,6 +55,8 @@ def read_file(path: Path, most: int | None = None) -> bytes:
     with open(os.open(path, flags | getattr(os, "O_NOCTTY", 0)), "rb") as file:
         _check(os.fstat(file.fileno()), path, limit)
         data = file.read(limit + 1)  # a file of /proc says that it is empty
+    if data is None:  # some there have nothing yet, and would keep one waiting
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
     if len(data) > limit:
         raise _too_large(path, limit)
     return data

@@ -376,7 +376,7 @@ class Run:
             raise
         except Exception as error:
             raise RunError(
-                f"{folder / TENSORS}: does not fit method {info['method']} ({_first_line(error)})"
+                f"{folder / TENSORS}: does not fit method {info.method} ({_first_line(error)})"
             ) from error
         run = cls(method.eval(), backbone, info, read_log(folder / LOG), folder)
         run.known = known.float().numpy() if known is not None else None
