@@ -192,7 +192,7 @@ class Vision(nn.Module):
     def project(self, x: Tensor, first: Tensor | None = None) -> Tensor:
         """Into the joint space, unit length: [..., width] -> [..., embed_dim]. first: a linear map of the states that comes
         before, [width, width]; the two are multiplied once in place of every state by both."""
-        into = self.projection
+        into: Tensor | None = self.projection
         if first is not None:
             into = first.t() if into is None else (first.t() @ wide(into)).to(into.dtype)
         if into is not None:
