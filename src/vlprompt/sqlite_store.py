@@ -132,9 +132,8 @@ class Store:
 
     def _open_read_only(self) -> sqlite3.Connection | None:
         """The file as it is, when it or its folder may not be written."""
-        if self.path is None or not os.path.isfile(
-            self.path
-        ):  # pathlib's raises in a folder that may not be entered
+        # pathlib's is_file raises in a folder that may not be entered
+        if self.path is None or not os.path.isfile(self.path):
             return None
         if os.access(self.path.parent, os.W_OK) and not self._is_of_others():
             return None

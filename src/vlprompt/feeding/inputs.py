@@ -294,7 +294,7 @@ class Encoder:
         for start in range(0, len(items), CHUNK):
             chunk = items[start : start + CHUNK]
             digests = file_hashes(self.cache or FeatureCache(False), self.dataset, chunk)
-            held = self._cached(digests, views) if kind == FEATURES else self._recent(digests, views, kind)
+            held = self._known(digests, views, kind)
             todo = [
                 (item, digest, [v for v in names if (digest, v) not in held])
                 for item, digest in zip(chunk, digests, strict=True)
@@ -321,7 +321,7 @@ class Encoder:
         features = np.zeros((views, 0, self.backbone.embed_dim), np.float32)
         return [features] if kind != STEM else [features, np.zeros((views, 0, 1, 1), np.float16)]
 
-    def _key(self, digest: str, view: View, seed: int, kind: str = FEATURES) -> str:
+    def _key(self, digest: str, view: View, seed: int, kind: str) -> str:
         return feature_key(
             backbone=self.backbone.fingerprint,
             precision=str(self.backbone.dtype).removeprefix("torch."),
@@ -331,21 +331,19 @@ class Encoder:
             kind=kind,
         )
 
-    def _recent(self, digests: Sequence[str | PictureError], views: Views, kind: str) -> dict[Any, Any]:
-        """(digest, view) -> what an earlier run of this process has left in memory."""
-        if self.cache is None or self.cache.recent is None:
-            return {}
-        wanted = [(d, v) for d in dict.fromkeys(digests) if isinstance(d, str) for v in views.names()]
-        found = [self.cache.recent.get(self._key(d, v, views.seed, kind)) for d, v in wanted]
-        return {pair: arrays for pair, arrays in zip(wanted, found, strict=True) if arrays is not None}
-
-    def _cached(self, digests: Sequence[str | PictureError], views: Views) -> dict[Any, Any]:
-        """(digest, view) -> (features,) of what the disk cache holds."""
+    def _known(self, digests: Sequence[str | PictureError], views: Views, kind: str) -> dict[Any, Any]:
+        """(digest, view) -> arrays that need not be made: features in the disk cache, others that an earlier run of this
+        process has left in memory."""
         if self.cache is None:
             return {}
         wanted = [(d, v) for d in dict.fromkeys(digests) if isinstance(d, str) for v in views.names()]
-        found = self.cache.get_many([self._key(d, v, views.seed) for d, v in wanted])
-        return {pair: (value,) for pair, value in zip(wanted, found, strict=True) if value is not None}
+        keys = [self._key(d, v, views.seed, kind) for d, v in wanted]
+        found: list[tuple[Any, ...] | None] = [None] * len(keys)
+        if kind == FEATURES:
+            found = [None if value is None else (value,) for value in self.cache.get_many(keys)]
+        elif self.cache.recent is not None:
+            found = [self.cache.recent.get(key) for key in keys]
+        return {pair: arrays for pair, arrays in zip(wanted, found, strict=True) if arrays is not None}
 
     def _encode(
         self, todo: Sequence[Wanted], held: dict[Any, Any], seed: int, kind: str, progress: Progress
@@ -365,10 +363,11 @@ class Encoder:
                 rows = self._run_tower(pixels, kind)
                 for i, (digest, view, _) in enumerate(part):
                     held[digest, view] = tuple(row[i] for row in rows)
+                    key = self._key(digest, view, seed, kind)
                     if kind == FEATURES:
-                        fresh.append((self._key(digest, view, seed), rows[0][i]))
+                        fresh.append((key, rows[0][i]))
                     elif self.cache is not None and self.cache.recent is not None:
-                        self.cache.recent.put(self._key(digest, view, seed, kind), held[digest, view])
+                        self.cache.recent.put(key, held[digest, view])
 
         most = max((len(views) for *_, views in todo), default=1)
         step = max(1, min(max(self.batch, 8 * self.threads), 2048 // most))  # few crops wait at a time

@@ -21,7 +21,7 @@ from vlprompt.fitting.measuring import stratified
 from vlprompt.methods.base import Method
 from vlprompt.scoring.evaluation import logits_of
 from vlprompt.seeds import generator
-from vlprompt.temperature import nll
+from vlprompt.temperature import log_probabilities, nll
 
 GROUPS = 3
 FEWEST = 3  # classes: one that is new at a time, and two that are not
@@ -168,7 +168,7 @@ def _spoken(logits: dict[str, np.ndarray], weights: dict[str, float]) -> np.ndar
 def _shared(seen: _Seen, weights: dict[str, float]) -> np.ndarray:
     """Logits of learned classes beside new ones, as a gated blend has them."""
     common = np.logaddexp.reduce(_spoken(seen.known, weights), axis=1, keepdims=True)
-    own = seen.learned - np.logaddexp.reduce(seen.learned, axis=1, keepdims=True)
+    own = log_probabilities(seen.learned)
     return np.asarray(own + common - np.log(own.shape[1]))
 
 

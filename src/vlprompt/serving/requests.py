@@ -171,9 +171,8 @@ async def _from_form(request: Request, body: bytes, most: int) -> tuple[list[byt
 
     try:
         form = await Request(request.scope, receive).form(max_files=most, max_fields=8)
-    except (
-        Exception
-    ) as error:  # of the parser, for bytes that are no form; it gives up at the first file too many
+    except Exception as error:
+        # of the parser, for bytes that are no form; it gives up at the first file too many
         reason = " ".join(str(getattr(error, "detail", "") or getattr(error, "message", "")).split())
         if "too many files" in reason.casefold():
             raise HTTPException(413, f"the request has more than {most} pictures") from None
