@@ -168,6 +168,26 @@ def test_a_folder_that_goes_while_it_is_read_is_an_error(tmp_path, monkeypatch, 
     assert again.scores["test"] == whole.scores["test"] and again.info.data.skipped == 0
 
 
+@pytest.mark.parametrize("method", ["coop", "auto"])
+def test_a_folder_that_goes_before_any_picture_of_a_class_was_read_is_told_as_that(
+    tmp_path, monkeypatch, method
+):
+    from vlprompt.feeding.inputs import Encoder
+
+    data = picture_folder(tmp_path / "data")
+    begin = Encoder.__init__
+
+    def gone(self, *args, **more):
+        begin(self, *args, **more)
+        if (data / "train" / "red cat").exists():
+            (data / "train" / "red cat").rename(tmp_path / "away")
+
+    monkeypatch.setattr(Encoder, "__init__", gone)
+    with pytest.raises(DataError, match=r"pictures have gone .* example .*red cat.*the same command goes on"):
+        fit(data, method, backbone=backbone(), out=tmp_path / "run", shots=3, train=TRAIN, cache=False)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 def test_broken_pictures_are_skipped_as_before(tmp_path):
     data = picture_folder(tmp_path / "data")
     next((data / "test" / "red cat").iterdir()).write_bytes(b"no picture")

@@ -18,7 +18,7 @@ from vlprompt.backbones.spec import BackboneSpec, spec_of
 from vlprompt.data.dataset import Dataset
 from vlprompt.data.opening import open_dataset
 from vlprompt.data.sampling import Split, draw
-from vlprompt.errors import OptionError
+from vlprompt.errors import DataError, OptionError
 from vlprompt.feeding.feature_cache import FeatureCache
 from vlprompt.feeding.inputs import Encoder
 from vlprompt.fitting.choosing import AUTO
@@ -161,10 +161,16 @@ def learn(
             emit(message(text))
         encoder = Encoder(dataset, backbone, cache=kept, budget=method.interpreter.budget, emit=emit)
         lesson = Lesson(split, backbone, measure, encoder, emit)
-        if plan.method == AUTO:
-            chosen = lesson.choose(method.task, info.zero_shot_templates)
-            plan, method, options, info = settled(dataset, split, backbone, plan, chosen, info)
-        lesson.read(method, options)
+        try:
+            if plan.method == AUTO:
+                chosen = lesson.choose(method.task, info.zero_shot_templates)
+                plan, method, options, info = settled(dataset, split, backbone, plan, chosen, info)
+            lesson.read(method, options)
+        except (
+            DataError
+        ) as error:  # "no picture of a class can be read" is no news when the whole drive has gone
+            check_still_there(dataset, drawn, kept, info.data.contents, [("", str(error))])
+            raise
         check_still_there(dataset, drawn, kept, info.data.contents, lesson.skipped)
         clock.lap("encode_s")
         lesson.reference(method, info.zero_shot_templates)
