@@ -59,11 +59,13 @@ class MaPLe(Method):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         opts, backbone = self.options, self.backbone
-        # where the towers differ in length, prompts beyond the shorter one act in the longer one only
+        # where the towers differ in length, prompts beyond the shorter one act in the longer one only, and one that the
+        # image tower has no block for needs no map into it
         depth = min(opts.depth, max(backbone.text_layers, backbone.image_layers))
         self.words = TextTokens(self, opts.context_tokens, opts.context_init, depth, opts.init_always)
         self.couplings = nn.ModuleList(
-            self.linear(backbone.text_width, backbone.image_width) for _ in range(depth)
+            self.linear(backbone.text_width, backbone.image_width)
+            for _ in range(min(depth, backbone.image_layers))
         )
 
     @classmethod
@@ -73,12 +75,19 @@ class MaPLe(Method):
     def see(self, batch: Batch) -> Seen:
         assert batch.pixels is not None
         tokens, *deep = (
-            w(p) for w, p in zip(self.couplings, [self.words.context, *self.words.deep], strict=True)
+            w(p) for w, p in zip(self.couplings, [self.words.context, *self.words.deep], strict=False)
         )
         return Seen(self.interpreter.image(batch.pixels, ImagePrompt(tokens, deep)))
 
     def texts(self, seen: Seen | None = None) -> Sequence[Text]:
         return [self.words.prompt()]
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Runs that were learned before hold maps for blocks that the image tower does not have: they say nothing."""
+        for name in [n for n in state if n.startswith(f"{prefix}couplings.")]:
+            if int(name[len(prefix) :].split(".")[1]) >= len(self.couplings):
+                del state[name]
+        super()._load_from_state_dict(state, prefix, *args)
 
     def learned_context(self) -> Tensor | None:
         return self.words.context.detach()
