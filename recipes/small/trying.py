@@ -12,30 +12,39 @@ from pathlib import Path
 from typing import Any
 
 from vlprompt.backbones.backbone import Backbone
+from vlprompt.data.dataset import Dataset, Item
+from vlprompt.data.opening import open_dataset
 from vlprompt.demo.one_training import cores, set_up
 from vlprompt.fitting.recipes import load_recipe
 from vlprompt.runs.records import append, lines_of
 
 SHOTS = 16
+PARTS = 5
 
 
 @dataclass(frozen=True)
 class Try:
-    """recipe: of the training. train, options: what differs from it. cache: whether features of earlier tries are used."""
+    """recipe: of the training. train, options: what differs from it. cache: whether features of earlier tries are used.
+
+    part: which of PARTS of the training and validation pictures together are judged by what the others teach; without
+    one the validation pictures are.
+    """
 
     recipe: str
     train: dict[str, Any]
     seed: int
     cache: bool = True
     options: dict[str, Any] = field(default_factory=dict)
+    part: int | None = None
 
     def is_of(self, record: dict[str, Any]) -> bool:
         """Whether a record is of this try."""
-        return record.items() >= self.differs.items()
+        return record.items() >= self.differs.items() and record.get("part") == self.part
 
     @property
     def differs(self) -> dict[str, Any]:
-        return {"recipe": self.recipe, **self.train, **self.options, "seed": self.seed}
+        part = {} if self.part is None else {"part": self.part}
+        return {"recipe": self.recipe, **self.train, **self.options, "seed": self.seed, **part}
 
 
 @lru_cache(maxsize=2)
@@ -48,14 +57,12 @@ def once_loaded(backbone: str, precision: str) -> Backbone:
 
 def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
     """Accuracy on the validation pictures of one training."""
-    from vlprompt import open_dataset
     from vlprompt.data.sampling import draw
     from vlprompt.errors import TrainingError
     from vlprompt.fitting.learning import learn
     from vlprompt.fitting.plan import make_plan
 
-    dataset = open_dataset("demo")
-    dataset = replace(dataset, splits={"train": dataset.items("train"), "test": dataset.items("val")})
+    dataset = demo(one.part)
     loaded = once_loaded(backbone, precision)
     plan = make_plan(load_recipe(one.recipe).method, options=one.options, train=one.train, recipe=one.recipe)
     record = {"protocol": "tuning", "backbone": loaded.fingerprint, **one.differs}
@@ -70,6 +77,19 @@ def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
         "seconds": run.info.timings["train_s"],
         "encode_seconds": run.info.timings["encode_s"],
     }
+
+
+def demo(part: int | None) -> Dataset:
+    """The demo's pictures with what is judged as test pictures. part: as in `Try`; each has the same number of every class."""
+    dataset = open_dataset("demo")
+    if part is None:
+        return replace(dataset, splits={"train": dataset.items("train"), "test": dataset.items("val")})
+    splits: dict[str, list[Item]] = {"train": [], "test": []}
+    for label in range(len(dataset.class_names)):
+        own = [item for name in ("train", "val") for item in dataset.items(name) if item.label == label]
+        for number, item in enumerate(own):
+            splits["test" if number % PARTS == part else "train"].append(item)
+    return replace(dataset, splits=splits)
 
 
 def parser(description: str, recipes: Iterable[str]) -> argparse.ArgumentParser:
