@@ -17,6 +17,7 @@ from vlprompt.studio.teaching import Choice
 from vlprompt.studio.workshop import Sent, Studio, lost
 
 SCRIPT = Path(__file__).parent.parent / "assets" / "pages" / "studio.js"
+LEAVING = SCRIPT.with_name("leaving.js")
 STYLE = Path(__file__).parent.parent / "assets" / "pages" / "studio.css"
 ARCHIVES = [".zip", ".tar", ".tgz", ".gz"]
 HEAD = """<div class=head><h1>vlprompt studio</h1><p>Show it a few pictures of each thing, let it learn, and it tells

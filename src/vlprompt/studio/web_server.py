@@ -53,7 +53,7 @@ def application(studio: Studio, token: str, port: int) -> Any:
     import gradio as gr
     from fastapi import FastAPI, Response
 
-    from vlprompt.studio.page import SCRIPT, STYLE, build
+    from vlprompt.studio.page import LEAVING, SCRIPT, STYLE, build
     from vlprompt.studio.uploads import Quota
     from vlprompt.studio.zipped_runs import bundle
     from vlprompt.web_guards import Guard, Token
@@ -106,7 +106,37 @@ def application(studio: Studio, token: str, port: int) -> Any:
     app.add_middleware(Token, token=token, cookie=f"vlprompt-studio-{port}")
     app.add_middleware(Guard)
     app.add_middleware(_Headers)
+    app.add_middleware(_FirstScript, script=LEAVING.read_text(encoding="utf-8"))
     return app
+
+
+class _FirstScript:
+    """Puts a script before all others of the page. (What Gradio is given as `head` is run after its own.)"""
+
+    def __init__(self, app: Any, script: str) -> None:
+        self.app, self.script = app, f"<head><script>{script}</script>".encode()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
+            await self.app(scope, receive, send)
+            return
+        start: Any = None
+        body = b""
+
+        async def with_script(message: Any) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            body = body.replace(b"<head>", self.script, 1)
+            headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+            await send({**start, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
+            await send({"type": "http.response.body", "body": body})
+
+        await self.app(scope, receive, with_script)
 
 
 class _Headers:

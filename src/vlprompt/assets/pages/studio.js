@@ -1,15 +1,4 @@
-// Asks before a reload or a closed tab loses work, and names buttons for those who hear the page.
-window.addEventListener("beforeunload", (event) => {
-  if (document.querySelector(".class-card")) {
-    event.preventDefault();
-    event.returnValue = ""; // older browsers ask only for that
-  }
-});
-// Gradio hangs up as soon as that is asked, and the session would be gone for who then chooses to stay. Who leaves hangs up anyway.
-const abort = AbortController.prototype.abort;
-AbortController.prototype.abort = function (...reason) {
-  if (window.event?.type !== "beforeunload") abort.apply(this, reason);
-};
+// Names buttons for those who hear the page.
 const named = (element, words) => {
   if (element && element.getAttribute("aria-label") !== words) element.setAttribute("aria-label", words);
 };
