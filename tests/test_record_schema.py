@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -83,6 +84,15 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )
+
+
+@pytest.mark.parametrize(
+    ("key", "told"), [("a\nb\x1b[2J", r"a\nb\x1b[2J"), ("\u2028", r"\u2028"), ("k" * 10**6, "k...")]
+)
+def test_names_of_wrong_fields_are_told_on_one_line(key, told):
+    with pytest.raises(WrongField, match=re.escape(told) + " is empty") as error:
+        Outer.from_json(WHOLE | {"scores": {key: None}})
+    assert str(error.value).isprintable() and len(str(error.value)) < 300
 
 
 @given(st.dictionaries(st.sampled_from([*WHOLE, "other"]), ANYTHING, max_size=4))

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 
 R = TypeVar("R", bound="Record")
 MOST_NUMBER = 1 << 63
+MOST_TOLD = 200  # letters of the place of a wrong value
 OPTIONAL = {"optional": True}  # metadata of a field that is left out of the JSON where it is None
 
 
@@ -37,10 +38,16 @@ Share = Annotated[float, Range(0, 1)]
 
 
 class WrongField(ValueError):
-    """A value that is not what its field is for. where: the field with a dot between levels."""
+    """A value that is not what its field is for. where: the field with a dot between levels.
+
+    Names of fields are the file's own words, of any length and with line breaks: they are told on one line.
+    """
 
     def __init__(self, where: str, text: str) -> None:
-        super().__init__(f"{where} {text}")
+        told = "".join(
+            c if c.isprintable() else c.encode("unicode_escape").decode() for c in where[:MOST_TOLD]
+        )
+        super().__init__(f"{told}{'...' if len(where) > MOST_TOLD else ''} {text}")
 
 
 @dataclass
