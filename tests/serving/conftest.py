@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +72,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(run: Path, *words: str, port: int | None = None) -> Iterator[Server]:
+def started(
+    run: Path, *words: str, port: int | None = None, program: Sequence[str] = ("-m", "vlprompt")
+) -> Iterator[Server]:
     port = free_port() if port is None else port
-    command = [sys.executable, "-m", "vlprompt", "serve", str(run), "--port", str(port), *words]
+    command = [sys.executable, *program, "serve", str(run), "--port", str(port), *words]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -421,7 +421,7 @@ def test_the_server_ends_with_the_process_that_predicts(run: Path) -> None:
         (worker,) = (pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
         os.kill(int(worker), signal.SIGKILL)
         _, err = server.process.communicate(timeout=120)
-        assert server.process.returncode == 1 and "a process that predicts has died" in err
+        assert server.process.returncode == 1 and "a process of the server has died" in err
         with pytest.raises(httpx.HTTPError):
             httpx.get(f"{server.url}/health", trust_env=False)
 

@@ -11,18 +11,25 @@ from fastapi import Depends
 from litserve import LitAPI
 
 from vlprompt.runs.info import RunInfo
-from vlprompt.serving.batching import Batching
+from vlprompt.serving.batching import Batching, log_to_stderr
 from vlprompt.serving.requests import Asked, Refused, pictures
 from vlprompt.serving.serve_options import ServeOptions
+from vlprompt.serving.turns import Turns
 
 
 class PromptAPI(LitAPI):
     """POST /predict of one run. run, backbone, device, precision: as `Run.load` takes them."""
 
     def __init__(
-        self, run: str, backbone: str | None, device: str, precision: str | None, options: ServeOptions
+        self,
+        run: str,
+        backbone: str | None,
+        device: str,
+        precision: str | None,
+        options: ServeOptions,
+        turns: Turns,
     ) -> None:
-        loop = Batching()
+        loop = Batching(turns)
         super().__init__(
             max_batch_size=options.max_batch_size, batch_timeout=options.batch_timeout, loop=loop
         )
@@ -33,6 +40,7 @@ class PromptAPI(LitAPI):
         """Loads the run; LitServe's device is not used, `where` is."""
         from vlprompt.runs.run import Run
 
+        log_to_stderr()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one decides
         signal.signal(signal.SIGTERM, self.loop.stop)
         self.run = Run.load(self.source, self.backbone, device=self.where, precision=self.precision)

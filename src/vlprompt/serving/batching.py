@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import sys
 import time
 from queue import Empty
 from typing import Any
@@ -18,15 +19,25 @@ from fastapi import HTTPException
 from litserve.loops.base import LitLoop
 from litserve.utils import LitAPIStatus, LoopResponseType, PickleableHTTPException
 
+from vlprompt.serving.turns import Turns
+
 IDLE = 0.1  # seconds between two looks whether to end
 logger = logging.getLogger("litserve")
+
+
+def log_to_stderr() -> None:
+    """LitServe writes its log to stdout, which is for what a command gives."""
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)
 
 
 class Batching(LitLoop):
     """Gathers requests and lets `lit_api.predict` answer them, one batch per call of `run`."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns) -> None:
         super().__init__()
+        self.turns = turns
         self.stopping = False
 
     def stop(self, *_: Any) -> None:
@@ -53,23 +64,32 @@ class Batching(LitLoop):
                 logging.shutdown()
                 os._exit(0)  # nothing is left to do, and torch takes its time to end in order
             return
+        self.turns.take(worker_id, max(put for _, _, put, _ in waiting))
         now, limit = time.monotonic(), lit_api.request_timeout
         late = [entry for entry in waiting if limit > 0 and now - entry[2] > limit]
         for place, uid, *_ in late:
             error = PickleableHTTPException(504, f"the request waited longer than {limit:g} s")
             self._answer(transport, place, uid, error, LitAPIStatus.ERROR)
         batch = [entry for entry in waiting if entry not in late] if late else waiting
-        if not batch:
-            return
+        if batch:
+            self._predict(lit_api, transport, batch)
+
+    def _predict(self, lit_api: Any, transport: Any, batch: list[tuple[int, str, float, Any]]) -> None:
         try:
             answers = lit_api.predict([asked for *_, asked in batch])
         except Exception:
-            logger.exception("a batch of %d could not be predicted", len(batch))
-            error = PickleableHTTPException.from_exception(
-                HTTPException(500, "the prediction failed; the server's log says why")
-            )
-            for place, uid, *_ in batch:
-                self._answer(transport, place, uid, error, LitAPIStatus.ERROR)
+            if len(batch) == 1:
+                logger.exception("a request could not be predicted")
+                error = PickleableHTTPException.from_exception(
+                    HTTPException(500, "the prediction failed; the server's log says why")
+                )
+                for place, uid, *_ in batch:
+                    self._answer(transport, place, uid, error, LitAPIStatus.ERROR)
+                return
+            answers = None
+        if answers is None:  # each by itself, so that only the one that fails is refused
+            for entry in batch:
+                self._predict(lit_api, transport, [entry])
             return
         for (place, uid, *_), answer in zip(batch, answers, strict=True):
             self._answer(transport, place, uid, answer, LitAPIStatus.OK)

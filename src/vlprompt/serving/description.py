@@ -17,6 +17,7 @@ _ERRORS = {
     "403": "asked by a web page of another origin",
     "408": "it took too long to arrive or to decode",
     "413": "too many bytes, pixels or pictures",
+    "500": "a mistake in vlprompt, or a process of the server has died",
     "503": "too much to do at this moment: try again",
     "504": "it waited too long for its turn",
 }

@@ -15,10 +15,11 @@ from vlprompt.serving.description import openapi, page
 from vlprompt.serving.metrics import Counting
 from vlprompt.serving.requests import Reader
 from vlprompt.serving.serve_options import ServeOptions, listed
+from vlprompt.serving.turns import Turns, Waiting
 from vlprompt.web_guards import Guard
 
 
-def equip(app: FastAPI, options: ServeOptions, reader: Reader) -> None:
+def equip(app: FastAPI, options: ServeOptions, reader: Reader, turns: Turns) -> None:
     """Adds routes, guards and what starts and ends with the server."""
     app.state.reader = reader
     before = app.router.lifespan_context
@@ -26,6 +27,7 @@ def equip(app: FastAPI, options: ServeOptions, reader: Reader) -> None:
     @asynccontextmanager
     async def lifespan(given: FastAPI) -> AsyncIterator[Any]:
         reader.start()
+        turns.watch()
         try:
             async with before(given) as state:
                 yield state
@@ -50,6 +52,7 @@ def equip(app: FastAPI, options: ServeOptions, reader: Reader) -> None:
         return HTMLResponse(page(address(options)), headers=own)
 
     # the last one added is asked first
+    app.add_middleware(Waiting, turns=turns, timeout=options.timeout)
     origins = listed(options.cors)
     if origins:
         app.add_middleware(

@@ -14,6 +14,7 @@ import asyncio
 import base64
 import binascii
 import json
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from vlprompt.errors import PictureError
 from vlprompt.feeding.decoders import Crowded, Decoders, TooLarge, TooSlow
 from vlprompt.serving.metrics import Metrics
 from vlprompt.serving.serve_options import ServeOptions
+from vlprompt.serving.turns import READ
 
 LINGER = (
     4  # how many times max_bytes of a body that is too long are read and dropped, so that the answer arrives
@@ -160,7 +162,9 @@ async def pictures(request: Request) -> AsyncIterator[Asked]:
         raise HTTPException(503, "too many requests are under way: try again", headers={"Retry-After": "1"})
     metrics.under_way += 1
     try:
-        yield await reader.asked(request)
+        asked = await reader.asked(request)
+        setattr(request.state, READ, time.monotonic())
+        yield asked
     finally:
         metrics.under_way -= 1
 

@@ -7,6 +7,7 @@ taken, requests under way are answered, and all processes end.
 
 from __future__ import annotations
 
+import multiprocessing.connection
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +26,7 @@ from vlprompt.errors import MissingExtra, OptionError, RunError
 from vlprompt.serving.serve_options import ServeOptions
 
 GRACE = 30  # seconds that requests under way have when the server stops
+DIED = "a process of the server has died (killed, or out of memory), so the server stops"
 
 
 def serve(
@@ -46,26 +48,46 @@ def serve(
         from litserve import LitServer
 
         from vlprompt.serving.api import PromptAPI
+        from vlprompt.serving.batching import log_to_stderr
 
         class Server(LitServer):
-            """LitServe's, with `Listening` sockets."""
+            """LitServe's, with `Listening` sockets, and with processes that know of each other's death."""
+
+            speaking: Collection[Any] = ()
+
+            def _init_manager(self, count: int) -> Any:
+                log_to_stderr()  # once `run` has set it up, and before processes are made
+                manager = super()._init_manager(count)
+                turns.helper = getattr(getattr(manager, "_process", None), "pid", None)
+                return manager
 
             def _start_server(
                 self, port: int, count: int, log_level: str, sockets: Any, *rest: Any, **more: Any
             ) -> Any:
                 own = list(map(Listening, sockets))
-                return super()._start_server(port, count, log_level, own, *rest, **more)
+                found = super()._start_server(port, count, log_level, own, *rest, **more)
+                self.speaking = tuple(found.values())
+                return found
+
+            def _perform_graceful_shutdown(self, manager: Any, workers: Any, reason: str = "normal") -> None:
+                if (
+                    not stopping.asked.is_set()
+                ):  # then a process has died, and requests in its hands get no answer
+                    turns.lose()
+                super()._perform_graceful_shutdown(manager, workers, reason)
 
     except ImportError as error:
         raise MissingExtra("LitServe", "serve", "vlprompt serve") from error
     from vlprompt.serving.equipment import equip
     from vlprompt.serving.metrics import Metrics
     from vlprompt.serving.requests import Reader
+    from vlprompt.serving.turns import Turns
     from vlprompt.web_guards import patient
 
     check_port(options)
     facts, preprocessing = describe(run, options, backbone, device)
-    api = PromptAPI(str(run), backbone, device, precision, options)
+    turns = Turns(options.workers)
+    api = PromptAPI(str(run), backbone, device, precision, options, turns)
     server = Server(
         api,
         accelerator="cpu",
@@ -74,7 +96,7 @@ def serve(
         model_metadata=facts,
         disable_openapi_url=True,  # its page loads scripts from elsewhere
     )
-    equip(server.app, options, Reader(options, preprocessing, Metrics()))
+    equip(server.app, options, Reader(options, preprocessing, Metrics()), turns)
     stopping = Stopping(server)
     threading.Thread(target=watch, args=(options, stopping, on_ready), daemon=True).start()
     try:
@@ -94,15 +116,15 @@ def serve(
         ) from error
     except (EOFError, OSError) as error:  # LitServe has ended its processes, and with them what it waits for
         if not stopping.asked.is_set():
-            raise RunError(
-                "a process that predicts has died (killed, or out of memory), so the server stops"
-            ) from error
+            raise RunError(DIED) from error
     except KeyboardInterrupt:  # before it was ready
         pass
     finally:
         stopping.restore()
         for worker in getattr(server, "inference_workers", []):
             worker.kill()  # those that are left: they answer nobody any more
+    if stopping.died:
+        raise RunError(DIED)
 
 
 def describe(
@@ -176,7 +198,7 @@ class Stopping:
 
     def __init__(self, server: Any) -> None:
         self.server = server
-        self.ready = False
+        self.ready = self.died = False
         self.asked = threading.Event()
         self._owner = os.getpid()
         server.uvicorn_graceful_timeout = GRACE
@@ -195,6 +217,13 @@ class Stopping:
             self.asked.set()
         else:
             raise KeyboardInterrupt
+
+    def lose(self) -> None:
+        """The process that speaks HTTP is gone: nobody would answer whoever connects."""
+        if not self.asked.is_set():
+            self.died = True
+            with suppress(EOFError, OSError):  # it ends already
+                self.server._shutdown_event.set()
 
     def _stop(self) -> None:
         self.asked.wait()
@@ -220,3 +249,9 @@ def watch(options: ServeOptions, stopping: Stopping, on_ready: Callable[[str], N
     stopping.ready = True
     if on_ready is not None:
         on_ready(where)
+    while not stopping.server.speaking:
+        time.sleep(0.1)
+    sentinels = [process.sentinel for process in stopping.server.speaking if hasattr(process, "sentinel")]
+    if sentinels:
+        multiprocessing.connection.wait(sentinels)
+        stopping.lose()
