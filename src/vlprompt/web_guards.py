@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
@@ -141,6 +142,24 @@ async def answer(send: Any, status: int, text: str, headers: list[tuple[bytes, b
     length = (b"content-length", str(len(text.encode())).encode())
     await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
     await send({"type": "http.response.body", "body": text.encode()})
+
+
+class _Noteworthy(logging.Filter):
+    """Not that a client hung up, nor that what was open when the server ended was cut off: pages of traces otherwise."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, asyncio.CancelledError) or type(error).__name__ == "ClientDisconnect":
+            return False
+        return not record.getMessage().startswith("Cancel ")
+
+
+NOTEWORTHY = _Noteworthy()
+
+
+def quieten_log() -> None:
+    """uvicorn's log holds what somebody should look at; may be called again."""
+    logging.getLogger("uvicorn.error").addFilter(NOTEWORTHY)
 
 
 def most_connections() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.cookies
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,14 +28,28 @@ httpx = pytest.importorskip("httpx")
 
 
 SERVE = """
-import sys; sys.path[:] = sys.argv[2:]
+import signal, sys; sys.path[:] = sys.argv[2:]
 from vlprompt.studio.limits import Limits
 from vlprompt.studio.offered_backbones import Backbones
 from vlprompt.studio.web_server import serve
 from vlprompt.studio.workshop import Studio
 
 studio = Studio(Backbones([sys.argv[1]]), limits=Limits(waiting_bytes=300_000, waiting_seconds=600.0))
-serve(studio, 0, lambda address: print(address, flush=True))
+
+def learn(job):
+    step = 0
+    while True:
+        job.report({"event": "step", "step": step})
+        (studio.session("tab").folder / str(step % 100)).write_bytes(b"learned")
+        step += 1
+
+if "learning" in sys.argv:
+    studio.trainings.submit("tab", learn)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever starts this in the background ignores
+try:
+    serve(studio, 0, lambda address: print(address, flush=True))
+except KeyboardInterrupt:  # as the command line does
+    sys.exit(130)
 """
 
 
@@ -66,6 +81,42 @@ def address(tiny: str, temporary: Path) -> Iterator[str]:
         process.wait(60)
         process.stdout.close()
     assert not list(temporary.glob("vlprompt-studio-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_during_a_training_leaves_nothing(tiny: str, tmp_path: Path, name: str, code: int) -> None:
+    if not hasattr(signal, name):
+        pytest.skip("a signal that this system does not know")
+    environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", SERVE, tiny, *sys.path, "learning"]
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment)
+    try:
+        where = urlsplit(process.stdout.readline().strip())
+        token = {"Authorization": f"Bearer {where.query.removeprefix('token=')}"}
+
+        def learning() -> bool:
+            return bool(list(tmp_path.glob("vlprompt-studio-*/sessions/*/99")))
+
+        until(learning)
+        with httpx.Client(base_url=f"http://{where.netloc}", trust_env=False, headers=token) as client:
+
+            def listening() -> bool:
+                try:
+                    return client.get("/config").status_code == 200
+                except httpx.HTTPError:
+                    return False
+
+            until(listening)
+            with client.stream("GET", "/gradio_api/heartbeat/tab", timeout=60):  # an open page
+                process.send_signal(getattr(signal, name))
+                assert process.wait(30) == code
+    finally:
+        process.kill()
+        process.stdout.close()
+    assert not list(tmp_path.glob("vlprompt-studio-*"))
+    assert "Traceback" not in (tmp_path / "said").read_text()
 
 
 def arrived(temporary: Path) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -164,6 +166,12 @@ def test_what_a_killed_studio_left_is_removed_and_a_living_one_kept(studio):
     left = Path(tempfile.gettempdir()) / "vlprompt-studio-killed"
     (left / "sessions").mkdir(parents=True)
     (left / "in-use").touch()
+    sweep()
+    assert not left.exists() and studio.root.exists()
+    left.mkdir()  # killed before it had its lock
+    sweep()
+    assert left.exists()
+    os.utime(left, (before := time.time() - 61, before))
     sweep()
     assert not left.exists() and studio.root.exists()
 

@@ -82,8 +82,9 @@ def serve(
     from vlprompt.serving.metrics import Metrics
     from vlprompt.serving.requests import Reader
     from vlprompt.serving.turns import Turns
-    from vlprompt.web_guards import patient
+    from vlprompt.web_guards import patient, quieten_log
 
+    quieten_log()
     check_port(options)
     facts, preprocessing = describe(run, options, backbone, device)
     turns = Turns(options.workers)

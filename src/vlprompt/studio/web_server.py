@@ -179,7 +179,9 @@ def server(studio: Studio, port: int | None = None) -> Iterator[tuple[Any, socke
     """
     import uvicorn
 
-    from vlprompt.web_guards import patient
+    from vlprompt.web_guards import patient, quieten_log
+
+    quieten_log()
 
     with listen(port) as bound:
         number, token = bound.getsockname()[1], secrets.token_urlsafe(24)
@@ -201,12 +203,23 @@ def serve(
     studio: Studio, port: int | None = None, ready: Callable[[str], None] = lambda address: None
 ) -> None:
     """Serves until interrupted. ready: told the address; the browser may come a moment later."""
+    ours = threading.current_thread() is threading.main_thread()
     for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: what is temporary goes
-        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
+        if hasattr(signal, name) and ours:
             signal.signal(getattr(signal, name), _end)
     with server(studio, port) as (serving, bound, address):
+        hung_up: list[int] = []
+
+        def end(number: int, frame: Any) -> None:  # uvicorn looks after the other signals itself
+            hung_up.append(number)
+            serving.should_exit = True
+
+        if hasattr(signal, "SIGHUP") and ours:
+            signal.signal(signal.SIGHUP, end)
         ready(address)
         serving.run(sockets=[bound])
+        if hung_up:
+            raise SystemExit(128 + hung_up[0])
 
 
 def _end(number: int, frame: Any) -> None:

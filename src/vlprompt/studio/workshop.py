@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from vlprompt.studio.uploads import Uploads
 # Files as the page names them: one or many paths, or Gradio's records with "path".
 Sent = Any
 PREFIX, LOCK = "vlprompt-studio-", "in-use"
+MAKING = 60.0  # seconds within which a folder gets its lock, unless whoever makes it is killed in between
 
 
 class Studio:
@@ -122,7 +124,7 @@ def sweep() -> None:
         with suppress(OSError):
             if folder.is_symlink() or (hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()):
                 continue
-            if not (folder / LOCK).exists():  # being made at this moment
+            if not (folder / LOCK).exists() and time.time() - folder.stat().st_mtime < MAKING:
                 continue
             held = open_locked(folder / LOCK, wait=False)
             if held is not None:
