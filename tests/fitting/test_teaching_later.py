@@ -9,7 +9,7 @@ from small_data import COLOURS, picture, picture_folder
 from support import save_huggingface
 
 from vlprompt.backbones.loading import load_backbone
-from vlprompt.collections.sorting import folder_name, sort
+from vlprompt.collections.sorting import folder_name, folder_names, sort
 from vlprompt.data.changing import changed, reopened
 from vlprompt.data.opening import open_dataset
 from vlprompt.errors import DataError, RunError
@@ -152,6 +152,39 @@ def test_pictures_are_sorted_and_nothing_is_replaced(backbone, folder, tmp_path)
         all(path.is_symlink() for path in (tmp_path / "links").rglob("*.png"))
         and sum(linked.counts.values()) == 2
     )
+
+
+def test_long_names_of_files_are_cut_and_none_is_lost(backbone, folder, tmp_path):
+    run = fit(folder, "linear_probe", backbone, cache=False)
+    files = []
+    for place in ("a", "b"):
+        for name in ("n" * 251 + ".png", "ü" * 125 + ".png", "x." + "y" * 253):
+            path = tmp_path / place / name
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(picture(COLOURS["red cat"], 1)).save(path, "PNG")
+            files.append(str(path))
+    found = sort(run, files, tmp_path / "out", coverage=None)
+    assert sum(found.counts.values()) == 6 == len([p for p in (tmp_path / "out").rglob("*") if p.is_file()])
+
+
+def test_no_two_classes_share_a_folder():
+    names = (
+        "a/b",
+        "a:b",
+        "A_B",
+        "unsure",
+        "UNSURE",
+        "con",
+        "Con.x",
+        "a_b-2",
+        "x" * 300,
+        "x" * 300 + "y",
+        "ü" * 200,
+    )
+    found = folder_names(names)
+    assert list(found) == list(names) and found["a/b"] == "a_b" and found["Con.x"] == "Con_.x"
+    assert len({"unsure", *(place.casefold() for place in found.values())}) == len(names) + 1
+    assert all(len(place.encode()) <= 255 for place in found.values())
 
 
 def test_names_of_folders():

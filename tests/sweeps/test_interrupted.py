@@ -15,6 +15,7 @@ from grids import write_toml
 
 from vlprompt.sweeps.grid_cells import Cell
 from vlprompt.sweeps.ledger import Ledger
+from vlprompt.sweeps.local_workers import Processes
 from vlprompt.sweeps.sweep import sweep
 from vlprompt.sweeps.sweep_file import make_sweep
 
@@ -140,3 +141,21 @@ def test_a_worker_that_dies_costs_its_run_only(grid, tmp_path, monkeypatch):
     assert {record["method"] for record in found.records} == {"deadly.method", "zeroshot"}
     ((cell, error),) = found.failed.items()
     assert isinstance(cell, Cell) and cell.method == "fatal.method" and "died 2 times (signal 9)" in error
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced(grid):
+    cells = make_sweep(grid).cells[:2]
+    workers = Processes(1, lambda job, record: None)
+    try:
+        for cell in cells:
+            workers.submit(cell)
+            end = time.monotonic() + 120
+            while not (found := list(workers.finished(1))):
+                assert time.monotonic() < end
+            ((done, result),) = found
+            assert done == cell and result.error is None
+            workers._workers[0].process.kill()
+            workers._workers[0].process.join()
+    finally:
+        workers.close()

@@ -24,6 +24,10 @@ UNSURE = "unsure"
 MARK = ".unfinished-sort.json"  # in the folder until all is in it: what is sorted into it, and how
 CHUNK = 256
 _FORBIDDEN = '<>:"/\\|?*'
+_RESERVED = {"con", "prn", "aux", "nul"} | {
+    f"{kind}{i}" for kind in ("com", "lpt") for i in range(1, 10)
+}  # on Windows
+LONGEST = 255  # bytes of a name
 
 
 @dataclass
@@ -107,7 +111,7 @@ def _sort(
     link: bool,
     on_progress: Callable[[int, int], None],
 ) -> Sorted:
-    folders = {name: folder_name(name) for name in run.class_names}
+    folders = folder_names(run.class_names)
     found = Sorted()
     taken: set[Path] = set()
     for start in range(0, len(pictures), CHUNK):
@@ -126,10 +130,34 @@ def _sort(
     return found
 
 
+def folder_names(names: Sequence[str]) -> dict[str, str]:
+    """A folder for each class, also where capitals and small letters are the same."""
+    found: dict[str, str] = {}
+    taken = {UNSURE}
+    for name in names:
+        text, number = folder_name(name), 1
+        place = text
+        while place.casefold() in taken:
+            number += 1
+            place = f"{_cut(text, LONGEST - 1 - len(str(number)))}-{number}"
+        taken.add(place.casefold())
+        found[name] = place
+    return found
+
+
 def folder_name(name: str) -> str:
     """A class name as the name of a folder on any system; a class that is called `unsure` gets a mark."""
-    text = "".join("_" if c in _FORBIDDEN or ord(c) < 32 else c for c in name).strip(". ") or "_"
-    return f"{text}_" if text == UNSURE else text
+    text = "".join("_" if c in _FORBIDDEN or ord(c) < 32 else c for c in name)
+    text = _cut(text.strip(". "), LONGEST - 1).strip(". ") or "_"
+    stem, dot, rest = text.partition(".")
+    return f"{stem}_{dot}{rest}" if stem.strip().casefold() in {UNSURE, *_RESERVED} else text
+
+
+def _cut(text: str, most: int) -> str:
+    """As much of a text as fits into so many bytes."""
+    while len(os.fsencode(text)) > most:
+        text = text[:-1]
+    return text
 
 
 def _put(path: Path, folder: Path, link: bool, taken: set[Path]) -> None:
@@ -143,7 +171,9 @@ def _put(path: Path, folder: Path, link: bool, taken: set[Path]) -> None:
             taken.add(place)
             return
         number += 1
-        place = folder / f"{path.stem}-{number}{path.suffix}"
+        suffix = path.suffix if len(path.suffix) < 20 else ""
+        end = f"-{number}{suffix}"
+        place = folder / f"{_cut(path.name.removesuffix(suffix), LONGEST - len(os.fsencode(end)))}{end}"
     if link:
         place.symlink_to(path.absolute())
     else:

@@ -98,11 +98,18 @@ class Processes:
     def submit(self, job: Job) -> None:
         number = next(i for i, worker in enumerate(self._workers) if worker is None or worker.job is None)
         worker = self._workers[number]
+        self.attempts[job.key] = self.attempts.get(job.key, 0) + 1
+        if worker is not None:
+            try:
+                worker.pipe.send(job)
+            except OSError:  # it was killed while it had nothing to do
+                worker.process.join()
+                worker.pipe.close()
+                worker = None
         if worker is None:
             worker = self._workers[number] = self._start(number)
+            worker.pipe.send(job)
         worker.job = job
-        self.attempts[job.key] = self.attempts.get(job.key, 0) + 1
-        worker.pipe.send(job)
 
     def finished(self, seconds: float) -> Iterator[tuple[Job, Result]]:
         """What arrives from the workers, and what died with one."""
