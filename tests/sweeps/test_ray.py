@@ -179,6 +179,57 @@ def test_killed_workers_of_shards_are_replaced_but_not_for_ever(place, tmp_path,
         )
 
 
+def loading(mark):
+    """Ids of the processes of a cluster that get ready for shards, or write them. mark: in their environment."""
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (place / "cmdline").read_bytes().startswith(b"ray::MapWorker") and mark in (
+                place / "environ"
+            ).read_bytes():
+                yield int(place.name)
+
+
+@pytest.mark.skipif(
+    find_spec("pyarrow") is None or not Path("/proc/self/environ").exists(),
+    reason="pyarrow is not installed (pip install 'vlprompt[embed-ray]'), or there is no /proc",
+)
+def test_workers_that_are_killed_while_they_get_ready_are_given_up(place, tmp_path, monkeypatch, request):
+    mark = f"VLPROMPT_CLUSTER={tmp_path}"
+    monkeypatch.setenv(*mark.split("="))
+    head, _ = request.getfixturevalue("cluster")
+    command = [sys.executable, "-m", "vlprompt", "embed", str(place / "pictures" / "test"), "--shard", "4"]
+    command += [
+        "-b",
+        str(place / "backbone"),
+        "--out",
+        str(tmp_path / "out"),
+        "--device",
+        "cpu",
+        "--ray",
+        head.address,
+    ]
+    killed, end = set(), time.monotonic() + 300
+    with (tmp_path / "log.txt").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        while process.poll() is None:
+            assert time.monotonic() < end, f"has not ended after {len(killed)} kills"
+            for number in set(loading(mark.encode())) - killed:
+                killed.add(number)
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
+            time.sleep(0.005)
+    finally:
+        process.kill()
+    text = (tmp_path / "log.txt").read_text()
+    assert len(killed) > 3 and process.returncode == 1 and "Traceback" not in text, text
+    assert (
+        len([line for line in text.splitlines() if line.startswith("vlprompt: the cluster has given up")])
+        == 1
+    )
+    assert not list((tmp_path / "out").glob("part-*"))
+
+
 def test_without_ray_the_command_says_what_to_install(monkeypatch):
     from vlprompt.ray_cluster import ray_module
 
