@@ -14,6 +14,8 @@ _REASONS = {
     errno.EROFS: "the file system is read-only",
 }
 
+LONGEST = 4000  # letters of a line
+
 
 @dataclass(frozen=True)
 class Explained:
@@ -40,5 +42,6 @@ def explain(error: Exception) -> Explained:
 
 
 def one_line(text: str) -> str:
-    """The text with every run of white space made one space."""
-    return " ".join(text.split())
+    """The text with every run of white space made one space, and not without end: it may quote a file from elsewhere."""
+    line = " ".join(text[: 2 * LONGEST].split())
+    return line if len(line) <= LONGEST and len(text) <= 2 * LONGEST else f"{line[:LONGEST]} …"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from seed_records import base_new, record
@@ -11,7 +12,7 @@ from vlprompt.cli.main import main
 from vlprompt.errors import DataError
 from vlprompt.report.comparison import compare
 from vlprompt.report.sheet_formats import formatted
-from vlprompt.runs.records import read
+from vlprompt.runs.records import read, read_log
 
 WRONG = {
     "protocol": [None, -1, {}, [[]]],
@@ -93,3 +94,20 @@ def test_a_sweep_reads_no_pipes(tmp_path):
     os.mkfifo(tmp_path / "results.jsonl")
     with pytest.raises(DataError, match="no regular file"), Ledger(tmp_path / "results.jsonl"):
         pass
+
+
+@pytest.mark.parametrize("line", [b"", b"\r", b"{", b"{}", b"0"])
+def test_logs_of_nothing_but_lines(tmp_path, line):
+    """100 MB of them took more than a minute and a gigabyte."""
+    whole = b'{"event": "step", "loss": 1.0}\n'
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(whole + (line + b"\n") * (30_000_000 // (len(line) + 1)))
+    began = time.process_time()
+    assert read_log(path) == [json.loads(whole)]
+    assert time.process_time() - began < 4
+
+
+def test_a_line_about_a_file_from_elsewhere_ends(tmp_path, capsys):
+    (tmp_path / "list.csv").write_bytes(b"path,label" + b",x" * 100_000 + b"\n")
+    assert main(["--quiet", "data", str(tmp_path / "list.csv")]) == 1
+    assert len(capsys.readouterr().err) < 5000

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ TENSORS, LOG, CARD = "prompts.safetensors", "log.jsonl", "README.md"  # of a run
 FILES = (INFO, TENSORS, LOG, CARD)  # of every run
 LARGEST_VALUE = 2**63  # of a result
 MOST_RECORDS = 1024 * MB  # of a file of results
+MOST_DAMAGED = 100_000  # lines of a file of records that are none
+_LINE = re.compile(rb"\S[^\n]*")  # one that is not empty
 LOG_BEGUN = "checkpoint-log.jsonl"  # of a training that is to replace the run that is there
 REST = ("predictions.csv", "checkpoint.safetensors", LOG_BEGUN, "report.html", "report-figures")  # of some
 
@@ -117,19 +120,27 @@ def read_tensors(folder: Path, info: RunInfo) -> bytes:
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The records of a log file, [] without one; lines cut off by a crash are left out."""
     try:
-        return [record for record in lines_of(path) if isinstance(record.get("event"), str)]
+        return [record for record in lines_of(path, "event") if isinstance(record["event"], str)]
     except OSError:
         return []
 
 
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file, one a line; whatever else it holds is left out. OSError if it cannot be read."""
-    found = []
-    for line in read_file(path, LIMITS.get(path.name, MOST_RECORDS)).split(b"\n"):
+def lines_of(path: Path, key: str | None = None) -> list[dict[str, Any]]:
+    """The JSON objects of a file, one a line; whatever else it holds is left out. OSError if it cannot be read.
+
+    key: that they must have. After MOST_DAMAGED lines that are none, the rest is not looked at.
+    """
+    found: list[dict[str, Any]] = []
+    damaged = 0
+    for match in _LINE.finditer(read_file(path, LIMITS.get(path.name, MOST_RECORDS))):
         try:
-            record = json.loads(line.decode())
+            record = json.loads(match[0].decode())
         except (ValueError, RecursionError):  # cut off by a crash, damaged, or nested without end
-            continue
-        if isinstance(record, dict):
+            record = None
+        if isinstance(record, dict) and (key is None or key in record):
             found.append(record)
+            continue
+        damaged += 1
+        if damaged > MOST_DAMAGED:
+            break
     return found
