@@ -48,7 +48,7 @@ def test_names(limits, given, kept):
     assert limits.check_name(given) == kept
 
 
-@pytest.mark.parametrize("name", ["", "  ", "\x07", "x" * 81])
+@pytest.mark.parametrize("name", [None, "", "  ", "\x07", "x" * 81])
 def test_names_that_are_none(limits, name):
     with pytest.raises(DataError, match="name"):
         limits.check_name(name)

@@ -210,9 +210,9 @@ class Actions:
         finally:
             self.studio.discard(path)
 
-    def add_folder(self, path: str, request: gr.Request) -> tuple[Shelf, str]:
+    def add_folder(self, path: str | None, request: gr.Request) -> tuple[Shelf, str]:
         """-> shelf, remarks"""
-        said = bringing.bring_folder(self._session(request), path.strip(), self.studio.allowed)
+        said = bringing.bring_folder(self._session(request), (path or "").strip(), self.studio.allowed)
         return shelf(), drawing.remarks(said)
 
     # -- learning ----------------------------------------------------------------------------------

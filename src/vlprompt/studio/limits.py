@@ -53,9 +53,9 @@ class Limits:
         else:
             decoders.check(data, name, self.pixels)
 
-    def check_name(self, name: str) -> str:
-        """The name of a class as it is kept; DataError if it cannot be one."""
-        words = "".join(c if c.isprintable() else " " for c in prettify(name)).strip()
+    def check_name(self, name: str | None) -> str:
+        """The name of a class as it is kept; DataError if it cannot be one. None: a message of no page of ours."""
+        words = "".join(c if c.isprintable() else " " for c in prettify(name or "")).strip()
         if not words:
             raise DataError("give the class a name first, in plain words: what do its pictures show?")
         if len(words) > self.name_length:
