@@ -43,7 +43,9 @@ def test_every_method_runs_under_both_protocols(backbone, data, name):
         assert values["harmonic_mean"] == harmonic_mean(values["base"], values["new"])
         both = values["all_base"], values["all_new"]
         assert values["all_harmonic_mean"] == harmonic_mean(*both)
-        assert min(both) - 1e-9 <= values["all"] <= max(both) + 1e-9  # a mean of the two kinds by their pictures
+        assert (
+            min(both) - 1e-9 <= values["all"] <= max(both) + 1e-9
+        )  # a mean of the two kinds by their pictures
         assert both[0] <= values["base"] + 1e-9 and both[1] <= values["new"] + 1e-9
     if name == "zeroshot":  # scores of the frozen names, by both ways of getting there
         (again,) = base_to_new(data, name, backbone, seeds=[1], templates="a photo of a {}.", **MORE)
