@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from seed_records import base_new
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from benchmark_trees import imagenet_tree, tree, write
@@ -167,3 +168,14 @@ out = {json.dumps(str(tmp_path / "results.jsonl"))}
     assert "0 done now, 2 before" in vlprompt("sweep", grid, "--root", root).out
     said = vlprompt("sweep", grid.rename(tmp_path / "other.toml"), "--dry-run", "--root", root)
     assert said.out.count("done") == 2
+
+
+def test_a_table_of_averages_alone(vlprompt, tmp_path):
+    file = tmp_path / "records.jsonl"
+    file.write_text("\n".join(json.dumps(base_new(80.0, 40.0, data=data)) for data in ("fruit", "birds")))
+    said = vlprompt("table", file, "--averages", "--format", "csv")
+    lines = said.out.splitlines()
+    assert said.code == 0 and [line.partition(",")[0] for line in lines[1:]] == ["base_to_new"] * 2
+    assert all("average of 2" in line for line in lines[1:])
+    said = vlprompt("table", file, "--averages", "--data", "fruit")
+    assert said.code != 0 and "no method was run on more than one data set" in said.err

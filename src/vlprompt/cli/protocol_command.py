@@ -287,6 +287,9 @@ def table(
             help="instead, what the other methods gain over this one, and whether papers report the same direction",
         ),
     ] = None,
+    averages: Annotated[
+        bool, typer.Option("--averages", help="only the averages over data sets, not each of them")
+    ] = False,
     method: OfMethod = None,
     data: OfData = None,
     shots: OfShots = None,
@@ -308,10 +311,14 @@ def table(
     if over is not None:
         show_gains(records, over, paper, format_)
         return
-    from vlprompt.report.comparison import compare
+    from vlprompt.report.comparison import averaged, compare
     from vlprompt.report.sheet_formats import formatted
 
     sheets = compare(records, paper)
+    if averages:
+        sheets = [sheet for sheet in map(averaged, sheets) if sheet.lines]
+        if not sheets:
+            raise OptionError("--averages: no method was run on more than one data set with the same seeds")
     if format_ != "rich":
         say(formatted(sheets, format_))
         for text in (text for sheet in sheets for text in sheet.notes if format_ == "csv"):

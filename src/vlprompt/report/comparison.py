@@ -85,6 +85,11 @@ class Sheet:
         return ", ".join(facts)
 
 
+def averaged(sheet: Sheet) -> Sheet:
+    """The sheet with the averages over data sets alone."""
+    return replace(sheet, lines=tuple(line for line in sheet.lines if line.mean_of))
+
+
 def compare(records: Iterable[Mapping[str, Any]], paper: str | None = None) -> list[Sheet]:
     """One sheet for each protocol and backbone. OptionError for a paper that is not known."""
     kept = told_apart(of_one_data(record for record in records if not record.get("error")))
