@@ -11,9 +11,7 @@ pictures, most of which look like some that teach). What has the highest mean of
 
 from __future__ import annotations
 
-import statistics
-
-from trying import PARTS, Try, known, make, parser
+from trying import DRAWS, PARTS, judge_both_ways, parser
 
 PAPER = {"parameter_weight": 1 / 16, "feature_weight": 1.0, "logits_weight": 0.05}
 LOSSES = {
@@ -21,7 +19,6 @@ LOSSES = {
     "feature_weight": "feature_loss",
     "logits_weight": "logits_loss",
 }
-DRAWS = (1, 2, 3, 4)
 
 
 def options(factors: dict[str, float]) -> dict[str, float | bool]:
@@ -45,35 +42,7 @@ def main() -> None:
         settings |= {f"{LOSSES[name]} {factor:g}": options({name: factor}) for name in PAPER}
     if arguments.only:
         settings = {name: settings[name] for name in arguments.only}
-    parts = [(1, part) for part in range(PARTS)]
-    draws = [(seed, None) for seed in DRAWS]
-    wanted = [
-        Try(recipe, {}, seed, options=own, part=part)
-        for seed, part in [*parts, *draws]
-        for recipe in arguments.recipes
-        for own in settings.values()
-    ]
-    for _ in make(arguments, wanted):
-        pass
-    records = known(arguments.out)
-    for recipe in arguments.recipes:
-        for name, own in settings.items():
-            crossed, judged = (
-                [
-                    next(
-                        r["accuracy"]
-                        for r in records
-                        if Try(recipe, {}, seed, options=own, part=part).is_of(r)
-                    )
-                    for seed, part in asked
-                ]
-                for asked in (parts, draws)
-            )
-            means = statistics.mean(crossed), statistics.mean(judged)
-            print(
-                f"{recipe}, {name}: parts {means[0]:.1f} {crossed}, validation {means[1]:.1f} {judged}, "
-                f"both {statistics.mean(means):.1f} %"
-            )
+    judge_both_ways(arguments, {name: {"options": own} for name, own in settings.items()}, PARTS, DRAWS)
 
 
 if __name__ == "__main__":

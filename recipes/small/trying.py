@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,10 @@ from vlprompt.runs.records import append, lines_of
 
 SHOTS = 16
 PARTS = 5
+DRAWS = 4
+FOUND = {  # what a record holds beside what its try differs in
+    *("protocol", "backbone", "accuracy", "error", "zero_shot", "loss", "seconds", "encode_seconds")
+}
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,8 @@ class Try:
     part: int | None = None
 
     def is_of(self, record: dict[str, Any]) -> bool:
-        """Whether a record is of this try."""
-        return record.items() >= self.differs.items() and record.get("part") == self.part
+        """Whether a record is of this try, and not of one that differs in more."""
+        return {key: value for key, value in record.items() if key not in FOUND} == self.differs
 
     @property
     def differs(self) -> dict[str, Any]:
@@ -118,3 +123,42 @@ def make(arguments: argparse.Namespace, wanted: Iterable[Try]) -> Iterator[dict[
         for future in as_completed(futures):
             append(arguments.out, future.result())
             yield future.result()
+
+
+def judge_both_ways(
+    arguments: argparse.Namespace, settings: dict[str, dict[str, dict[str, Any]]], parts: int, draws: int
+) -> None:
+    """Makes and prints the tries of several settings, each judged by the validation pictures, over some draws of what is
+    learned (100 pictures, taken elsewhere than those that teach: the harder ones, and few); and by parts (`Try`; most of
+    those look like some that teach). settings: by name what differs, "train" and "options".
+    """
+    ways = [(1, part) for part in range(parts)], [(1 + draw, None) for draw in range(draws)]
+
+    def tries(recipe: str, name: str, way: list[tuple[int, int | None]]) -> list[Try]:
+        differs = {"train": {}, "options": {}} | settings[name]
+        return [
+            Try(recipe, differs["train"], seed, options=differs["options"], part=part) for seed, part in way
+        ]
+
+    wanted = [
+        one
+        for way in ways
+        for number in range(len(way))
+        for recipe in arguments.recipes
+        for name in settings
+        for one in tries(recipe, name, way)[number : number + 1]
+    ]
+    for _ in make(arguments, wanted):
+        pass
+    records = known(arguments.out)
+    for recipe in arguments.recipes:
+        for name in settings:
+            found = [
+                [next(r["accuracy"] for r in records if one.is_of(r)) for one in tries(recipe, name, way)]
+                for way in ways
+            ]
+            means = [statistics.mean(one) for one in found]
+            print(
+                f"{recipe}, {name}: parts {means[0]:.1f} {found[0]}, validation {means[1]:.1f} {found[1]}, "
+                f"both {statistics.mean(means):.1f} %"
+            )
