@@ -1,4 +1,4 @@
-"""Writes the tables of the pages of results: each is what a command prints for the records in recipes/results/.
+"""Writes the tables of the pages with results: each is what a command prints for the records in recipes/results/.
 
     python docs/make_results.py            rewrites the parts between <!-- table: vlprompt table ... --> and <!-- end -->
     python docs/make_results.py --check    exits with 1 if they are not what the commands print
@@ -17,7 +17,7 @@ from pathlib import Path
 from parts import HERE, rewrite
 
 RESULTS = HERE.parent / "recipes" / "results"
-RECORDS = {"results.md": RESULTS, "results-former.md": RESULTS / "former"}
+RECORDS = {"results.md": RESULTS, "new-names.md": RESULTS, "results-former.md": RESULTS / "former"}
 
 
 def printed(command: str, records: Path) -> str:
