@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Server, started
+from conftest import Server, free_port, started
 from PIL import Image
 
 pytestmark = [
@@ -155,3 +155,16 @@ def test_nothing_is_left_of_a_server_that_was_killed(run: Path) -> None:
         while not all(map(gone, left)):
             assert time.monotonic() < end, [line for number, line in left.items() if not gone(number)]
             time.sleep(0.1)
+
+
+def test_a_death_before_the_server_was_seen_to_answer_is_noticed() -> None:
+    from types import SimpleNamespace
+
+    from vlprompt.serving.serve_options import ServeOptions
+    from vlprompt.serving.server import watch
+
+    lost: list[bool] = []
+    server = SimpleNamespace(speaking=[SimpleNamespace(sentinel=0, exitcode=-9)])
+    stopping = SimpleNamespace(server=server, ready=False, lose=lambda: lost.append(True))
+    watch(ServeOptions(port=free_port()), stopping, lambda where: pytest.fail("it never answered"))  # type: ignore[arg-type]
+    assert lost == [True] and not stopping.ready

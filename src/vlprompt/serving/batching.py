@@ -25,9 +25,21 @@ IDLE = 0.1  # seconds between two looks whether to end
 logger = logging.getLogger("litserve")
 
 
+class _Noteworthy(logging.Filter):
+    """Not that LitServe's thread that looks after processes asked one that had ended already, as it may when all end."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not (isinstance(error, (EOFError, OSError)) and "Monitoring" in record.getMessage())
+
+
+_NOTEWORTHY = _Noteworthy()
+
+
 def log_to_stderr() -> None:
     """LitServe writes its log to stdout, which is for what a command gives."""
     for handler in logger.handlers:
+        handler.addFilter(_NOTEWORTHY)
         if isinstance(handler, logging.StreamHandler):
             handler.setStream(sys.stderr)
 

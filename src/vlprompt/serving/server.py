@@ -246,13 +246,21 @@ def watch(options: ServeOptions, stopping: Stopping, on_ready: Callable[[str], N
                 break  # it answers, if only to those with a key
         except OSError:
             pass
+        if any(process.exitcode is not None for process in speaking(stopping.server)):
+            stopping.lose()  # it answered others, or never will
+            return
         time.sleep(0.1)
     stopping.ready = True
     if on_ready is not None:
         on_ready(where)
     while not stopping.server.speaking:
         time.sleep(0.1)
-    sentinels = [process.sentinel for process in stopping.server.speaking if hasattr(process, "sentinel")]
+    sentinels = [process.sentinel for process in speaking(stopping.server)]
     if sentinels:
         multiprocessing.connection.wait(sentinels)
         stopping.lose()
+
+
+def speaking(server: Any) -> list[Any]:
+    """The processes that speak HTTP, once there are some (LitServe may have threads in their place)."""
+    return [one for one in server.speaking if hasattr(one, "sentinel")]
