@@ -20,7 +20,7 @@ def test_start_values_are_a_plan(method, small):
     assert set(options) == {field for one in methods.load(method).kinds for field in one.__dataclass_fields__}
     assert sum(row.first for row in rows) == (1 if methods.load(method).facts.trains else 0)
     assert not train or 0 < plan.train.epochs <= (
-        100 if plan.train.batch == -1 else 50
+        200 if plan.train.batch == -1 else 50
     )  # a step for an epoch
 
 

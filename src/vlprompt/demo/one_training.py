@@ -184,7 +184,7 @@ def curve(log: list[dict[str, Any]], points: int | None = None) -> list[dict[str
 def parts_of(
     items: list[Item], base: int, logits: Any, of_base: Any = None, of_new: Any = None
 ) -> dict[str, float]:
-    """Per cent right: base pictures among base classes, new ones among new ones, all among all.
+    """Per cent right: base pictures among base classes, new ones among new ones, all and either kind among all.
 
     logits: [N, C], base classes first. of_base, of_new: [N, base] and the rest, of the classes asked about by
     themselves; from `logits` if not given.
@@ -199,7 +199,10 @@ def parts_of(
     among_new = (of_new[~is_base].argmax(1) + base == labels[~is_base]).mean()
     found = {"base": 100 * float(among_base), "new": 100 * float(among_new)}
     found["harmonic_mean"] = harmonic_mean(found["base"], found["new"])
-    return found | {"all": 100 * float((logits.argmax(1) == labels).mean())}
+    right = logits.argmax(1) == labels
+    both = {"all_base": 100 * float(right[is_base].mean()), "all_new": 100 * float(right[~is_base].mean())}
+    both["all_harmonic_mean"] = harmonic_mean(both["all_base"], both["all_new"])
+    return found | {"all": 100 * float(right.mean())} | both
 
 
 def cores() -> int:
