@@ -21,10 +21,10 @@ from vlprompt.feeding.recent_arrays import RecentArrays
 from vlprompt.fitting.learning import learn
 from vlprompt.fitting.plan import make_plan
 from vlprompt.methods.zeroshot import ZeroShot
-from vlprompt.protocols.base_to_new import class_parts
+from vlprompt.protocols.base_to_new import both_kinds, class_parts
 from vlprompt.protocols.protocol_facts import harmonic_mean
 from vlprompt.protocols.protocol_records import base_record
-from vlprompt.scoring.evaluation import logits_of
+from vlprompt.scoring.evaluation import logits_of, scores_of
 
 
 @dataclass(frozen=True)
@@ -199,10 +199,8 @@ def parts_of(
     among_new = (of_new[~is_base].argmax(1) + base == labels[~is_base]).mean()
     found = {"base": 100 * float(among_base), "new": 100 * float(among_new)}
     found["harmonic_mean"] = harmonic_mean(found["base"], found["new"])
-    right = logits.argmax(1) == labels
-    both = {"all_base": 100 * float(right[is_base].mean()), "all_new": 100 * float(right[~is_base].mean())}
-    both["all_harmonic_mean"] = harmonic_mean(both["all_base"], both["all_new"])
-    return found | {"all": 100 * float(right.mean())} | both
+    among_all = scores_of(logits.argmax(1), labels, list(map(str, range(logits.shape[1]))))
+    return found | {"all": among_all.accuracy} | both_kinds(among_all, base)
 
 
 def cores() -> int:
