@@ -1,4 +1,4 @@
-"""All that is to be seen on a GPU, in one go, each part with a time limit of its own; what is done is not done again.
+"""All that is to be seen on a GPU, in one go, within a time limit; what is done is not done again.
 
     python benchmarks/gpu.py --out gpu                 everything, on cuda
     python benchmarks/gpu.py --out gpu --parts steps --classes 100
@@ -19,44 +19,42 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "src"))
 
+from vlprompt import methods  # noqa: E402
+from vlprompt.backbones.loading import load_backbone  # noqa: E402
+from vlprompt.contract import CHECKS, Subject, stays_finite  # noqa: E402
+
 STEPS = 200
 PRECISIONS = {"cpu": ("float32", "bf16"), "cuda": ("float32", "tf32", "bf16", "fp16")}
 
 
 def contract(given: argparse.Namespace, done: set[str]) -> Iterator[dict[str, Any]]:
-    """Checks that do not hold, by name; none where the list is empty."""
-    from vlprompt.backbones.loading import load_backbone
-    from vlprompt.contract import BrokenPromises, check_method
-
-    backbone = load_backbone("embedded", device=given.device, precision="float32")
-    for method in (one for one in given.methods if one not in done):
-        began, failures = time.perf_counter(), {}
-        try:
-            check_method(method, backbone, steps=given.steps)
-        except BrokenPromises as error:
-            failures = error.failures
-        yield {"name": method, "failures": failures, "seconds": time.perf_counter() - began}
+    return checked(given, done, "float32", CHECKS)
 
 
 def fp16(given: argparse.Namespace, done: set[str]) -> Iterator[dict[str, Any]]:
-    from vlprompt.backbones.loading import load_backbone
-    from vlprompt.contract import Subject, stays_finite
-
     precision = "fp16" if given.device == "cuda" else "bf16"  # fp16 is not for CPUs
+    return checked(given, done, precision, (stays_finite,))
+
+
+def checked(
+    given: argparse.Namespace, done: set[str], precision: str, checks: Sequence[Callable[[Subject], None]]
+) -> Iterator[dict[str, Any]]:
+    """A row for each method, with what did not hold by the checks' names."""
     backbone = load_backbone("embedded", device=given.device, precision=precision)
     for method in (one for one in given.methods if one not in done):
         began, failures = time.perf_counter(), {}
-        try:
-            stays_finite(Subject(method, backbone, steps=given.steps))
-        except Exception as error:
-            failures = {"stays_finite": f"{type(error).__name__}: {error}"}
+        for check in checks:
+            try:
+                check(Subject(method, backbone, steps=given.steps))
+            except Exception as error:
+                failures[check.__name__] = f"{type(error).__name__}: {error}"
         yield {"name": method, "failures": failures, "seconds": time.perf_counter() - began}
 
 
@@ -107,8 +105,6 @@ PARTS = {"contract": contract, "fp16": fp16, "steps": steps, "embedded": embedde
 
 
 def arguments() -> argparse.Namespace:
-    from vlprompt import methods
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -134,19 +134,15 @@ def judge_both_ways(
     """
     ways = [(1, part) for part in range(parts)], [(1 + draw, None) for draw in range(draws)]
 
-    def tries(recipe: str, name: str, way: list[tuple[int, int | None]]) -> list[Try]:
-        differs = {"train": {}, "options": {}} | settings[name]
-        return [
-            Try(recipe, differs["train"], seed, options=differs["options"], part=part) for seed, part in way
-        ]
+    def one(recipe: str, name: str, seed: int, part: int | None) -> Try:
+        return Try(recipe, seed=seed, part=part, **{"train": {}, "options": {}} | settings[name])
 
     wanted = [
-        one
+        one(recipe, name, *asked)
         for way in ways
-        for number in range(len(way))
+        for asked in way
         for recipe in arguments.recipes
         for name in settings
-        for one in tries(recipe, name, way)[number : number + 1]
     ]
     for _ in make(arguments, wanted):
         pass
@@ -154,7 +150,7 @@ def judge_both_ways(
     for recipe in arguments.recipes:
         for name in settings:
             found = [
-                [next(r["accuracy"] for r in records if one.is_of(r)) for one in tries(recipe, name, way)]
+                [next(r["accuracy"] for r in records if one(recipe, name, *asked).is_of(r)) for asked in way]
                 for way in ways
             ]
             means = [statistics.mean(one) for one in found]
