@@ -25,7 +25,7 @@ from vlprompt.data.task import Task
 from vlprompt.errors import VlpromptError
 from vlprompt.feeding.inputs import FeatureInputs, Progress
 from vlprompt.fitting.measuring import Fold, crossed_logits, stratified
-from vlprompt.fitting.new_names import NewNames, best_for_new, left_out
+from vlprompt.fitting.new_names import COUNT_OF_LEARNED, COUNT_OF_NEW, NewNames, for_new_names
 from vlprompt.fitting.notices import OnRecord
 from vlprompt.methods.base import Method
 from vlprompt.methods.bilinear_probe import USUAL
@@ -43,7 +43,6 @@ AUTO = "auto"
 SAFE_FROM = 5  # pictures of every class below which nothing is chosen
 STRENGTHS = (1.0, 10.0, 100.0)  # of the linear probe, on features of length 1
 FROM_NAMES = (10.0, 100.0, 1000.0)  # of the bilinear probe
-SPEAKING = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of one that is asked about new names alone
 SHARES = (0.25, 0.5, 1.0, 2.0)  # weights of what is added to the first part, both at their temperatures
 PROMPTS = ("lamm", "coop+lamm")
 RATE = 4e10  # operations a second that two cores reach, to judge what is quick enough
@@ -94,8 +93,6 @@ def choose(
     labels = training.labels.numpy()
     counts = np.bincount(labels, minlength=len(task.class_names))
     parts = stratified(labels, folds or 5, seed)
-    if not parts:
-        return _safe(int(counts.min()))
     made = _Logits(training, backbone, task, parts, seed, emit)
     if counts.min() < SAFE_FROM:
         return _safe(int(counts.min()), made)
@@ -174,7 +171,7 @@ class _Logits:
     ) -> None:
         self.training, self.backbone, self.task = training, backbone, task
         self.folds, self.seed, self.emit = folds, seed, emit
-        self.numbers = np.sort(np.concatenate([fold.held.numpy() for fold in folds]))
+        self.numbers = np.sort(np.concatenate([np.zeros(0, int), *(fold.held.numpy() for fold in folds)]))
         self.fold_of = np.empty(len(self.numbers), int)
         for k, fold in enumerate(folds):
             self.fold_of[np.searchsorted(self.numbers, fold.held.numpy())] = k
@@ -267,30 +264,16 @@ class _Logits:
             for part, share in zip(one.parts, one.shares, strict=True)
         }
 
-    def _speaking(self) -> str:
-        """The bilinear probe that suits names which it has not learned."""
-
-        def learn(strength: float, task: Task, inputs: FeatureInputs) -> Method:
-            return self._learned(BILINEAR, task, {"strength": strength}, inputs).eval()
-
-        found = best_for_new(self.training, self.task, SPEAKING, learn, self.seed)
-        return part_of(BILINEAR, USUAL if found is None else found)
-
-    def beside_new(self, weights: dict[str, float]) -> NewNames | None:
-        """How a blend of these weights is to speak of names that it has not learned; None where that cannot be tried."""
+    def beside_new(self, weights: dict[str, float]) -> NewNames:
+        """How a blend of these weights is to speak of names that it has not learned."""
         self.emit(message("leaving out classes: how to speak of new names"))
 
         def learn(part: str, task: Task, inputs: FeatureInputs) -> Method:
             return self._learned(method_of(part), task, options_of(part), inputs).eval()
 
-        # their logits mean what they say: both stay near zero-shot, the first as near as its strength is low
-        voices = {self._speaking(): 1.0}
-        if self.training.patches is not None:
-            voices[PATCHES] = 1.0
-        for part in (name for name in PROMPTS if name in weights):
-            self._part(part)
-            voices[part] = self.temperatures[part]
-        return left_out(self.training, self.task, weights, voices, learn, self.seed)
+        # both stay near zero-shot, so that their logits mean what they say
+        voices = [part_of(BILINEAR, USUAL), *([] if self.training.patches is None else [PATCHES])]
+        return for_new_names(self.training, self.task, weights, voices, learn, self.seed)
 
     def speaker(self, one: Candidate, new: NewNames | None) -> str:
         """The part that stands for the blend's names: a prompt in it, or the bilinear probe that speaks of new ones."""
@@ -368,6 +351,7 @@ def blend_options(weights: dict[str, float], names: str, new: NewNames | None = 
         beside["new_weights"] = _text(new.weights.get(name, 0.0) for name in weights)
         beside["new_offset"] = new.offset
         beside["gated"] = True
+        beside["count_of_learned"], beside["count_of_new"] = COUNT_OF_LEARNED, COUNT_OF_NEW
     return {"parts": " ".join(weights), "weights": _text(weights.values()), "names": names, **beside}
 
 
@@ -375,7 +359,7 @@ def _text(values: Iterable[float]) -> str:
     return " ".join(f"{value:.6g}" for value in values)
 
 
-def _safe(fewest: int, made: _Logits | None = None) -> Chosen:
+def _safe(fewest: int, made: _Logits) -> Chosen:
     """Too few pictures to compare anything by: a bilinear probe, which begins at what the names say."""
     reason = (
         f"{fewest} pictures of a class are too few to compare methods by ({SAFE_FROM} are not): taken is what is known to "
@@ -383,8 +367,6 @@ def _safe(fewest: int, made: _Logits | None = None) -> Chosen:
     )
     part = part_of(BILINEAR, USUAL)
     record = ChoiceInfo(chosen=BILINEAR, names=BILINEAR, reason=reason)
-    new = made.beside_new({part: 1.0}) if made is not None else None
-    if new is None:
-        return Chosen(BILINEAR, {"strength": USUAL}, TrainOptions(), record)
+    new = made.beside_new({part: 1.0})
     weights = {part: 1.0} | {name: 0.0 for name in new.weights if name != part}
     return Chosen(BLEND, blend_options(weights, part, new), TrainOptions(), record)

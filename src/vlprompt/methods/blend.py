@@ -8,11 +8,11 @@ such names speak with weights of their own, V, and an offset says how such a cla
     logits_u(x) = V_u(x) + offset        V_c(x) = sum_k v_k logits_k(x)
 
 Beside learned classes l, V says how much each kind has in common, since it speaks of both on one scale, and the sum above how the
-learned ones share theirs. Means in place of sums: the offset was found with other numbers of names (`gated`; if not, learned
-classes keep the logits of the sum):
+learned ones share theirs (`gated`; if not, learned classes keep the logits of the sum). Shares of the logarithms of the numbers
+of names are taken off, since the offset was found with other numbers; with 1 and 1 sums become means:
 
-    logits_l(x) = log softmax_l(sum_k w_k logits_k(x)) + log mean_l' exp V_l'(x)
-    logits_u(x) = V_u(x) - log(number of u) + offset
+    logits_l(x) = log softmax_l(sum_k w_k logits_k(x)) + log sum_l' exp V_l'(x) - count_of_learned log(number of l)
+    logits_u(x) = V_u(x) - count_of_new log(number of u) + offset
 
 Without `new_weights` a list that has a name which was not learned is left to one part, `names`, alone.
 
@@ -80,6 +80,12 @@ class Options(OptionSet):
     gated: bool = option(
         False,
         "how much learned classes have in common beside others is what the parts with new_weights say; if not, what the sum says",
+    )
+    count_of_learned: float = option(
+        1.0, "gated: share of the logarithm of the number of learned names that is taken off their logits", low=0
+    )
+    count_of_new: float = option(
+        1.0, "gated: share of the logarithm of the number of other names that is taken off theirs", low=0
     )
 
     def __post_init__(self) -> None:
@@ -313,8 +319,9 @@ class Beside(Method):
         of_known, of_new = known.logits, new.logits + self.options.new_offset
         if self.gate is not None:
             common = self.gate.compare(seen, features[both:]).logits.logsumexp(dim=-1, keepdim=True)
-            of_known = of_known.log_softmax(dim=-1) + common - log(of_known.shape[-1])
-            of_new = of_new - log(of_new.shape[-1])
+            of_known = of_known.log_softmax(dim=-1) + common
+            of_known = of_known - self.options.count_of_learned * log(of_known.shape[-1])
+            of_new = of_new - self.options.count_of_new * log(of_new.shape[-1])
         logits = torch.cat([of_known, of_new], dim=-1)
         text = torch.cat([known.text, new.text], dim=-2)
         return Output(logits[:, self.order], known.image, text[..., self.order, :])
