@@ -1,4 +1,4 @@
-"""How a blend's words for new names are weighed: by leaving learned classes out."""
+"""How new names stand beside learned ones: what is usual, and what classes that are left out show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from vlprompt import methods
 from vlprompt.data.dataset import Item
 from vlprompt.data.task import Task
 from vlprompt.feeding.inputs import FeatureInputs
-from vlprompt.fitting.new_names import _offset, _Seen, best_for_new, left_out
+from vlprompt.fitting import new_names
+from vlprompt.fitting.new_names import EACH_DOUBLING, _offset, _Seen, for_new_names
 
 NAMES = ("cat", "dog", "red fox", "tea pot", "bird", "small car")
 
@@ -43,12 +44,12 @@ def found(classes=6, pictures=6, seed=1):
         return method.eval()
 
     weights = {"linear_probe": 1.0, "zeroshot": 0.1}
-    return left_out(training, task, weights, {"zeroshot": 1.0}, learn, seed), asked
+    return for_new_names(training, task, weights, ["zeroshot"], learn, seed), asked
 
 
 def test_classes_are_left_out_in_turn_and_none_is_learned_from_while_it_is():
     new, asked = found()
-    assert new is not None and set(new.weights) == {"zeroshot"}
+    assert new.weights == {"zeroshot": 1.0}
     probes = [(names, labels) for name, names, labels in asked if name == "linear_probe"]
     for names, labels in probes:
         assert set(labels) == set(range(len(names)))
@@ -60,9 +61,17 @@ def test_the_same_seed_gives_the_same():
     assert found()[0] == found()[0]
 
 
-@pytest.mark.parametrize(("classes", "pictures"), [(2, 6), (6, 1)])
-def test_nothing_where_too_little_can_be_left_out(classes, pictures):
-    assert found(classes, pictures)[0] is None
+@pytest.mark.parametrize(("classes", "pictures"), [(2, 6), (6, 1), (6, 2)])
+def test_what_is_usual_holds_where_too_little_can_be_left_out(classes, pictures):
+    new, asked = found(classes, pictures)
+    assert not asked and new.offset == pytest.approx(EACH_DOUBLING * np.log2(pictures), abs=1e-4)
+
+
+def test_what_left_out_classes_show_counts_the_more_pictures_there_are(monkeypatch):
+    monkeypatch.setattr(new_names, "_offset", lambda shown, weights: 10.0)
+    for pictures, share in ((4, 24 / 124), (16, 96 / 196)):
+        usual = EACH_DOUBLING * np.log2(pictures)
+        assert found(6, pictures)[0].offset == pytest.approx(10 * share + usual * (1 - share), abs=1e-4)
 
 
 def test_the_offset_parts_learned_and_new_classes_where_that_can_be():
@@ -79,35 +88,3 @@ def test_the_offset_parts_learned_and_new_classes_where_that_can_be():
     )  # they share what `known` gives them
     favoured = replace(seen, known={"zeroshot": learned + 4})
     assert _offset([favoured], {"zeroshot": 1.0}) == pytest.approx(offset + 4, abs=0.25)
-
-
-@pytest.mark.parametrize(("classes", "best"), [(6, 3.0), (4, 3.0), (3, None), (2, None)])
-def test_the_strength_for_new_names_is_the_one_that_tells_left_out_classes_apart(classes, best):
-    """A method that answers by zero-shot, faintly at strength 1, rightly at 3 and the other way round at 10."""
-    backbone = tiny_backbone()
-    task, training = inputs(backbone, classes, 4)
-    asked = []
-
-    def learn(strength, known, part):
-        asked.append((strength, known.class_names, sorted(set(part.labels.tolist()))))
-        weight = {1.0: 0.01, 3.0: 1.0, 10.0: -1.0}[strength]
-        method = methods.load("blend").build(backbone, known, {"parts": "zeroshot", "weights": f"{weight}"})
-        return Turned(method, weight)
-
-    class Turned:
-        def __init__(self, method, weight):
-            self.method, self.weight = method, weight
-
-        def for_classes(self, names):
-            options = {"parts": "zeroshot", "weights": f"{self.weight}"}
-            return (
-                methods.load("blend").build(backbone, replace(task, class_names=tuple(names)), options).eval()
-            )
-
-    assert best_for_new(training, task, (1.0, 3.0, 10.0), learn, 1) == best
-    for _, names, labels in asked:
-        assert labels == list(range(len(names))) and len(names) < classes
-    left = [
-        name for strength, names, _ in asked if strength == 1.0 for name in set(task.class_names) - set(names)
-    ]
-    assert len(left) == len(set(left)) and bool(left) == bool(best)

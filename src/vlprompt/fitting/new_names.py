@@ -158,7 +158,9 @@ def _shared(seen: _Seen, weights: dict[str, float]) -> np.ndarray:
 
 def _offset(shown: Sequence[_Seen], weights: dict[str, float]) -> float:
     """The offset with the best harmonic mean of hits on learned and on new classes, all asked about together."""
-    logits = [rows - COUNT_OF_NEW * np.log(rows.shape[1]) for rows in (_spoken(seen.new, weights) for seen in shown)]
+    logits = [
+        rows - COUNT_OF_NEW * np.log(rows.shape[1]) for rows in (_spoken(seen.new, weights) for seen in shown)
+    ]
     gap = np.concatenate(
         [rows.max(1) - _shared(seen, weights).max(1) for rows, seen in zip(logits, shown, strict=True)]
     )

@@ -82,7 +82,9 @@ class Options(OptionSet):
         "how much learned classes have in common beside others is what the parts with new_weights say; if not, what the sum says",
     )
     count_of_learned: float = option(
-        1.0, "gated: share of the logarithm of the number of learned names that is taken off their logits", low=0
+        1.0,
+        "gated: share of the logarithm of the number of learned names that is taken off their logits",
+        low=0,
     )
     count_of_new: float = option(
         1.0, "gated: share of the logarithm of the number of other names that is taken off theirs", low=0
