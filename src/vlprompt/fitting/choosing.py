@@ -43,6 +43,7 @@ AUTO = "auto"
 SAFE_FROM = 5  # pictures of every class below which nothing is chosen
 STRENGTHS = (1.0, 10.0, 100.0)  # of the linear probe, on features of length 1
 FROM_NAMES = (10.0, 100.0, 1000.0)  # of the bilinear probe
+SPEAKING = 10.0  # of one that speaks of new names: as good there as stronger ones, and nearest to zero-shot
 SHARES = (0.25, 0.5, 1.0, 2.0)  # weights of what is added to the first part, both at their temperatures
 PROMPTS = ("lamm", "coop+lamm")
 RATE = 4e10  # operations a second that two cores reach, to judge what is quick enough
@@ -272,7 +273,7 @@ class _Logits:
             return self._learned(method_of(part), task, options_of(part), inputs).eval()
 
         # both stay near zero-shot, so that their logits mean what they say
-        voices = [part_of(BILINEAR, USUAL), *([] if self.training.patches is None else [PATCHES])]
+        voices = [part_of(BILINEAR, SPEAKING), *([] if self.training.patches is None else [PATCHES])]
         return for_new_names(self.training, self.task, weights, voices, learn, self.seed)
 
     def speaker(self, one: Candidate, new: NewNames | None) -> str:

@@ -30,7 +30,7 @@ FEWEST = 3  # classes: one that is new at a time, and two that are not
 OFFSETS = np.arange(-20.0, 20.01, 0.25)
 # Chosen on the demo, as docs/new-names.md tells:
 COUNT_OF_LEARNED, COUNT_OF_NEW = 0.75, 0.25  # shares of the logarithms of the numbers of names
-EACH_DOUBLING = 0.35  # of the pictures of a class, added to an offset that is 0 at one
+EACH_DOUBLING = 0.25  # of the pictures of a class, added to an offset that is 0 at one
 AS_GOOD_AS = 100  # training pictures that show as much as the usual offset says
 
 Learn = Callable[[str, Task, FeatureInputs], Method]
