@@ -267,7 +267,7 @@ class _Logits:
 
     def beside_new(self, weights: dict[str, float]) -> NewNames:
         """How a blend of these weights is to speak of names that it has not learned."""
-        self.emit(message("leaving out classes: how to speak of new names"))
+        self.emit(message("how new names stand beside learned ones"))
 
         def learn(part: str, task: Task, inputs: FeatureInputs) -> Method:
             return self._learned(method_of(part), task, options_of(part), inputs).eval()
