@@ -14,7 +14,7 @@ from vlprompt.data.dataset import Item
 from vlprompt.data.task import Task
 from vlprompt.feeding.inputs import FeatureInputs
 from vlprompt.fitting import new_names
-from vlprompt.fitting.new_names import EACH_DOUBLING, _offset, _Seen, for_new_names
+from vlprompt.fitting.new_names import AT_ONE, EACH_DOUBLING, _offset, _Seen, for_new_names
 
 NAMES = ("cat", "dog", "red fox", "tea pot", "bird", "small car")
 
@@ -64,13 +64,13 @@ def test_the_same_seed_gives_the_same():
 @pytest.mark.parametrize(("classes", "pictures"), [(2, 6), (6, 1), (6, 2)])
 def test_what_is_usual_holds_where_too_little_can_be_left_out(classes, pictures):
     new, asked = found(classes, pictures)
-    assert not asked and new.offset == pytest.approx(EACH_DOUBLING * np.log2(pictures), abs=1e-4)
+    assert not asked and new.offset == pytest.approx(AT_ONE + EACH_DOUBLING * np.log2(pictures), abs=1e-4)
 
 
 def test_what_left_out_classes_show_counts_the_more_pictures_there_are(monkeypatch):
     monkeypatch.setattr(new_names, "_offset", lambda shown, weights: 10.0)
     for pictures, share in ((4, 24 / 124), (16, 96 / 196)):
-        usual = EACH_DOUBLING * np.log2(pictures)
+        usual = AT_ONE + EACH_DOUBLING * np.log2(pictures)
         assert found(6, pictures)[0].offset == pytest.approx(10 * share + usual * (1 - share), abs=1e-4)
 
 

@@ -25,7 +25,7 @@ from vlprompt.data.task import Task
 from vlprompt.errors import VlpromptError
 from vlprompt.feeding.inputs import FeatureInputs, Progress
 from vlprompt.fitting.measuring import Fold, crossed_logits, stratified
-from vlprompt.fitting.new_names import COUNT_OF_LEARNED, COUNT_OF_NEW, NewNames, for_new_names
+from vlprompt.fitting.new_names import NewNames, for_new_names
 from vlprompt.fitting.notices import OnRecord
 from vlprompt.methods.base import Method
 from vlprompt.methods.bilinear_probe import USUAL
@@ -351,8 +351,7 @@ def blend_options(weights: dict[str, float], names: str, new: NewNames | None = 
     if new is not None:
         beside["new_weights"] = _text(new.weights.get(name, 0.0) for name in weights)
         beside["new_offset"] = new.offset
-        beside["gated"] = True
-        beside["count_of_learned"], beside["count_of_new"] = COUNT_OF_LEARNED, COUNT_OF_NEW
+        beside["gated"], beside["gated_by"] = True, "best"
     return {"parts": " ".join(weights), "weights": _text(weights.values()), "names": names, **beside}
 
 

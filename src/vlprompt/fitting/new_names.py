@@ -29,8 +29,10 @@ GROUPS = 3
 FEWEST = 3  # classes: one that is new at a time, and two that are not
 OFFSETS = np.arange(-20.0, 20.01, 0.25)
 # Chosen on the demo, as docs/new-names.md tells:
-COUNT_OF_LEARNED, COUNT_OF_NEW = 0.75, 0.25  # shares of the logarithms of the numbers of names
-EACH_DOUBLING = 0.25  # of the pictures of a class, added to an offset that is 0 at one
+AT_ONE, EACH_DOUBLING = (
+    0.5,
+    0.25,
+)  # the usual offset with one picture of each class, and what each doubling adds
 AS_GOOD_AS = 100  # training pictures that show as much as the usual offset says
 
 Learn = Callable[[str, Task, FeatureInputs], Method]
@@ -78,7 +80,7 @@ def for_new_names(
     """
     chosen = dict.fromkeys(voices, 1 / len(voices))
     pictures = len(training)
-    offset = EACH_DOUBLING * float(np.log2(max(1.0, pictures / len(task.class_names))))
+    offset = AT_ONE + EACH_DOUBLING * float(np.log2(max(1.0, pictures / len(task.class_names))))
     groups = _groups(task, seed)
     folds = stratified(training.labels.numpy(), len(groups), seed)
     if groups and len(folds) == len(groups):
@@ -151,16 +153,13 @@ def _spoken(logits: dict[str, np.ndarray], weights: dict[str, float]) -> np.ndar
 
 def _shared(seen: _Seen, weights: dict[str, float]) -> np.ndarray:
     """Logits of learned classes beside new ones, as a gated blend has them."""
-    common = np.logaddexp.reduce(_spoken(seen.known, weights), axis=1, keepdims=True)
-    own = log_probabilities(seen.learned)
-    return np.asarray(own + common - COUNT_OF_LEARNED * np.log(own.shape[1]))
+    best = _spoken(seen.known, weights).max(axis=1, keepdims=True)
+    return np.asarray(log_probabilities(seen.learned) + best)
 
 
 def _offset(shown: Sequence[_Seen], weights: dict[str, float]) -> float:
     """The offset with the best harmonic mean of hits on learned and on new classes, all asked about together."""
-    logits = [
-        rows - COUNT_OF_NEW * np.log(rows.shape[1]) for rows in (_spoken(seen.new, weights) for seen in shown)
-    ]
+    logits = [_spoken(seen.new, weights) for seen in shown]
     gap = np.concatenate(
         [rows.max(1) - _shared(seen, weights).max(1) for rows, seen in zip(logits, shown, strict=True)]
     )

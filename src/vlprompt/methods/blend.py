@@ -8,11 +8,12 @@ such names speak with weights of their own, V, and an offset says how such a cla
     logits_u(x) = V_u(x) + offset        V_c(x) = sum_k v_k logits_k(x)
 
 Beside learned classes l, V says how much each kind has in common, since it speaks of both on one scale, and the sum above how the
-learned ones share theirs (`gated`; if not, learned classes keep the logits of the sum). Shares of the logarithms of the numbers
-of names are taken off, since the offset was found with other numbers; with 1 and 1 sums become means:
+learned ones share theirs (`gated`; if not, learned classes keep the logits of the sum):
 
-    logits_l(x) = log softmax_l(sum_k w_k logits_k(x)) + log sum_l' exp V_l'(x) - count_of_learned log(number of l)
-    logits_u(x) = V_u(x) - count_of_new log(number of u) + offset
+    logits_l(x) = log softmax_l(sum_k w_k logits_k(x)) + max_l' V_l'(x)
+
+The best of a kind hardly depends on how many names there are. With `gated_by="mean"` log mean_l' exp V_l'(x) stands in its place,
+and log(number of u) is taken off logits_u(x).
 
 Without `new_weights` a list that has a name which was not learned is left to one part, `names`, alone.
 
@@ -81,13 +82,10 @@ class Options(OptionSet):
         False,
         "how much learned classes have in common beside others is what the parts with new_weights say; if not, what the sum says",
     )
-    count_of_learned: float = option(
-        1.0,
-        "gated: share of the logarithm of the number of learned names that is taken off their logits",
-        low=0,
-    )
-    count_of_new: float = option(
-        1.0, "gated: share of the logarithm of the number of other names that is taken off theirs", low=0
+    gated_by: str = option(
+        "mean",
+        "gated: what learned classes have in common, their best or their mean by those parts",
+        choices=("best", "mean"),
     )
 
     def __post_init__(self) -> None:
@@ -320,10 +318,13 @@ class Beside(Method):
         new = self.new.compare(seen, features[count:both])
         of_known, of_new = known.logits, new.logits + self.options.new_offset
         if self.gate is not None:
-            common = self.gate.compare(seen, features[both:]).logits.logsumexp(dim=-1, keepdim=True)
-            of_known = of_known.log_softmax(dim=-1) + common
-            of_known = of_known - self.options.count_of_learned * log(of_known.shape[-1])
-            of_new = of_new - self.options.count_of_new * log(of_new.shape[-1])
+            heard = self.gate.compare(seen, features[both:]).logits
+            of_known = of_known.log_softmax(dim=-1)
+            if self.options.gated_by == "best":
+                of_known = of_known + heard.amax(dim=-1, keepdim=True)
+            else:
+                of_known = of_known + heard.logsumexp(dim=-1, keepdim=True) - log(of_known.shape[-1])
+                of_new = of_new - log(of_new.shape[-1])
         logits = torch.cat([of_known, of_new], dim=-1)
         text = torch.cat([known.text, new.text], dim=-2)
         return Output(logits[:, self.order], known.image, text[..., self.order, :])
