@@ -119,7 +119,7 @@ def choose(
     hits = [int((logits.argmax(1) == truth).sum()) for _, logits in tried]
     one, new = tried[best][0], None
     if len(one.parts) > 1 or ":" in one.parts[0]:
-        new = made.beside_new(made.weights_of(one))
+        new = made.beside_new()
     names = made.speaker(one, new)
     record = ChoiceInfo(
         chosen=one.name,
@@ -265,16 +265,11 @@ class _Logits:
             for part, share in zip(one.parts, one.shares, strict=True)
         }
 
-    def beside_new(self, weights: dict[str, float]) -> NewNames:
-        """How a blend of these weights is to speak of names that it has not learned."""
-        self.emit(message("how new names stand beside learned ones"))
-
-        def learn(part: str, task: Task, inputs: FeatureInputs) -> Method:
-            return self._learned(method_of(part), task, options_of(part), inputs).eval()
-
+    def beside_new(self) -> NewNames:
+        """How a blend is to speak of names that it has not learned."""
         # both stay near zero-shot, so that their logits mean what they say
         voices = [part_of(BILINEAR, SPEAKING), *([] if self.training.patches is None else [PATCHES])]
-        return for_new_names(self.training, self.task, weights, voices, learn, self.seed)
+        return for_new_names(voices, len(self.training), len(self.task.class_names))
 
     def speaker(self, one: Candidate, new: NewNames | None) -> str:
         """The part that stands for the blend's names: a prompt in it, or the bilinear probe that speaks of new ones."""
@@ -367,6 +362,6 @@ def _safe(fewest: int, made: _Logits) -> Chosen:
     )
     part = part_of(BILINEAR, USUAL)
     record = ChoiceInfo(chosen=BILINEAR, names=BILINEAR, reason=reason)
-    new = made.beside_new({part: 1.0})
+    new = made.beside_new()
     weights = {part: 1.0} | {name: 0.0 for name in new.weights if name != part}
     return Chosen(BLEND, blend_options(weights, part, new), TrainOptions(), record)
