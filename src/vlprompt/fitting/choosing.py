@@ -229,33 +229,19 @@ class _Logits:
             self.progress.add(record["event"] == "step")
 
         def learned(inputs: FeatureInputs) -> Method:
-            method = self._learned(name, self.task, options or {}, inputs, tick)
-            if not method.facts.takes_steps:
+            method = methods.load(name).build(
+                self.backbone, self.task, options or {}, generator(self.seed, "initial values")
+            )
+            if method.facts.learns:
+                none = inputs.features[0, :0], inputs.labels[:0]
+                method.prepare(inputs.features, inputs.labels.to(inputs.features.device), *none)
+            if method.facts.takes_steps:
+                train(method, inputs, quick_options(method, len(inputs), STEPS), seed=self.seed, emit=tick)
+            else:
                 self.progress.add(1)
             return method
 
         return learned
-
-    def _learned(
-        self,
-        name: str,
-        task: Task,
-        options: dict[str, Any],
-        inputs: FeatureInputs,
-        emit: OnRecord = lambda record: None,
-    ) -> Method:
-        """The part, from these pictures of the task's classes."""
-        method = methods.load(name).build(
-            self.backbone, task, options, generator(self.seed, "initial values")
-        )
-        if method.facts.shown_patches and inputs.patches is not None:
-            method.prepare_patches(inputs.patches[0], inputs.labels.to(inputs.features.device))
-        if method.facts.learns:
-            none = inputs.features[0, :0], inputs.labels[:0]
-            method.prepare(inputs.features, inputs.labels.to(inputs.features.device), *none)
-        if method.facts.takes_steps:
-            train(method, inputs, quick_options(method, len(inputs), STEPS), seed=self.seed, emit=emit)
-        return method
 
     def weights_of(self, one: Candidate) -> dict[str, float]:
         """Of its parts' logits, so that the sum has the temperature that suits it best."""
