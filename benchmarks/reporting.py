@@ -20,9 +20,15 @@ def processor() -> str:
 
 
 def read_rows(files: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """The JSON objects of what benchmarks printed, one a line; other lines are left out."""
+    """The JSON objects of what benchmarks printed, one a line; other lines are left out.
+
+    Without any the program ends with a line that says so: a page's table would be emptied.
+    """
     texts = "\n".join(Path(name).read_text(encoding="utf-8") for name in files).splitlines()
-    return [json.loads(text) for text in texts if text.strip().startswith("{")]
+    found = [json.loads(text) for text in texts if text.strip().startswith("{")]
+    if not found:
+        raise SystemExit("no rows: expected files with what a benchmark printed with --json")
+    return found
 
 
 def write_part(page: Path, name: str, text: str) -> None:
