@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 
 import numpy as np
@@ -145,12 +146,13 @@ def test_a_folder_that_goes_while_it_is_read_is_an_error(tmp_path, monkeypatch, 
     time.sleep(
         2 * SETTLED / 1e9
     )  # younger files are read again each time, so that reads could not be counted
-    read, reads, most = Folder.read, [0], [10**6]
+    read, reads, most, one_at_a_time = Folder.read, [0], [10**6], threading.Lock()
 
     def counted(self, name):
-        reads[0] += 1
-        if reads[0] > most[0] and data.exists():
-            data.rename(tmp_path / "away")
+        with one_at_a_time:
+            reads[0] += 1
+            if reads[0] > most[0] and data.exists():
+                data.rename(tmp_path / "away")
         return read(self, name)
 
     monkeypatch.setattr(Folder, "read", counted)
