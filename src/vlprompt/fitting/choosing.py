@@ -93,10 +93,11 @@ def choose(
     """What to learn these pictures with. training: test crops. task: with the templates of the zero-shot reference."""
     labels = training.labels.numpy()
     counts = np.bincount(labels, minlength=len(task.class_names))
+    beside = _beside_new(training, len(counts))
+    if counts.min() < SAFE_FROM:
+        return _safe(int(counts.min()), beside)
     parts = stratified(labels, folds or 5, seed)
     made = _Logits(training, backbone, task, parts, seed, emit)
-    if counts.min() < SAFE_FROM:
-        return _safe(int(counts.min()), made)
     made.begin()
     truth, place = labels[made.numbers], made.fold_of
     probes = [part_of(PROBE, strength) for strength in STRENGTHS]
@@ -117,10 +118,9 @@ def choose(
         chosen = int(losses[:, ~own].mean(1).argmin())
         crossed[own] = tried[chosen][1][own]
     hits = [int((logits.argmax(1) == truth).sum()) for _, logits in tried]
-    one, new = tried[best][0], None
-    if len(one.parts) > 1 or ":" in one.parts[0]:
-        new = made.beside_new()
-    names = made.speaker(one, new)
+    one = tried[best][0]
+    new = beside if len(one.parts) > 1 or ":" in one.parts[0] else None
+    names = _speaker(one, new)
     record = ChoiceInfo(
         chosen=one.name,
         names=method_of(names),
@@ -172,7 +172,7 @@ class _Logits:
     ) -> None:
         self.training, self.backbone, self.task = training, backbone, task
         self.folds, self.seed, self.emit = folds, seed, emit
-        self.numbers = np.sort(np.concatenate([np.zeros(0, int), *(fold.held.numpy() for fold in folds)]))
+        self.numbers = np.sort(np.concatenate([fold.held.numpy() for fold in folds]))
         self.fold_of = np.empty(len(self.numbers), int)
         for k, fold in enumerate(folds):
             self.fold_of[np.searchsorted(self.numbers, fold.held.numpy())] = k
@@ -251,19 +251,6 @@ class _Logits:
             for part, share in zip(one.parts, one.shares, strict=True)
         }
 
-    def beside_new(self) -> NewNames:
-        """How a blend is to speak of names that it has not learned."""
-        # both stay near zero-shot, so that their logits mean what they say
-        voices = [part_of(BILINEAR, SPEAKING), *([] if self.training.patches is None else [PATCHES])]
-        return for_new_names(voices, len(self.training), len(self.task.class_names))
-
-    def speaker(self, one: Candidate, new: NewNames | None) -> str:
-        """The part that stands for the blend's names: a prompt in it, or the bilinear probe that speaks of new ones."""
-        known = (*one.parts, *(new.weights if new is not None else ()))
-        prompts = [part for part in one.parts if part in PROMPTS]
-        probes = [part for part in reversed(known) if method_of(part) == BILINEAR]
-        return [*prompts, *probes, part_of(BILINEAR, USUAL)][0]
-
     def _quick(self, name: str) -> bool:
         """Whether a prompt fits the backbone, and is learned soon enough to be compared."""
         try:
@@ -297,6 +284,21 @@ def quick_options(method: Method, pictures: int, steps: int) -> TrainOptions:
         epochs=steps, batch=pictures, views="center", warmup_epochs=0, optimizer="adamw", lr=0.01
     )
     return given.resolved(method.facts.recipe, method.facts.needs)
+
+
+def _beside_new(training: FeatureInputs, classes: int) -> NewNames:
+    """How a blend is to speak of names that it has not learned."""
+    # both stay near zero-shot, so that their logits mean what they say
+    voices = [part_of(BILINEAR, SPEAKING), *([] if training.patches is None else [PATCHES])]
+    return for_new_names(voices, len(training), classes)
+
+
+def _speaker(one: Candidate, new: NewNames | None) -> str:
+    """The part that stands for the blend's names: a prompt in it, or the bilinear probe that speaks of new ones."""
+    known = (*one.parts, *(new.weights if new is not None else ()))
+    prompts = [part for part in one.parts if part in PROMPTS]
+    probes = [part for part in reversed(known) if method_of(part) == BILINEAR]
+    return [*prompts, *probes, part_of(BILINEAR, USUAL)][0]
 
 
 def _chosen(
@@ -340,7 +342,7 @@ def _text(values: Iterable[float]) -> str:
     return " ".join(f"{value:.6g}" for value in values)
 
 
-def _safe(fewest: int, made: _Logits) -> Chosen:
+def _safe(fewest: int, new: NewNames) -> Chosen:
     """Too few pictures to compare anything by: a bilinear probe, which begins at what the names say."""
     reason = (
         f"{fewest} pictures of a class are too few to compare methods by ({SAFE_FROM} are not): taken is what is known to "
@@ -348,6 +350,5 @@ def _safe(fewest: int, made: _Logits) -> Chosen:
     )
     part = part_of(BILINEAR, USUAL)
     record = ChoiceInfo(chosen=BILINEAR, names=BILINEAR, reason=reason)
-    new = made.beside_new()
     weights = {part: 1.0} | {name: 0.0 for name in new.weights if name != part}
     return Chosen(BLEND, blend_options(weights, part, new), TrainOptions(), record)

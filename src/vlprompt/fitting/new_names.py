@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
 
-EACH_DOUBLING = (
-    0.25  # of the pictures of a class, added to an offset that is 0 at one; chosen as docs/new-names.md tells
-)
+# Added to an offset that is 0 at one picture of each class, with each doubling; chosen as docs/new-names.md tells.
+EACH_DOUBLING = 0.25
 
 
 @dataclass(frozen=True)
