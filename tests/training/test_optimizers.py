@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlprompt.errors import OptionError
-from vlprompt.training.optimizers import ParameterGroup, grouped_optimizer, make_optimizer
+from vlprompt.training.optimizers import KINDS, ParameterGroup, grouped_optimizer, make_optimizer
 
 
 def gradients(step: int) -> list[torch.Tensor | None]:
@@ -54,7 +54,7 @@ def test_the_numbers_are_those_of_torch(ours, theirs):
     assert torch.equal(ours[2], torch.ones(2))  # no gradient: no decay
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "lbfgs"])
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_no_compiler_is_imported(kind):
     code = (
         "import sys, torch; from vlprompt.training.optimizers import make_optimizer\n"
@@ -175,3 +175,70 @@ def test_it_goes_on_from_what_was_kept():
         held = {name: value.clone() for name, value in optimizer.state[x].items()}
         x.grad = None
     assert torch.equal(x, whole)
+
+
+def moved(value, gradient, **said):
+    """What one step of Muon changes, without momentum or decay."""
+    parameter = torch.nn.Parameter(value.clone())
+    parameter.grad = gradient
+    make_optimizer("muon", [parameter], **{"lr": 0.1, "momentum": 0.0, "weight_decay": 0.0} | said).step()
+    return parameter.detach() - value
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 50), shape=st.sampled_from([(4, 9), (9, 4), (3, 2, 8), (7,), ()]))
+def test_muon_moves_all_directions_equally_far(seed, shape):
+    draw = torch.Generator().manual_seed(seed)
+    gradient = torch.randn(shape, generator=draw) * 10.0 ** (seed % 9 - 4)
+    change = moved(torch.zeros(shape), gradient)
+    assert float((change * gradient).sum()) < 0
+    matrix = change.reshape(-1, shape[-1]) if len(shape) > 1 else change.reshape(1, -1)
+    found = torch.linalg.svdvals(matrix)
+    torch.testing.assert_close(
+        found, torch.full_like(found, 0.1 * max(matrix.shape) ** 0.5), rtol=1e-3, atol=0
+    )
+    # what the rate says, where no direction is missing
+    assert float(change.square().mean().sqrt()) == pytest.approx(0.1, rel=1e-3)
+
+
+def test_muon_leaves_alone_what_has_no_slope():
+    left, right = torch.randn(4, 1), torch.randn(1, 6)
+    change = moved(torch.ones(4, 6), left @ right)  # the other three directions are rounding
+    assert torch.linalg.matrix_rank(change, rtol=1e-2) == 1
+    assert torch.equal(moved(torch.ones(4, 6), torch.zeros(4, 6)), torch.zeros(4, 6))
+
+
+def test_muons_momentum_and_decay():
+    """One row, where a step is the unit vector of what momentum and gradient point to."""
+    first, second = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])
+    parameter = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
+    optimizer = make_optimizer("muon", [parameter], lr=0.1, momentum=0.5, weight_decay=0.2)
+    expected, held = torch.tensor([1.0, 1.0]), torch.zeros(2)
+    for gradient in (first, second):
+        parameter.grad = gradient
+        optimizer.step()
+        held = 0.5 * held + gradient
+        ahead = gradient + 0.5 * held
+        expected = expected * (1 - 0.1 * 0.2) - 0.1 * 2**0.5 * ahead / ahead.norm()
+        torch.testing.assert_close(parameter.detach(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_muon_goes_on_bit_for_bit():
+    def loss_of(x):
+        return (x @ torch.diag(torch.arange(1.0, 6.0)) - 1).square().sum()
+
+    def steps(x, count, held):
+        for _ in range(count):
+            optimizer = make_optimizer("muon", [x], lr=0.05)
+            optimizer.state[x].update(held)
+            x.grad = None
+            loss_of(x).backward()
+            optimizer.step()
+            held = {name: value.clone() for name, value in optimizer.state[x].items()}
+        return held
+
+    whole, parts = torch.nn.Parameter(torch.zeros(3, 5)), torch.nn.Parameter(torch.zeros(3, 5))
+    steps(whole, 8, {})
+    steps(parts, 5, steps(parts, 3, {}))
+    assert torch.equal(whole, parts)
+    assert loss_of(whole).item() < loss_of(torch.zeros(3, 5)).item()

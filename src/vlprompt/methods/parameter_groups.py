@@ -12,7 +12,7 @@ from torch import nn
 class ParameterGroup:
     """Tensors of a method, and how they learn; what is None is as the training says.
 
-    optimizer: "sgd", "adam", "adamw" or "lbfgs". lr: highest rate; it follows the training's schedule.
+    optimizer: as `TrainOptions.optimizer`. lr: highest rate; it follows the training's schedule.
     """
 
     parameters: Sequence[nn.Parameter]

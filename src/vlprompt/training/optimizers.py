@@ -1,4 +1,4 @@
-"""Optimisers as published: SGD with momentum and weight decay on every learned tensor, Adam, or AdamW; and L-BFGS.
+"""Optimisers as published: SGD with momentum and weight decay on every learned tensor, Adam, or AdamW; L-BFGS and Muon.
 
 Groups of tensors may have a kind and a rate of their own in one training (`Method.parameter_groups`).
 """
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vlprompt.errors import OptionError, nearest
 from vlprompt.methods.parameter_groups import ParameterGroup
 from vlprompt.training.quasi_newton import lbfgs
+from vlprompt.training.spectral import muon
 
 __all__ = ["KINDS", "Optimizer", "ParameterGroup", "grouped_optimizer", "make_optimizer"]
 
@@ -86,6 +87,7 @@ KINDS: dict[str, Callable[[Group, States, float], None]] = {
     "sgd": alone(sgd),
     "adam": alone(adam),
     "adamw": alone(adamw),
+    "muon": alone(muon),
     WHOLE: lbfgs,
 }
 
@@ -120,7 +122,7 @@ def make_optimizer(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
 ) -> Optimizer:
-    """One group of the tensors that learn. kind: "sgd", "adam", "adamw" or "lbfgs"; momentum is for sgd."""
+    """One group of the tensors that learn. kind: one of `KINDS`; momentum is for sgd and muon."""
     return grouped_optimizer(kind, parameters, [], lr=lr, momentum=momentum, weight_decay=weight_decay)
 
 

@@ -29,10 +29,11 @@ class TrainOptions(OptionSet):
     lr: float = option(0.0, f"highest learning rate; 0: {RECIPE}", low=0)
     optimizer: str = option(
         "auto",
-        f"how steps are made; auto: {RECIPE}; lbfgs: all pictures in every step, lr is the longest step",
-        choices=("auto", "sgd", "adam", "adamw", "lbfgs"),
+        f"how steps are made; auto: {RECIPE}; lbfgs: all pictures in every step, lr is the longest step; "
+        "muon: lr is how far every number moves",
+        choices=("auto", "sgd", "adam", "adamw", "lbfgs", "muon"),
     )
-    momentum: float = option(-1.0, f"momentum of sgd; -1: {RECIPE}", low=-1, high=1)
+    momentum: float = option(-1.0, f"momentum of sgd and muon; -1: {RECIPE}", low=-1, high=1)
     weight_decay: float = option(-1.0, f"decay of all learned tensors; -1: {RECIPE}", low=-1)
     warmup_epochs: int = option(-1, f"first epochs at warmup_lr; -1: {RECIPE}", low=-1)
     warmup_lr: float = option(-1.0, f"learning rate of the warm-up; -1: {RECIPE}", low=-1)
