@@ -1,6 +1,7 @@
-"""How many passes CoOp takes on a small backbone, and by which optimiser, on the demo's pictures that teach.
+"""How many passes CoOp and TCP take on a small backbone, and by which optimiser, on the demo's pictures that teach.
 
-    python recipes/small/schedules.py --out schedules.jsonl
+    python recipes/small/schedules.py --out schedules.jsonl                        CoOp
+    python recipes/small/schedules.py --out schedules.jsonl --recipes small_tcp
 
 Each schedule is judged in two ways, as in terms.py. What has the highest mean of the two is taken.
 """
@@ -11,15 +12,36 @@ from typing import Any
 
 from trying import judge_both_ways, parser
 
-SCHEDULES: dict[str, dict[str, Any]] = {
-    "L-BFGS 0.01, 100 passes": {"epochs": 100},
-    "L-BFGS 0.01, 200 passes": {"epochs": 200},
-    "L-BFGS 0.03, 100 passes": {"epochs": 100, "lr": 0.03},
-    "L-BFGS 0.003, 100 passes": {"epochs": 100, "lr": 0.003},
-    "AdamW 0.01, 100 passes": {"epochs": 100, "optimizer": "adamw", "schedule": "step"},
-    "AdamW 0.03, 100 passes": {"epochs": 100, "optimizer": "adamw", "schedule": "step", "lr": 0.03},
-    "AdamW 0.003, 200 passes": {"epochs": 200, "optimizer": "adamw", "schedule": "step", "lr": 0.003},
+LBFGS: dict[str, Any] = {"optimizer": "lbfgs", "schedule": "constant"}
+ADAMW: dict[str, Any] = {"optimizer": "adamw", "schedule": "step"}
+MUON: dict[str, Any] = {"optimizer": "muon", "schedule": "epoch"}
+SCHEDULES: dict[str, list[dict[str, Any]]] = {
+    "small_coop": [
+        {"epochs": 100, "lr": 0.01} | LBFGS,
+        {"epochs": 200, "lr": 0.01} | LBFGS,
+        {"epochs": 100, "lr": 0.03} | LBFGS,
+        {"epochs": 100, "lr": 0.003} | LBFGS,
+        {"epochs": 100, "lr": 0.01} | ADAMW,
+        {"epochs": 100, "lr": 0.03} | ADAMW,
+        {"epochs": 200, "lr": 0.003} | ADAMW,
+        {"epochs": 50, "lr": 0.01} | MUON,
+        {"epochs": 100, "lr": 0.0025} | MUON,
+        {"epochs": 100, "lr": 0.005} | MUON,
+        {"epochs": 100, "lr": 0.01} | MUON,
+    ],
+    "small_tcp": [
+        {"epochs": 50, "lr": 0.01} | LBFGS,
+        {"epochs": 100, "lr": 0.01} | LBFGS,
+        {"epochs": 50, "lr": 0.005} | MUON,
+        {"epochs": 50, "lr": 0.01} | MUON,
+        {"epochs": 50, "lr": 0.02} | MUON,
+        {"epochs": 25, "lr": 0.02} | MUON,
+    ],
 }
+
+
+def shown(schedule: dict[str, Any]) -> str:
+    return f"{schedule['optimizer']} {schedule['lr']:g}, {schedule['epochs']} passes"
 
 
 def main() -> None:
@@ -27,8 +49,10 @@ def main() -> None:
     flags.add_argument("--parts", type=int, default=2)
     flags.add_argument("--draws", type=int, default=1)
     arguments = flags.parse_args()
-    settings = {name: {"train": schedule} for name, schedule in SCHEDULES.items()}
-    judge_both_ways(arguments, settings, arguments.parts, arguments.draws)
+    for recipe in arguments.recipes:
+        arguments.recipes = [recipe]
+        settings = {shown(schedule): {"train": schedule} for schedule in SCHEDULES[recipe]}
+        judge_both_ways(arguments, settings, arguments.parts, arguments.draws)
 
 
 if __name__ == "__main__":
