@@ -28,6 +28,8 @@ SCHEDULES: dict[str, list[dict[str, Any]]] = {
         {"epochs": 100, "lr": 0.0025} | MUON,
         {"epochs": 100, "lr": 0.005} | MUON,
         {"epochs": 100, "lr": 0.01} | MUON,
+        {"epochs": 200, "lr": 0.005} | MUON,
+        {"epochs": 200, "lr": 0.01} | MUON,
     ],
     "small_tcp": [
         {"epochs": 50, "lr": 0.01} | LBFGS,

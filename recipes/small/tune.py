@@ -21,7 +21,8 @@ from vlprompt.fitting.recipes import FOLDER, load_recipe, recipe_names
 # published, learned less in so few steps (TFT 13 % against 26 % of the validation pictures), and went astray with a handful
 # of classes (few_classes.py). ProDA, which draws some of its prompts for every step, has larger batches than the others
 # and bears higher rates.
-RATES, HIGHER, LONGEST_STEPS = (0.0005, 0.002, 0.008), (0.002, 0.008, 0.03), (0.01, 0.03, 0.1)
+RATES, HIGHER = (0.0005, 0.002, 0.008), (0.002, 0.008, 0.03)
+RATES_OF = {"lbfgs": (0.01, 0.03, 0.1), "muon": (0.005, 0.01, 0.02)}
 
 
 def small_recipes() -> list[str]:
@@ -30,9 +31,7 @@ def small_recipes() -> list[str]:
 
 def rates(name: str) -> tuple[float, ...]:
     held = load_recipe(name)
-    if held.train["optimizer"] == "lbfgs":
-        return LONGEST_STEPS
-    return HIGHER if held.method == "proda" else RATES
+    return RATES_OF.get(held.train["optimizer"], HIGHER if held.method == "proda" else RATES)
 
 
 def best(records: list[dict[str, Any]], name: str) -> tuple[float, float] | None:
