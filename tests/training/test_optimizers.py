@@ -208,6 +208,14 @@ def test_muon_leaves_alone_what_has_no_slope():
     assert torch.equal(moved(torch.ones(4, 6), torch.zeros(4, 6)), torch.zeros(4, 6))
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "lbfgs"])
+def test_a_gradient_that_is_not_finite_is_for_the_training_to_say(kind):
+    parameter = torch.nn.Parameter(torch.ones(2, 3))
+    parameter.grad = torch.full((2, 3), torch.nan)
+    make_optimizer(kind, [parameter], lr=0.1).step()
+    assert parameter.isnan().all()
+
+
 def test_muons_momentum_and_decay():
     """One row, where a step is the unit vector of what momentum and gradient point to."""
     first, second = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])

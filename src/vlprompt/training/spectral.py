@@ -32,7 +32,12 @@ def muon(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: d
 
 
 def equalised(value: Tensor) -> Tensor:
-    """The same directions, each with the same share; root mean square 1 where none is missing."""
+    """The same directions, each with the same share; root mean square 1 where none is missing.
+
+    A gradient that is not finite makes what is learned so, as with other optimisers, for the training to say.
+    """
+    if not torch.isfinite(value).all():
+        return torch.full_like(value, torch.nan)
     matrix = value.reshape(-1, value.shape[-1]) if value.dim() > 1 else value.reshape(1, -1)
     left, found, right = torch.linalg.svd(matrix.float(), full_matrices=False)
     found = found / found.max().clamp_min(torch.finfo(found.dtype).tiny)
