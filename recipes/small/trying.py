@@ -32,7 +32,7 @@ class Try:
     """recipe: of the training. train, options: what differs from it. cache: whether features of earlier tries are used.
 
     part: which of PARTS of the training and validation pictures together are judged by what the others teach; without
-    one the validation pictures are.
+    one the validation pictures are. names: of the demo's classes, in place of its own.
     """
 
     recipe: str
@@ -41,6 +41,7 @@ class Try:
     cache: bool = True
     options: dict[str, Any] = field(default_factory=dict)
     part: int | None = None
+    names: tuple[str, ...] = ()
 
     def is_of(self, record: dict[str, Any]) -> bool:
         """Whether a record is of this try, and not of one that differs in more."""
@@ -49,7 +50,8 @@ class Try:
     @property
     def differs(self) -> dict[str, Any]:
         part = {} if self.part is None else {"part": self.part}
-        return {"recipe": self.recipe, **self.train, **self.options, "seed": self.seed, **part}
+        names = {"names": list(self.names)} if self.names else {}
+        return {"recipe": self.recipe, **self.train, **self.options, "seed": self.seed, **part, **names}
 
 
 @lru_cache(maxsize=2)
@@ -68,6 +70,8 @@ def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
     from vlprompt.fitting.plan import make_plan
 
     dataset = demo(one.part)
+    if one.names:
+        dataset = replace(dataset, class_names=one.names)
     loaded = once_loaded(backbone, precision)
     plan = make_plan(load_recipe(one.recipe).method, options=one.options, train=one.train, recipe=one.recipe)
     record = {"protocol": "tuning", "backbone": loaded.fingerprint, **one.differs}
@@ -126,16 +130,20 @@ def make(arguments: argparse.Namespace, wanted: Iterable[Try]) -> Iterator[dict[
 
 
 def judge_both_ways(
-    arguments: argparse.Namespace, settings: dict[str, dict[str, dict[str, Any]]], parts: int, draws: int
+    arguments: argparse.Namespace,
+    settings: dict[str, dict[str, dict[str, Any]]],
+    parts: int,
+    draws: int,
+    names: tuple[str, ...] = (),
 ) -> None:
     """Makes and prints the tries of several settings, each judged by the validation pictures, over some draws of what is
     learned (100 pictures, taken elsewhere than those that teach: the harder ones, and few); and by parts (`Try`; most of
-    those look like some that teach). settings: by name what differs, "train" and "options".
+    those look like some that teach). settings: by name what differs, "train" and "options". names: as in `Try`.
     """
     ways = [(1, part) for part in range(parts)], [(1 + draw, None) for draw in range(draws)]
 
     def one(recipe: str, name: str, seed: int, part: int | None) -> Try:
-        return Try(recipe, seed=seed, part=part, **{"train": {}, "options": {}} | settings[name])
+        return Try(recipe, seed=seed, part=part, names=names, **{"train": {}, "options": {}} | settings[name])
 
     wanted = [
         one(recipe, name, *asked)
