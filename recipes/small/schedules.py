@@ -4,7 +4,7 @@
     python recipes/small/schedules.py --out schedules.jsonl --recipes small_tcp
     python recipes/small/schedules.py --out schedules.jsonl --finnish              names that say little to the backbone
 
-Each schedule is judged in two ways, as in terms.py. What has the highest mean of the two is taken.
+Each schedule is judged in two ways, as in terms.py. What has the highest mean of the two is taken, or what is level with it in half of the passes.
 """
 
 from __future__ import annotations
