@@ -1,6 +1,7 @@
 """Text passes against accuracy: each method's published schedule beside the short one, on data sets of photographs.
 
-    python recipes/small/passes.py caltech101.zip grocery.zip:coarse eurosat.zip flowers.zip --out passes.jsonl
+    python recipes/small/passes.py grocery.zip:coarse eurosat.zip pacs.zip --out passes.jsonl
+    python recipes/small/passes.py flowers.zip caltech101.zip --shots 4 --out passes.jsonl
     python recipes/small/passes.py --out passes.jsonl       the table alone, from what is known
 
 A text pass is one forward and backward pass through the text tower over all classes. "Published": epochs, batches, rate and
@@ -86,15 +87,17 @@ def make(arguments: argparse.Namespace) -> None:
 
 
 def table(records: Sequence[dict[str, Any]]) -> Iterable[str]:
-    """Rows of data sets and methods; a cell is the mean accuracy over the seeds, its deviation, and the passes."""
+    """Rows of data sets, pictures of a class, and methods; a cell is the mean accuracy over the seeds, its deviation, how many
+    seeds, and the passes where they differ by data."""
     columns = sorted({one["wanted"] for one in records})
     titles = ["published" if c == PUBLISHED else f"short, {c} passes" for c in columns]
-    yield f"| data set | method | {' | '.join(titles)} |"
-    yield "|---|---|" + "---|" * len(columns)
-    for data, method in dict.fromkeys((one["data"], one["method"]) for one in records):
+    yield f"| data set | shots | method | {' | '.join(titles)} |"
+    yield "|---|---|---|" + "---|" * len(columns)
+    for data, shots, method in dict.fromkeys((one["data"], one["shots"], one["method"]) for one in records):
         cells = []
         for column in columns:
-            own = [r for r in records if (r["data"], r["method"], r["wanted"]) == (data, method, column)]
+            key = {"data": data, "shots": shots, "method": method, "wanted": column}
+            own = [one for one in records if one.items() >= key.items()]
             if not own:
                 cells.append("not run")
                 continue
@@ -102,7 +105,7 @@ def table(records: Sequence[dict[str, Any]]) -> Iterable[str]:
             spread = f" ± {statistics.stdev(accuracy):.1f}" if len(own) > 1 else ""
             passes = f", {own[0]['passes']} passes" if column == PUBLISHED else ""
             cells.append(f"{statistics.mean(accuracy):.1f}{spread} ({len(own)}{passes})")
-        yield f"| {data} | `{method}` | {' | '.join(cells)} |"
+        yield f"| {data} | {shots} | `{method}` | {' | '.join(cells)} |"
 
 
 def main() -> None:
