@@ -108,6 +108,30 @@ def table(records: Sequence[dict[str, Any]]) -> Iterable[str]:
         yield f"| {data} | {shots} | `{method}` | {' | '.join(cells)} |"
 
 
+def needed(records: Sequence[dict[str, Any]]) -> Iterable[str]:
+    """Rows of methods: the fewest passes, of those that were measured, whose mean accuracy is within one deviation of the
+    published schedule's or above it, and how many that one has."""
+    found: dict[str, dict[str, str]] = {}
+    for data, shots, method in dict.fromkeys((one["data"], one["shots"], one["method"]) for one in records):
+        own = [one for one in records if (one["data"], one["shots"], one["method"]) == (data, shots, method)]
+        reached: dict[int, list[float]] = {}
+        for one in own:
+            reached.setdefault(one["wanted"], []).append(one["accuracy"])
+        published = reached.pop(PUBLISHED, [])
+        if len(published) < 2:
+            continue
+        bar = statistics.mean(published) - statistics.stdev(published)
+        enough = [wanted for wanted in sorted(reached) if statistics.mean(reached[wanted]) >= bar]
+        whole = next(one["passes"] for one in own if one["wanted"] == PUBLISHED)
+        cell = f"{enough[0]} of {whole} (1/{whole / enough[0]:.0f})" if enough else f"none of {whole}"
+        found.setdefault(method, {})[f"{data}, {shots} shots"] = cell
+    columns = list(dict.fromkeys(name for row in found.values() for name in row))
+    yield f"| method | {' | '.join(columns)} |"
+    yield "|---|" + "---|" * len(columns)
+    for method, row in found.items():
+        yield f"| `{method}` | {' | '.join(row.get(name, 'not run') for name in columns)} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="*", help="PATH, or PATH:LABEL_COLUMN")
@@ -126,7 +150,7 @@ def main() -> None:
     parser.add_argument("--precision", default="float32", help="of the text tower")
     arguments = parser.parse_args()
     make(arguments)
-    print("\n".join(table(known(arguments.out))))
+    print("\n".join([*table(known(arguments.out)), "", *needed(known(arguments.out))]))
 
 
 if __name__ == "__main__":
