@@ -194,11 +194,12 @@ def test_muon_moves_all_directions_equally_far(seed, shape):
     assert float((change * gradient).sum()) < 0
     matrix = change.reshape(-1, shape[-1]) if len(shape) > 1 else change.reshape(1, -1)
     found = torch.linalg.svdvals(matrix)
+    # directions of small slope move a little less: here a hundredth of the largest, and half a per cent
     torch.testing.assert_close(
-        found, torch.full_like(found, 0.1 * max(matrix.shape) ** 0.5), rtol=1e-3, atol=0
+        found, torch.full_like(found, 0.1 * max(matrix.shape) ** 0.5), rtol=5e-3, atol=0
     )
     # what the rate says, where no direction is missing
-    assert float(change.square().mean().sqrt()) == pytest.approx(0.1, rel=1e-3)
+    assert float(change.square().mean().sqrt()) == pytest.approx(0.1, rel=2e-3)
 
 
 def test_muon_leaves_alone_what_has_no_slope():
