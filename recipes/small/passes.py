@@ -86,6 +86,19 @@ def make(arguments: argparse.Namespace) -> None:
                     print(key | found, flush=True)
 
 
+def grouped(records: Sequence[dict[str, Any]]) -> dict[tuple[str, int, str], dict[int, list[dict[str, Any]]]]:
+    """Records by data set, pictures of a class and method, and of each by the wanted passes."""
+    found: dict[tuple[str, int, str], dict[int, list[dict[str, Any]]]] = {}
+    for one in records:
+        row = found.setdefault((one["data"], one["shots"], one["method"]), {})
+        row.setdefault(one["wanted"], []).append(one)
+    return found
+
+
+def accuracies(records: Iterable[dict[str, Any]]) -> list[float]:
+    return [one["accuracy"] for one in records]
+
+
 def table(records: Sequence[dict[str, Any]]) -> Iterable[str]:
     """Rows of data sets, pictures of a class, and methods; a cell is the mean accuracy over the seeds, its deviation, how many
     seeds, and the passes where they differ by data."""
@@ -93,43 +106,36 @@ def table(records: Sequence[dict[str, Any]]) -> Iterable[str]:
     titles = ["published" if c == PUBLISHED else f"short, {c} passes" for c in columns]
     yield f"| data set | shots | method | {' | '.join(titles)} |"
     yield "|---|---|---|" + "---|" * len(columns)
-    for data, shots, method in dict.fromkeys((one["data"], one["shots"], one["method"]) for one in records):
-        cells = []
-        for column in columns:
-            key = {"data": data, "shots": shots, "method": method, "wanted": column}
-            own = [one for one in records if one.items() >= key.items()]
-            if not own:
-                cells.append("not run")
-                continue
-            accuracy = [one["accuracy"] for one in own]
-            spread = f" ± {statistics.stdev(accuracy):.1f}" if len(own) > 1 else ""
-            passes = f", {own[0]['passes']} passes" if column == PUBLISHED else ""
-            cells.append(f"{statistics.mean(accuracy):.1f}{spread} ({len(own)}{passes})")
+    for (data, shots, method), row in grouped(records).items():
+        cells = [cell(column, row[column]) if column in row else "not run" for column in columns]
         yield f"| {data} | {shots} | `{method}` | {' | '.join(cells)} |"
+
+
+def cell(wanted: int, own: Sequence[dict[str, Any]]) -> str:
+    found = accuracies(own)
+    spread = f" ± {statistics.stdev(found):.1f}" if len(own) > 1 else ""
+    passes = f", {own[0]['passes']} passes" if wanted == PUBLISHED else ""
+    return f"{statistics.mean(found):.1f}{spread} ({len(own)}{passes})"
 
 
 def needed(records: Sequence[dict[str, Any]]) -> Iterable[str]:
     """Rows of methods: the fewest passes, of those that were measured, whose mean accuracy is within one deviation of the
     published schedule's or above it, and how many that one has."""
     found: dict[str, dict[str, str]] = {}
-    for data, shots, method in dict.fromkeys((one["data"], one["shots"], one["method"]) for one in records):
-        own = [one for one in records if (one["data"], one["shots"], one["method"]) == (data, shots, method)]
-        reached: dict[int, list[float]] = {}
-        for one in own:
-            reached.setdefault(one["wanted"], []).append(one["accuracy"])
-        published = reached.pop(PUBLISHED, [])
+    for (data, shots, method), row in grouped(records).items():
+        published = row.pop(PUBLISHED, [])
         if len(published) < 2:
             continue
-        bar = statistics.mean(published) - statistics.stdev(published)
-        enough = [wanted for wanted in sorted(reached) if statistics.mean(reached[wanted]) >= bar]
-        whole = next(one["passes"] for one in own if one["wanted"] == PUBLISHED)
-        cell = f"{enough[0]} of {whole} (1/{whole / enough[0]:.0f})" if enough else f"none of {whole}"
-        found.setdefault(method, {})[f"{data}, {shots} shots"] = cell
-    columns = list(dict.fromkeys(name for row in found.values() for name in row))
+        bar = statistics.mean(accuracies(published)) - statistics.stdev(accuracies(published))
+        enough = [wanted for wanted in sorted(row) if statistics.mean(accuracies(row[wanted])) >= bar]
+        whole = published[0]["passes"]
+        text = f"{enough[0]} of {whole} (1/{whole / enough[0]:.0f})" if enough else f"none of {whole}"
+        found.setdefault(method, {})[f"{data}, {shots} shots"] = text
+    columns = list(dict.fromkeys(name for texts in found.values() for name in texts))
     yield f"| method | {' | '.join(columns)} |"
     yield "|---|" + "---|" * len(columns)
-    for method, row in found.items():
-        yield f"| `{method}` | {' | '.join(row.get(name, 'not run') for name in columns)} |"
+    for method, texts in found.items():
+        yield f"| `{method}` | {' | '.join(texts.get(name, 'not run') for name in columns)} |"
 
 
 def main() -> None:

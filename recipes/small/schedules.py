@@ -13,32 +13,18 @@ from typing import Any
 
 from trying import judge_both_ways, parser
 
-LBFGS: dict[str, Any] = {"optimizer": "lbfgs", "schedule": "constant"}
-ADAMW: dict[str, Any] = {"optimizer": "adamw", "schedule": "step"}
-MUON: dict[str, Any] = {"optimizer": "muon", "schedule": "epoch"}
-SCHEDULES: dict[str, list[dict[str, Any]]] = {
+WHEN = {"lbfgs": "constant", "adamw": "step", "muon": "epoch"}  # when the rate falls, as each was tried
+# Optimiser, rate, passes.
+SCHEDULES = {
     "small_coop": [
-        {"epochs": 100, "lr": 0.01} | LBFGS,
-        {"epochs": 200, "lr": 0.01} | LBFGS,
-        {"epochs": 100, "lr": 0.03} | LBFGS,
-        {"epochs": 100, "lr": 0.003} | LBFGS,
-        {"epochs": 100, "lr": 0.01} | ADAMW,
-        {"epochs": 100, "lr": 0.03} | ADAMW,
-        {"epochs": 200, "lr": 0.003} | ADAMW,
-        {"epochs": 50, "lr": 0.01} | MUON,
-        {"epochs": 100, "lr": 0.0025} | MUON,
-        {"epochs": 100, "lr": 0.005} | MUON,
-        {"epochs": 100, "lr": 0.01} | MUON,
-        {"epochs": 200, "lr": 0.005} | MUON,
-        {"epochs": 200, "lr": 0.01} | MUON,
+        *(("lbfgs", 0.01, 100), ("lbfgs", 0.01, 200), ("lbfgs", 0.03, 100), ("lbfgs", 0.003, 100)),
+        *(("adamw", 0.01, 100), ("adamw", 0.03, 100), ("adamw", 0.003, 200)),
+        *(("muon", 0.01, 50), ("muon", 0.0025, 100), ("muon", 0.005, 100), ("muon", 0.01, 100)),
+        *(("muon", 0.005, 200), ("muon", 0.01, 200)),
     ],
     "small_tcp": [
-        {"epochs": 50, "lr": 0.01} | LBFGS,
-        {"epochs": 100, "lr": 0.01} | LBFGS,
-        {"epochs": 50, "lr": 0.005} | MUON,
-        {"epochs": 50, "lr": 0.01} | MUON,
-        {"epochs": 50, "lr": 0.02} | MUON,
-        {"epochs": 25, "lr": 0.02} | MUON,
+        *(("lbfgs", 0.01, 50), ("lbfgs", 0.01, 100)),
+        *(("muon", 0.005, 50), ("muon", 0.01, 50), ("muon", 0.02, 50), ("muon", 0.02, 25)),
     ],
 }
 # The demo's classes in their order, and what is tried with them: the hard case, where the text side has to learn most.
@@ -46,25 +32,12 @@ FINNISH = (
     "omena avokado banaani porkkana kurkku mehu kiivi sitruuna limetti mango "
     "meloni maito sieni sipuli appelsiini päärynä paprika ananas peruna tomaatti"
 )
-HARD: dict[str, list[dict[str, Any]]] = {
+HARD = {
     "small_coop": [
-        {"epochs": 50, "lr": 0.01} | LBFGS,
-        {"epochs": 100, "lr": 0.01} | LBFGS,
-        {"epochs": 200, "lr": 0.01} | LBFGS,
-        {"epochs": 50, "lr": 0.005} | MUON,
-        {"epochs": 100, "lr": 0.005} | MUON,
-        {"epochs": 200, "lr": 0.005} | MUON,
+        (kind, rate, n) for kind, rate in (("lbfgs", 0.01), ("muon", 0.005)) for n in (50, 100, 200)
     ],
-    "small_tcp": [
-        {"epochs": 50, "lr": 0.01} | LBFGS,
-        {"epochs": 100, "lr": 0.01} | LBFGS,
-        {"epochs": 50, "lr": 0.02} | MUON,
-    ],
+    "small_tcp": [("lbfgs", 0.01, 50), ("lbfgs", 0.01, 100), ("muon", 0.02, 50)],
 }
-
-
-def shown(schedule: dict[str, Any]) -> str:
-    return f"{schedule['optimizer']} {schedule['lr']:g}, {schedule['epochs']} passes"
 
 
 def main() -> None:
@@ -76,7 +49,12 @@ def main() -> None:
     names, schedules = (tuple(FINNISH.split()), HARD) if arguments.finnish else ((), SCHEDULES)
     for recipe in arguments.recipes:
         arguments.recipes = [recipe]
-        settings = {shown(schedule): {"train": schedule} for schedule in schedules[recipe]}
+        settings: dict[str, dict[str, dict[str, Any]]] = {
+            f"{kind} {rate:g}, {passes} passes": {
+                "train": {"optimizer": kind, "lr": rate, "epochs": passes, "schedule": WHEN[kind]}
+            }
+            for kind, rate, passes in schedules[recipe]
+        }
         judge_both_ways(arguments, settings, arguments.parts, arguments.draws, names)
 
 
