@@ -54,6 +54,7 @@ FACTS = Facts(
     marker="8",
 )
 SCALE = 100.0  # of the logits, whatever the backbone's own is
+DRAWN_AT_ONCE = 1 << 20  # numbers of a float each, of which one bit is kept
 LAYERS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "proj"}  # in the published code
 PUBLISHED = re.compile(
     r"(?P<tower>visual\.)?transformer\.resblocks\.(?P<block>\d+)\.attn\.(?P<matrix>\w+)\.w_lora_A"
@@ -173,7 +174,11 @@ class CLIPLoRA(Method):
         device = self.backbone.device
         seed = generator(int(self.drawn[0]), f"dropout of {name}", step).initial_seed()
         source = torch.Generator(device).manual_seed(seed)
-        return torch.rand(shape, generator=source, device=device) >= self.options.dropout
+        kept = torch.empty(shape, dtype=torch.bool, device=device)
+        for part in kept.split(max(1, DRAWN_AT_ONCE // (shape[1] * shape[2]))):
+            drawn = torch.rand(part.shape, generator=source, device=device)
+            torch.ge(drawn, self.options.dropout, out=part)
+        return kept
 
     def see(self, batch: Batch) -> Seen:
         """In training it also counts the step, which nothing else asks for."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -74,43 +75,95 @@ class ChangedLayer(nn.Module):
         if "merged" in self.__dict__:
             return F.linear(x, self.__dict__["merged"][start:stop], bias)
         found = F.linear(x, self.weight[start:stop], bias)
-        places = range(start // self.width, stop // self.width)
-        added = [self._added(x, self.changes[i]) if i in self.changes else None for i in places]
-        if all(part is None for part in added):
-            return found
-        none = torch.zeros((), device=x.device, dtype=found.dtype).expand(*x.shape[:-1], self.width)
-        parts = [none if part is None else part.to(found.dtype) for part in added]
-        return found + (parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1))
+        own = {place: c for place, c in self.changes.items() if start <= place * self.width < stop}
+        columns = [slice(place * self.width - start, (place + 1) * self.width - start) for place in own]
+        return self.added(found, x, columns, list(own.values())) if own else found
+
+    def added(self, y: Tensor, x: Tensor, columns: list[slice], changes: list[MatrixChange]) -> Tensor:
+        """The layer's own output y, which nobody else holds, with what each change adds to its columns."""
+        kept = [None if c.kept is None else kept_of(x, c.kept) for c in changes]
+        matrices = [m for c in changes for m in (c.down / (1 if c.kept is None else c.share), c.up)]
+        return _Added.apply(y, x, columns, kept, *matrices)
+
+
+def kept_of(x: Tensor, kept: Tensor) -> Tensor:
+    """Which numbers of x, [rows, tokens, width], are seen: all of the tokens beyond those that `kept` speaks of are not."""
+    missing = x.shape[-2] - kept.shape[-2]
+    kept = F.pad(kept, (0, 0, 0, missing)) if missing > 0 else kept[..., : x.shape[-2], :]
+    copies = len(x) // len(kept)
+    return kept if copies == 1 else kept.repeat(copies, 1, 1)  # rows of one prefix after those of another
+
+
+class _Added(torch.autograd.Function):
+    """y with up down (kept x) added, in place, to some of its columns for each change.
+
+    What a change sees of x is made anew in the backward pass, and in one buffer for all: next to the activations that
+    must be held, temporary tensors of their size would leave holes between them that nothing fits into.
+    """
 
     @staticmethod
-    def _added(x: Tensor, change: MatrixChange) -> Tensor:
-        if change.kept is None:
-            return F.linear(F.linear(wide(x), change.down), change.up)
-        kept, missing = change.kept, x.shape[-2] - change.kept.shape[-2]
-        kept = F.pad(kept, (0, 0, 0, missing)) if missing > 0 else kept[..., : x.shape[-2], :]
-        kept = kept.repeat(len(x) // len(kept), 1, 1)  # rows of one prefix after those of another
-        return F.linear(_SeenInPart.apply(x, kept, change.down, 1 / change.share), change.up)
-
-
-class _SeenInPart(torch.autograd.Function):
-    """(factor kept x) down^T. What is kept of x is computed again in the backward pass: several changes see one x."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, kept: Tensor, down: Tensor, factor: float) -> Tensor:
-        ctx.save_for_backward(x, kept, down)
-        ctx.factor = factor
-        return F.linear(wide(x) * kept, factor * down)
+    def forward(
+        ctx: Any, y: Tensor, x: Tensor, columns: list[slice], kept: list[Tensor | None], *matrices: Tensor
+    ) -> Tensor:
+        ctx.mark_dirty(y)
+        rows, seen = y.view(-1, y.shape[-1]), _Seen(x)
+        inner = []
+        for at, mask, down, up in zip(columns, kept, matrices[::2], matrices[1::2], strict=True):
+            inner.append(seen.through(mask) @ down.t())
+            if y.dtype == up.dtype:
+                rows[:, at].addmm_(inner[-1], up.t())
+            else:
+                rows[:, at] += (inner[-1] @ up.t()).to(y.dtype)
+        ctx.save_for_backward(x, *inner, *matrices, *(mask for mask in kept if mask is not None))
+        ctx.columns, ctx.dropped = columns, [mask is not None for mask in kept]
+        return y
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor, None]:
-        (x, kept, down), (gradient,) = ctx.saved_tensors, gradients
-        to_x = (gradient @ (ctx.factor * down)) * kept
-        rows = gradient.flatten(0, -2).t() @ (wide(x) * kept).flatten(0, -2)
-        return to_x.to(x.dtype), None, ctx.factor * rows, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        n = len(ctx.columns)
+        x, *saved = ctx.saved_tensors
+        inner, matrices, masks = saved[:n], saved[n : 3 * n], iter(saved[3 * n :])
+        seen, rows = _Seen(x), gradients[0].flatten(0, -2)
+        to_x = torch.zeros_like(seen.x) if ctx.needs_input_grad[1] else None
+        found: list[Tensor] = []
+        for i, (at, dropped) in enumerate(zip(ctx.columns, ctx.dropped, strict=True)):
+            down, up = matrices[2 * i : 2 * i + 2]
+            mask: Tensor | None = next(masks) if dropped else None
+            to_y = wide(rows[:, at])
+            to_inner = to_y @ up
+            found += [to_inner.t() @ seen.through(mask), to_y.t() @ inner[i]]
+            if to_x is None:
+                continue
+            if mask is None:
+                to_x.addmm_(to_inner, down)
+            else:
+                to_x += seen.hidden(torch.mm(to_inner, down, out=seen.buffer), mask)
+        return gradients[0], None if to_x is None else to_x.view_as(x).to(x.dtype), None, None, *found
 
 
-def changed(tower: T, changes: Sequence[MatrixChange]) -> T:
-    """The tower with changes in its blocks; those for blocks that it does not have do nothing.
+class _Seen:
+    """What changes see of x, [rows, tokens, width], one after the other in the same memory."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = wide(x).flatten(0, -2)
+        self.nothing = self.x.new_zeros(())
+
+    @cached_property
+    def buffer(self) -> Tensor:
+        return torch.empty_like(self.x)
+
+    def through(self, kept: Tensor | None) -> Tensor:
+        """[rows tokens, width]: zero where it is not kept, until the next is asked for."""
+        return self.x if kept is None else self.hidden(self.x, kept)
+
+    def hidden(self, values: Tensor, kept: Tensor) -> Tensor:
+        """In the buffer. A product with `kept` would make numbers of it first, as many as x has."""
+        return torch.where(kept.flatten(0, -2), values, self.nothing, out=self.buffer)
+
+
+def changed(tower: T, changes: Sequence[MatrixChange], layer: type[ChangedLayer] = ChangedLayer) -> T:
+    """The tower with changes in its blocks; those for blocks that it does not have do nothing. layer: how they are
+    computed.
 
     Where something is dropped the last block is to be computed at all positions (`whole`), since a position's factors
     are known by where it stands.
@@ -121,20 +174,20 @@ def changed(tower: T, changes: Sequence[MatrixChange]) -> T:
     for change in changes:
         own.setdefault(change.block, []).append(change)
     blocks: Any = tower.blocks
-    new = [_changed_block(block, own[i]) if i in own else block for i, block in enumerate(blocks)]
+    new = [_changed_block(block, own[i], layer) if i in own else block for i, block in enumerate(blocks)]
     view = _with_parts(tower, blocks=nn.ModuleList(new))
     view.__dict__["whole"] = drops(changes)
     return view
 
 
-def _changed_block(block: nn.Module, changes: Sequence[MatrixChange]) -> nn.Module:
+def _changed_block(block: nn.Module, changes: Sequence[MatrixChange], kind: type[ChangedLayer]) -> nn.Module:
     inner = {_PLACE[c.matrix]: c for c in changes if c.matrix != "o"}
     outer = {_PLACE[c.matrix]: c for c in changes if c.matrix == "o"}
     parts: dict[str, nn.Module] = {}
     for name, own in (("qkv", inner), ("out", outer)):
         if own:
             layer: Any = getattr(block, name)
-            parts[name] = ChangedLayer(layer, layer.in_features, own)
+            parts[name] = kind(layer, layer.in_features, own)
     return _with_parts(block, **parts)
 
 

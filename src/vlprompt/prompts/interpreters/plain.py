@@ -13,11 +13,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.backbones.towers.changes import changed
+from vlprompt.backbones.towers.changes import ChangedLayer, MatrixChange, changed, kept_of
 from vlprompt.backbones.towers.text import TextTower
 from vlprompt.backbones.towers.transformer import ACTIVATIONS, Block, hide, normalise, wide
 from vlprompt.backbones.towers.vit import Vision
 from vlprompt.prompts.tokens import BlockTokens, ImagePrompt, TextPrompt
+
+
+class PlainlyChangedLayer(ChangedLayer):
+    """Every change as products and a sum of their own, whose gradients nobody writes by hand."""
+
+    def added(self, y: Tensor, x: Tensor, columns: list[slice], changes: list[MatrixChange]) -> Tensor:
+        parts = list(y.split(self.width, dim=-1))
+        for at, change in zip(columns, changes, strict=True):
+            seen = wide(x) if change.kept is None else wide(x) * kept_of(x, change.kept) / change.share
+            place = at.start // self.width
+            parts[place] = parts[place] + F.linear(F.linear(seen, change.down), change.up).to(y.dtype)
+        return torch.cat(parts, dim=-1)
 
 
 def plain_block(block: Block, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -78,7 +90,7 @@ class Plain:
         return torch.stack([self._text(prefix, prompt) for prefix in prompt.prefix])
 
     def _text(self, prefix: Tensor, prompt: TextPrompt) -> Tensor:
-        tower = changed(self.backbone.text, prompt.changes)
+        tower = changed(self.backbone.text, prompt.changes, PlainlyChangedLayer)
         form, context = tower.form, tower.sizes.context_length
         counts = torch.tensor(prompt.lengths, device=prefix.device) + len(prefix)
         # a causal tower, or one that attends to padding, as published: over all its places
@@ -117,7 +129,7 @@ class Plain:
 
     def image_and_inserted(self, pixels: Tensor, prompt: ImagePrompt) -> tuple[Tensor, Tensor]:
         """Image features [B, d], and the normed last states of the inserted tokens, [B, n, W]."""
-        tower: Vision = changed(self.backbone.vit, prompt.changes)
+        tower: Vision = changed(self.backbone.vit, prompt.changes, PlainlyChangedLayer)
         x = tower.embed(pixels)
         start, patches, appended = tower.start, x.shape[1] - tower.start, 0
         if prompt.tokens is not None:
