@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from vlprompt import methods
 from vlprompt.backbones.backbone import Backbone
-from vlprompt.contract import CHECKS, BrokenPromises, Subject, check_method
+from vlprompt.contract import CHECKS, NAMES, BrokenPromises, Subject, check_method, logits_of
 from vlprompt.data.task import Task
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Method, Seen
 from vlprompt.methods.coop import CoOp
 from vlprompt.methods.facts import Facts, read_facts
+from vlprompt.methods.zeroshot import ZeroShot
 from vlprompt.prompts.tokens import Output, Text
 
 ALL = methods.names()
@@ -37,6 +38,28 @@ def backbone() -> Backbone:
 @pytest.mark.parametrize("name", ALL)
 def test_every_method(name: str, check: Any) -> None:
     check(Subject(name, backbone()))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in ALL if name != "blend"),  # whose parts say where it begins
+        *(("coop", {"context_init": start}) for start in ("a photo of a", "a picture of a")),
+        ("coop", {"context_init": "a photo of a", "name_position": "front"}),
+        ("kgcoop", {"context_init": "the"}),
+        ("kgcoop+lamm", {}),
+        ("coop+lamm", {}),
+        ("lamm", {"random_labels": True}),
+        ("lamm", {"label_tokens": 1}),
+        ("lamm", {"reference": "published_code"}),
+    ],
+    ids=str,
+)
+def test_begins_as_zero_shot_only_if_it_says_so(name: str, options: dict[str, Any]) -> None:
+    """The other half of `starts_where_it_says`."""
+    method = Subject(name, backbone(), options).build()
+    zero_shot = logits_of(ZeroShot(backbone(), Task(NAMES)))
+    assert torch.allclose(logits_of(method), zero_shot, atol=2e-4) == method.facts.zero_shot_start
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from vlprompt.data.task import DEFAULT_TEMPLATE
 from vlprompt.errors import OptionError
 from vlprompt.methods.base import Facts, Method, Recipe, Seen
 from vlprompt.methods.published import CONTEXT, PublishedShapes
@@ -66,7 +67,9 @@ class CoOp(Method):
 
     @classmethod
     def facts_of(cls, options: Any) -> Facts:
-        return replace(cls.facts, takes_new_names=not options.class_specific or bool(options.context_init))
+        words = bool(options.context_init)
+        starts = f"{options.context_init} {{}}." == DEFAULT_TEMPLATE and options.name_position == "end"
+        return replace(cls.facts, takes_new_names=words or not options.class_specific, zero_shot_start=starts)
 
     def texts(self, seen: Seen | None = None) -> Sequence[Text]:
         """context: [n, D], or [C, n, D] if class-specific."""

@@ -120,7 +120,7 @@ class Facts:
             prompts_hold_names=False,  # the wrapper has put its own in their place
             per_image_text=self.per_image_text,
             independent_classes=self.independent_classes,
-            zero_shot_start=wrapper.zero_shot_start,
+            zero_shot_start=self.zero_shot_start and wrapper.zero_shot_start,
             says_template=wrapper.says_template,
             wraps=False,
             learns_words=True,

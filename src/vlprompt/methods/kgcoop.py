@@ -27,6 +27,7 @@ FACTS = Facts(
     link="https://arxiv.org/abs/2303.13283",
     order=52,
     recipe=Recipe(epochs=100, batch=128, lr=0.002),
+    zero_shot_start=True,
     says_template=True,
     published_marks=("prompt_learner.ctx", "*bias_vectors", "*.meta_net.linear1.*"),
     published_unused=("*bias_vectors", "prompt_learner.meta_net.*"),

@@ -36,6 +36,7 @@ FACTS = Facts(
     link="https://arxiv.org/abs/2312.08212",
     order=140,
     prompts_hold_names=False,
+    zero_shot_start=True,
     wraps=True,
     published_marks=("prompt_learner.token_classes",),
     plain_words="the names themselves",
@@ -100,6 +101,10 @@ class LAMM(Wrapper):
         if not self._published:
             return max(counts)
         return self.base.facts.published_label_tokens or min(counts)
+
+    @classmethod
+    def facts_of(cls, options: Any) -> Facts:
+        return replace(cls.facts, zero_shot_start=not options.random_labels)
 
     # -- texts -----------------------------------------------------------------------------------
 
