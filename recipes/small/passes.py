@@ -2,12 +2,14 @@
 
     python recipes/small/passes.py grocery.zip:coarse eurosat.zip pacs.zip --out passes.jsonl
     python recipes/small/passes.py flowers.zip caltech101.zip --shots 4 --out passes.jsonl
-    python recipes/small/passes.py --out passes.jsonl       the table alone, from what is known
+    python recipes/small/passes.py --out passes.jsonl       the tables alone, from what is known
+    python recipes/small/passes.py eurosat.zip pacs.zip --out pictures.jsonl --count pictures --epochs 0,1,2,5,10
 
 A text pass is one forward and backward pass through the text tower over all classes. "Published": epochs, batches, rate and
 optimiser of the method's paper (`Facts.recipe`); "short": the recipe for small backbones, which was chosen on the demo's
 validation pictures (tune.py), with its own number of passes or others. Options, pictures and views (test crops) are the
-same. Nothing is chosen here: every score is of test pictures.
+same. Where the image tower learns, too, pictures that are seen are what counts, in place of passes. Nothing is chosen here: every
+score is of test pictures.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from vlprompt.data.dataset import Dataset
 from vlprompt.data.sampling import draw
 from vlprompt.data.task import DEFAULT_TEMPLATE, Task
 from vlprompt.feeding.feature_cache import FeatureCache
-from vlprompt.feeding.inputs import Encoder, FeatureInputs
+from vlprompt.feeding.inputs import Encoder
 from vlprompt.fitting.lesson import get_ready
 from vlprompt.fitting.plan import make_plan
 from vlprompt.fitting.recipes import measured_for
@@ -35,20 +37,23 @@ from vlprompt.scoring.evaluation import evaluate
 from vlprompt.seeds import generator
 from vlprompt.training.loop import train
 
-METHODS = ("coop", "lamm", "coop+lamm", "kgcoop", "tcp")
-PUBLISHED = 0  # in place of a number of passes
+METHODS = {  # by what costs: every pass over all pictures is one text pass, or every picture counts
+    "passes": ("coop", "lamm", "coop+lamm", "kgcoop", "tcp"),
+    "pictures": ("vpt", "cocoop", "maple", "ctp+tft", "promptsrc", "mmrl", "mmrlpp", "clip_lora"),
+}
+PUBLISHED = 0  # in place of a number of epochs
 KEYS = ("data", "method", "shots", "seed", "wanted")
 
 
 def taught(
     dataset: Dataset, method: str, shots: int, seed: int, wanted: int, precision: str
 ) -> dict[str, Any]:
-    """One training and its score on the test pictures, whose features are those of float32."""
+    """One training and its score on the test pictures, whose frozen features are those of float32. wanted: epochs."""
     backbone = once_loaded("embedded", "float32")
     split = draw(dataset, shots=shots, seed=seed)
     encoder = Encoder(dataset, backbone, cache=FeatureCache())
-    learned, test = encoder.features(split.train), encoder.features(split.test)
-    assert isinstance(learned, FeatureInputs)
+    needs = methods.load(method).facts.needs
+    learned, test = encoder.inputs(needs, split.train), encoder.inputs(needs, split.test)
     plan = make_plan(method, recipe=measured_for(method, "embedded"))
     plan = replace(plan, train=type(plan.train)()) if wanted == PUBLISHED else plan
     spec = methods.load(method)
@@ -64,6 +69,9 @@ def taught(
     found = train(made, learned, options, seed=seed)
     return {
         "passes": found.steps,
+        "pictures": found.steps * min(options.batch, len(learned))
+        if options.batch > 0
+        else found.steps * len(learned),
         "accuracy": evaluate(made.eval(), test).accuracy,
         "loss": found.loss,
         "seconds": found.seconds,
@@ -76,7 +84,7 @@ def make(arguments: argparse.Namespace) -> None:
         dataset = open_dataset(path, label_column=column or None)
         for seed in arguments.seeds:
             for method in arguments.methods:
-                for wanted in arguments.passes:
+                for wanted in arguments.epochs:
                     name = Path(path).stem + (f" {column}" if column else "")
                     key = dict(zip(KEYS, (name, method, arguments.shots, seed, wanted), strict=True))
                     if any(one.items() >= key.items() for one in known(arguments.out)):
@@ -99,27 +107,28 @@ def accuracies(records: Iterable[dict[str, Any]]) -> list[float]:
     return [one["accuracy"] for one in records]
 
 
-def table(records: Sequence[dict[str, Any]]) -> Iterable[str]:
+def table(records: Sequence[dict[str, Any]], count: str) -> Iterable[str]:
     """Rows of data sets, pictures of a class, and methods; a cell is the mean accuracy over the seeds, its deviation, how many
-    seeds, and the passes where they differ by data."""
+    seeds, and the passes or pictures where they differ by data."""
     columns = sorted({one["wanted"] for one in records})
-    titles = ["published" if c == PUBLISHED else f"short, {c} passes" for c in columns]
+    unit = "passes" if count == "passes" else "epochs"
+    titles = ["published" if c == PUBLISHED else f"short, {c} {unit}" for c in columns]
     yield f"| data set | shots | method | {' | '.join(titles)} |"
     yield "|---|---|---|" + "---|" * len(columns)
     for (data, shots, method), row in grouped(records).items():
-        cells = [cell(column, row[column]) if column in row else "not run" for column in columns]
+        cells = [cell(column, row[column], count) if column in row else "not run" for column in columns]
         yield f"| {data} | {shots} | `{method}` | {' | '.join(cells)} |"
 
 
-def cell(wanted: int, own: Sequence[dict[str, Any]]) -> str:
+def cell(wanted: int, own: Sequence[dict[str, Any]], count: str) -> str:
     found = accuracies(own)
     spread = f" ± {statistics.stdev(found):.1f}" if len(own) > 1 else ""
-    passes = f", {own[0]['passes']} passes" if wanted == PUBLISHED else ""
-    return f"{statistics.mean(found):.1f}{spread} ({len(own)}{passes})"
+    cost = f", {own[0][count]} {count}" if wanted == PUBLISHED else ""
+    return f"{statistics.mean(found):.1f}{spread} ({len(own)}{cost})"
 
 
-def needed(records: Sequence[dict[str, Any]]) -> Iterable[str]:
-    """Rows of methods: the fewest passes, of those that were measured, whose mean accuracy is within one deviation of the
+def needed(records: Sequence[dict[str, Any]], count: str) -> Iterable[str]:
+    """Rows of methods: the fewest passes or pictures, of those that were measured, whose mean accuracy is within one deviation of the
     published schedule's or above it, and how many that one has."""
     found: dict[str, dict[str, str]] = {}
     for (data, shots, method), row in grouped(records).items():
@@ -128,8 +137,13 @@ def needed(records: Sequence[dict[str, Any]]) -> Iterable[str]:
             continue
         bar = statistics.mean(accuracies(published)) - statistics.stdev(accuracies(published))
         enough = [wanted for wanted in sorted(row) if statistics.mean(accuracies(row[wanted])) >= bar]
-        whole = published[0]["passes"]
-        text = f"{enough[0]} of {whole} (1/{whole / enough[0]:.0f})" if enough else f"none of {whole}"
+        whole = published[0][count]
+        spent = row[enough[0]][0][count] if enough else 0
+        text = (
+            f"{spent} of {whole} (1/{whole / spent:.{0 if spent < whole / 2 else 1}f})"
+            if spent
+            else f"more, of {whole}"
+        )
         found.setdefault(method, {})[f"{data}, {shots} shots"] = text
     columns = list(dict.fromkeys(name for texts in found.values() for name in texts))
     yield f"| method | {' | '.join(columns)} |"
@@ -144,9 +158,10 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="JSON lines; trainings in it are not made again"
     )
-    parser.add_argument("--methods", type=lambda text: text.split(","), default=list(METHODS))
+    parser.add_argument("--count", choices=tuple(METHODS), default="passes", help="what a training costs")
+    parser.add_argument("--methods", type=lambda text: text.split(","), help="default: all that cost this")
     parser.add_argument(
-        "--passes",
+        *("--epochs", "--passes"),
         type=lambda text: [int(n) for n in text.split(",")],
         default=[PUBLISHED, 10, 25, 50],
         help="of the short schedule; 0: the published schedule",
@@ -155,8 +170,10 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=16)
     parser.add_argument("--precision", default="float32", help="of the text tower")
     arguments = parser.parse_args()
+    arguments.methods = arguments.methods or METHODS[arguments.count]
     make(arguments)
-    print("\n".join([*table(known(arguments.out)), "", *needed(known(arguments.out))]))
+    records = [one for one in known(arguments.out) if one["method"] in METHODS[arguments.count]]
+    print("\n".join([*table(records, arguments.count), "", *needed(records, arguments.count)]))
 
 
 if __name__ == "__main__":
