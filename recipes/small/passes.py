@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from vlprompt.data.dataset import Dataset
 from vlprompt.data.sampling import draw
 from vlprompt.data.task import DEFAULT_TEMPLATE, Task
 from vlprompt.feeding.feature_cache import FeatureCache
-from vlprompt.feeding.inputs import Encoder
+from vlprompt.feeding.inputs import Encoder, Inputs
 from vlprompt.fitting.lesson import get_ready
 from vlprompt.fitting.plan import make_plan
 from vlprompt.fitting.recipes import measured_for
@@ -45,17 +45,29 @@ PUBLISHED = 0  # in place of a number of epochs
 KEYS = ("data", "method", "shots", "seed", "wanted")
 
 
-def taught(
-    dataset: Dataset, method: str, shots: int, seed: int, wanted: int, precision: str
-) -> dict[str, Any]:
-    """One training and its score on the test pictures, whose frozen features are those of float32. wanted: epochs."""
-    backbone = once_loaded("embedded", "float32")
-    split = draw(dataset, shots=shots, seed=seed)
-    encoder = Encoder(dataset, backbone, cache=FeatureCache())
-    needs = methods.load(method).facts.needs
-    learned, test = encoder.inputs(needs, split.train), encoder.inputs(needs, split.test)
+class Pictures:
+    """Training and test pictures of one draw as methods are fed them, made once; frozen features are those of float32."""
+
+    def __init__(self, dataset: Dataset, shots: int, seed: int) -> None:
+        self.dataset, self.split, self.seed = dataset, draw(dataset, shots=shots, seed=seed), seed
+        self._encoder = Encoder(dataset, once_loaded("embedded", "float32"), cache=FeatureCache())
+        self._made: dict[Set[str], tuple[Inputs, Inputs]] = {}
+
+    def inputs(self, needs: Set[str]) -> tuple[Inputs, Inputs]:
+        if needs not in self._made:
+            self._made[needs] = (
+                self._encoder.inputs(needs, self.split.train),
+                self._encoder.inputs(needs, self.split.test),
+            )
+        return self._made[needs]
+
+
+def taught(pictures: Pictures, method: str, wanted: int, precision: str) -> dict[str, Any]:
+    """One training and its score on the test pictures. wanted: epochs."""
+    dataset, split, seed = pictures.dataset, pictures.split, pictures.seed
+    learned, test = pictures.inputs(methods.load(method).facts.needs)
     plan = make_plan(method, recipe=measured_for(method, "embedded"))
-    plan = replace(plan, train=type(plan.train)()) if wanted == PUBLISHED else plan
+    plan = replace(plan, train=type(plan.train)(views="center")) if wanted == PUBLISHED else plan
     spec = methods.load(method)
     spoken = dataset.templates if spec.facts.says_template else ()
     task = Task(split.class_names, spoken or (DEFAULT_TEMPLATE,))
@@ -83,13 +95,14 @@ def make(arguments: argparse.Namespace) -> None:
         path, _, column = data.partition(":")
         dataset = open_dataset(path, label_column=column or None)
         for seed in arguments.seeds:
+            pictures = Pictures(dataset, arguments.shots, seed)
             for method in arguments.methods:
                 for wanted in arguments.epochs:
                     name = Path(path).stem + (f" {column}" if column else "")
                     key = dict(zip(KEYS, (name, method, arguments.shots, seed, wanted), strict=True))
                     if any(one.items() >= key.items() for one in known(arguments.out)):
                         continue
-                    found = taught(dataset, method, arguments.shots, seed, wanted, arguments.precision)
+                    found = taught(pictures, method, wanted, arguments.precision)
                     append(arguments.out, key | {"precision": arguments.precision} | found)
                     print(key | found, flush=True)
 
