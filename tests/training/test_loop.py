@@ -38,6 +38,22 @@ def make(backbone, name: str = "coop", **more):
     return methods.load(name).build(backbone, TASK, more, generator(1, "initial values"))
 
 
+@pytest.mark.parametrize("epochs", range(1, 8))
+def test_a_training_does_not_end_at_a_step_that_failed(backbone, epochs):
+    """With steps that are far too long, the loss at the end is one of those that were good."""
+    method, inputs, losses = make(backbone, "lamm"), random_inputs(backbone), []
+    how = options(epochs=epochs, batch=12, lr=3.0, optimizer="lbfgs", schedule="constant", weight_decay=0.0)
+
+    def note(record):
+        if record["event"] == "step":
+            losses.append(record["loss"])
+
+    train(method, inputs, how, seed=3, emit=note)
+    with torch.no_grad():
+        terms = method.train().loss(method(inputs.batch(torch.arange(12))), inputs.labels)
+    assert len(losses) == epochs and float(method.total_loss(terms)) <= max(losses[-4:]) + 1e-5
+
+
 def test_order_depends_on_seed_and_epoch_alone_and_drops_the_last_part():
     first = batches(10, 4, seed=1, epoch=3)
     assert [len(b) for b in first] == [4, 4]

@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 
@@ -148,6 +149,47 @@ def test_a_step_too_far_is_taken_back_in_part():
     x = torch.nn.Parameter(torch.tensor([1.0]))
     found = descend(lambda: (x**2).sum(), [x], 3, lr=10.0)
     assert found[1] > found[0] > found[2]
+
+
+@settings(max_examples=30, deadline=None)
+@given(lr=st.floats(0.01, 10.0), steps=st.integers(1, 40), decay=st.sampled_from([0.0, 0.01]))
+def test_no_training_ends_at_a_bad_try(lr, steps, decay):
+    """Where the last move led to is kept if it was good, else the last good point is; what does not learn stays."""
+    x, idle = torch.nn.Parameter(torch.tensor([-1.2, 1.0])), torch.nn.Parameter(torch.ones(2))
+
+    def value():
+        return 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
+
+    optimizer = make_optimizer("lbfgs", [idle, x], lr=lr, weight_decay=decay)
+    judged = {}
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = value()
+        loss.backward()
+        judged[tuple(x.tolist())] = float(loss.detach() + decay / 2 * x.detach().square().sum())
+        optimizer.step(float(loss.detach()))
+    tried, loss = x.detach().clone(), float(value().detach())
+    back = optimizer.end(loss)
+    assert torch.equal(idle, torch.ones(2))
+    if back:
+        assert judged[tuple(x.tolist())] < loss + decay / 2 * float(tried.square().sum())
+    else:
+        assert torch.equal(x, tried)
+        assert loss + decay / 2 * float(tried.square().sum()) <= max(judged.values())
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_ends_that_need_no_judge(kind):
+    """Nothing happens without a step, with another kind, or after a good move; a loss that is no number is bad."""
+    x = torch.nn.Parameter(torch.tensor([2.0, 1.0]))
+    optimizer = make_optimizer(kind, [x], lr=0.01, weight_decay=0.0)
+    assert not optimizer.end(math.inf) and optimizer.judges == (kind == "lbfgs")
+    (x**2).sum().backward()
+    optimizer.step(5.0)
+    moved = x.detach().clone()
+    assert not optimizer.end(float((moved**2).sum())) and torch.equal(x, moved)
+    assert optimizer.end(math.nan) == (kind == "lbfgs")
+    assert torch.equal(x, torch.tensor([2.0, 1.0]) if kind == "lbfgs" else moved)
 
 
 def test_tensors_without_a_gradient_stay():

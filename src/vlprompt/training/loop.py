@@ -134,6 +134,8 @@ class _Training:
         with asked_to_stop() as self._asked:
             for epoch in range(state.epoch, self.options.epochs):
                 record = self._epoch(epoch, state.step if epoch == state.epoch else 0)
+        if self.optimizer.judges and self.options.epochs:
+            self._judge_the_last_move()
         if self.options.select == "best" and self.best:
             self.method.load_state_dict(self.best)
         for name, value in self.method.named_parameters():
@@ -240,6 +242,18 @@ class _Training:
             "accuracy": 100 * found["correct"] / len(index),
             **self._pace(epoch, step + 1),
         }
+
+    @torch.no_grad()
+    def _judge_the_last_move(self) -> None:
+        """One more look at the last batch, without gradients: an optimiser that tries its steps is not left at a bad try."""
+        epoch = self.options.epochs - 1
+        last = batches(len(self.inputs), self.batch, self.seed, epoch)[-1]
+        device, loss = self.method.backbone.device, 0.0
+        for index, parts in self._load([last], epoch % self.views):
+            for numbers, inputs in parts:
+                terms = self.method.loss(self.method(inputs), self.inputs.labels[numbers].to(device))
+                loss += float(self.method.total_loss(terms)) * len(numbers) / len(index)
+        self.optimizer.end(loss)
 
     def _end_of_epoch(self, epoch: int, lr: float) -> Record:
         self.method.end_of_epoch(epoch, self.options.epochs)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vlprompt.errors import OptionError, nearest
 from vlprompt.methods.parameter_groups import ParameterGroup
-from vlprompt.training.quasi_newton import lbfgs
+from vlprompt.training.quasi_newton import lbfgs, lbfgs_end
 from vlprompt.training.spectral import muon
 
 __all__ = ["KINDS", "Optimizer", "ParameterGroup", "grouped_optimizer", "make_optimizer"]
@@ -112,6 +112,17 @@ class Optimizer:
         """One step of every tensor that has a gradient. loss: what the gradients are of; lbfgs wants to know it."""
         for group in self.param_groups:
             KINDS[group["kind"]](group, self.state, loss)
+
+    @property
+    def judges(self) -> bool:
+        """Whether a step's end is judged by the next one only, so that the last one of a training needs `end`."""
+        return any(group["kind"] == WHOLE for group in self.param_groups)
+
+    @torch.no_grad()
+    def end(self, loss: float) -> bool:
+        """After the last step, with the loss where it led to: takes back a move that was not good; whether it did."""
+        groups = [group for group in self.param_groups if group["kind"] == WHOLE]
+        return sum(lbfgs_end(group, self.state, loss) for group in groups) > 0
 
 
 def make_optimizer(

@@ -6,7 +6,7 @@ With frozen features the loss of all pictures costs one pass through the text to
 noise, which Adam and SGD with their batches do not use. Source: Liu and Nocedal, "On the limited memory BFGS method for
 large scale optimization", Mathematical Programming 1989. A point is good if its loss is below the highest of the last
 four good ones (Grippo, Lampariello and Lucidi, SIAM J. Numer. Anal. 1986); if it is not, the step from the last
-good one is made shorter. Where the slope gets steeper along a move, H is kept and the next step is twice as long.
+good one is made shorter. The last point of a training is judged, too (`lbfgs_end`). Where the slope gets steeper along a move, H is kept and the next step is twice as long.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def lbfgs(group: dict[str, Any], states: defaultdict[nn.Parameter, dict[str, Ten
     share = 1.0
     if state:
         slope, share = float(state["slope"]), float(state["share"])
-        if loss > max(known) + DECREASE * share * slope:
+        if not _good(state, loss):
             rise = loss - known[-1] - share * slope  # of a parabola through both points
             found = -slope * share * share / (2 * rise) if rise > 0 else 0.0
             share = min(max(found, SHORTEST * share), LONGEST * share)
@@ -56,9 +56,32 @@ def lbfgs(group: dict[str, Any], states: defaultdict[nn.Parameter, dict[str, Ten
     slope = float(direction @ gradient)
     farthest = group["lr"] * math.sqrt(len(here)) / max(float(direction.norm()), 1e-30)
     state["point"], state["gradient"], state["direction"] = here, gradient, direction
+    state["learned"] = torch.tensor([p.grad is not None for p in group["params"]])
     state["losses"] = torch.tensor([*known, loss][-LOOKED_BACK:], dtype=torch.float64)
     state["slope"] = torch.tensor(slope, dtype=torch.float64)
     _go(learned, state, min(share, farthest) if "moves" in state else farthest)
+
+
+def lbfgs_end(
+    group: dict[str, Any], states: defaultdict[nn.Parameter, dict[str, Tensor]], loss: float
+) -> bool:
+    """Back to the last good point if that of the last move, whose loss this is, is not good; whether it went back."""
+    for first in group["params"]:
+        state = states.get(first, {})
+        if "learned" not in state:
+            continue
+        learned = [p for p, own in zip(group["params"], state["learned"].tolist(), strict=True) if own]
+        decay = group["weight_decay"]
+        loss += decay / 2 * sum(float(p.detach().square().sum()) for p in learned)
+        if not _good(state, loss):
+            _go(learned, state, 0.0)
+            return True
+    return False
+
+
+def _good(state: dict[str, Tensor], loss: float) -> bool:
+    """Whether the loss where the last move led to is below the highest of the last good ones, by what the slope promises."""
+    return loss <= max(state["losses"].tolist()) + DECREASE * float(state["share"]) * float(state["slope"])
 
 
 def _remember(state: dict[str, Tensor], move: Tensor, change: Tensor, share: float) -> float:
