@@ -81,9 +81,7 @@ def taught(pictures: Pictures, method: str, wanted: int, precision: str) -> dict
     found = train(made, learned, options, seed=seed)
     return {
         "passes": found.steps,
-        "pictures": found.steps * min(options.batch, len(learned))
-        if options.batch > 0
-        else found.steps * len(learned),
+        "pictures": found.steps * found.batch,
         "accuracy": evaluate(made.eval(), test).accuracy,
         "loss": found.loss,
         "seconds": found.seconds,
@@ -124,8 +122,8 @@ def table(records: Sequence[dict[str, Any]], count: str) -> Iterable[str]:
     """Rows of data sets, pictures of a class, and methods; a cell is the mean accuracy over the seeds, its deviation, how many
     seeds, and the passes or pictures where they differ by data."""
     columns = sorted({one["wanted"] for one in records})
-    unit = "passes" if count == "passes" else "epochs"
-    titles = ["published" if c == PUBLISHED else f"short, {c} {unit}" for c in columns]
+    one, many = ("pass", "passes") if count == "passes" else ("epoch", "epochs")
+    titles = ["published" if c == PUBLISHED else f"short, {c} {one if c == 1 else many}" for c in columns]
     yield f"| data set | shots | method | {' | '.join(titles)} |"
     yield "|---|---|---|" + "---|" * len(columns)
     for (data, shots, method), row in grouped(records).items():

@@ -122,7 +122,8 @@ class Optimizer:
     def end(self, loss: float) -> bool:
         """After the last step, with the loss where it led to: takes back a move that was not good; whether it did."""
         groups = [group for group in self.param_groups if group["kind"] == WHOLE]
-        return sum(lbfgs_end(group, self.state, loss) for group in groups) > 0
+        went_back = [lbfgs_end(group, self.state, loss) for group in groups]
+        return any(went_back)
 
 
 def make_optimizer(

@@ -6,7 +6,8 @@ With frozen features the loss of all pictures costs one pass through the text to
 noise, which Adam and SGD with their batches do not use. Source: Liu and Nocedal, "On the limited memory BFGS method for
 large scale optimization", Mathematical Programming 1989. A point is good if its loss is below the highest of the last
 four good ones (Grippo, Lampariello and Lucidi, SIAM J. Numer. Anal. 1986); if it is not, the step from the last
-good one is made shorter. The last point of a training is judged, too (`lbfgs_end`). Where the slope gets steeper along a move, H is kept and the next step is twice as long.
+good one is made shorter. The last point of a training is judged, too (`lbfgs_end`). Where the slope gets steeper along a
+move, H is kept and the next step is twice as long.
 """
 
 from __future__ import annotations
