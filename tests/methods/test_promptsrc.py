@@ -37,6 +37,7 @@ def test_weights_of_the_epochs() -> None:
     assert weights[13] == pytest.approx(weights[15]) and weights[15] / weights[14] == pytest.approx(
         0.60653, rel=1e-4
     )
+    assert epoch_weights(10, 0.8, 0.1) == pytest.approx(epoch_weights(10, 8, 1), rel=1e-12)
     assert epoch_weights(3, 500, 0.01) == [
         0,
         0,
