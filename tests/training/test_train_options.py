@@ -17,6 +17,15 @@ def test_views_are_counted(views, count):
 
 
 @pytest.mark.parametrize(
+    ("pictures", "least", "epochs"),
+    [(10, 200, 200), (16, 200, 100), (320, 200, 10), (320, 401, 11), (10, 0, 10), (4, 7, 10), (0, 200, 10)],
+)
+def test_few_pictures_are_seen_until_there_are_so_many_steps(pictures, least, epochs):
+    options = TrainOptions(epochs=10, batch=8, least_steps=least).resolved(Recipe(), {"pixels"})
+    assert options.lasting(pictures).epochs == epochs
+
+
+@pytest.mark.parametrize(
     "values", [{"views": "many"}, {"views": 0}, {"optimizer": "rmsprop"}, {"epochs": -1}]
 )
 def test_bad_values_are_refused(values):

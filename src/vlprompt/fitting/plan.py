@@ -86,7 +86,11 @@ def make_plan(
             f'method "{AUTO}" chooses by itself and has no options: name a method to give it some'
         )
     if not isinstance(train, TrainOptions):
-        train = build(TrainOptions, (held.train if held else {}) | dict(train or {}), owner="training")
+        given = dict(train or {})
+        usual = dict(held.train) if held else {}
+        if "epochs" in given:
+            usual.pop("least_steps", None)  # who counts epochs is to have so many
+        train = build(TrainOptions, usual | given, owner="training")
     texts = (templates,) if isinstance(templates, str) else tuple(templates or ())
     plan = Plan(name, options, train, texts)
     plan.spec.options(options)  # bad values stop here, before anything is read
@@ -105,7 +109,7 @@ def prepare(
         method = spec.build(backbone, task, plan.options, generator(split.seed, "initial values"))
     else:
         method = extended(after.learned, split.class_names)
-    options = plan.train.resolved(method.facts.recipe, method.facts.needs)
+    options = plan.train.resolved(method.facts.recipe, method.facts.needs).lasting(len(split.train))
     method.interpreter.budget = int(options.memory * 2**30) // 2  # the other half is for pictures
     info = RunInfo(
         method=plan.method,

@@ -24,6 +24,7 @@ NOT_HERE = (
     "select",
     "validate_every",
 )  # nothing to choose in a short training
+LIMITED = {"epochs": 1, "least_steps": 0}  # what makes a training long, with the least that is taken
 MOST_SHOWN = 200  # epochs at the end of the slider
 SMALL_BATCH = 16  # with a dozen pictures of a class, larger steps would be too few
 SLOW = " (slow)"
@@ -31,6 +32,7 @@ MOST_LETTERS = 40  # of a label
 # what people read who never read a paper; the option's own name stands in the line below
 _LABELS = {
     "epochs": "Rounds over the pictures",
+    "least_steps": "Steps at least",
     "batch": "Pictures per step",
     "lr": "Size of steps",
     "optimizer": "How steps are made",
@@ -156,8 +158,8 @@ def rows(method: str, limits: Limits, small: bool = True) -> list[Row]:
 def _row(entry: dict[str, Any], start: dict[str, Any], into: str, limits: Limits | None = None) -> Row:
     name = entry["name"]
     low, high = entry.get("low"), entry.get("high")
-    if name == "epochs" and limits is not None:
-        low, high = 1, limits.epochs
+    if name in LIMITED and limits is not None:
+        low, high = LIMITED[name], limits.epochs
     label = _LABELS.get(name) or _first_words(entry["help"]) or name.replace("_", " ").capitalize()
     return Row(
         name,
@@ -216,7 +218,7 @@ def read(form: Sequence[Row], values: Sequence[Any]) -> tuple[dict[str, Any], di
     for row, value in zip(form, values, strict=True):
         if value is None:
             raise OptionError(f"{row.label}: give a value (at first it was {row.value})")
-        if row.name == "epochs" and row.high is not None and value > row.high:
+        if row.name in LIMITED and row.high is not None and value > row.high:
             raise OptionError(f"{row.label}: at most {row.high:g}")
         found[row.into][row.name] = value
     return found["options"], found["train"]

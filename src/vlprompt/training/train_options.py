@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 RECIPE = "as the method's recipe says"
 # Measured with the embedded backbone on validation pictures (recipes/small/views.py, docs/methods.md): random crops of
 # 8 to 100 % of a picture cost CoOp 4 to 5 points beside the test crop. With live pixels a new crop costs nothing.
-LATER = {"schedule": "epoch", "final_lr": 0.0}  # options of later releases, with what was done before
+LATER = {
+    "schedule": "epoch",
+    "final_lr": 0.0,
+    "least_steps": 0,
+}  # options of later releases, with what was done before
 ALL_PICTURES = -1
 FROZEN_VIEWS, LIVE_VIEWS = "center", "epoch"
 
@@ -25,6 +29,11 @@ class TrainOptions(OptionSet):
     """Every choice of the loop; values that say so are left to the method's recipe."""
 
     epochs: int = option(0, f"passes over the training pictures; 0: {RECIPE}", low=0)
+    least_steps: int = option(
+        0,
+        "with few pictures, epochs are added until there are so many steps; 0: as many as the epochs give",
+        low=0,
+    )
     batch: int = option(0, f"pictures per step; -1: all; 0: {RECIPE}", low=ALL_PICTURES)
     lr: float = option(0.0, f"highest learning rate; 0: {RECIPE}", low=0)
     optimizer: str = option(
@@ -90,6 +99,11 @@ class TrainOptions(OptionSet):
     def pictures_of_step(self, pictures: int) -> int:
         """How many of so many training pictures a step takes. Needs resolved options."""
         return pictures if self.batch == ALL_PICTURES else min(self.batch, pictures)
+
+    def lasting(self, pictures: int) -> TrainOptions:
+        """The same with as many epochs over so many pictures as `least_steps` asks for. Needs resolved options."""
+        steps = pictures // max(1, self.pictures_of_step(pictures))
+        return replace(self, epochs=max(self.epochs, -(-self.least_steps // steps))) if steps else self
 
     @property
     def batch_text(self) -> str:
