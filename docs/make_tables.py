@@ -94,7 +94,9 @@ def recipes_table(small: bool) -> Iterator[str]:
         held = load_recipe(name)
         options = ", ".join(f"{key} {shown(value)}" for key, value in held.options.items()) or "none"
         train = (f"{held.train[key]:g}" if key in held.train else "own" for key in ("epochs", "batch", "lr"))
-        train = ("all" if value == str(ALL_PICTURES) else value for value in train)
+        train = ["all" if value == str(ALL_PICTURES) else value for value in train]
+        if least := held.train.get("least_steps"):
+            train[0] += f", {least} steps at least"
         what = held.title + (f"; variants {', '.join(held.variants)}" if held.variants else "")
         yield f"| `{name}` | {held.method} | {cell(what)} | {cell(options)} | {' | '.join(train)} |"
 

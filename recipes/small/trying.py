@@ -31,7 +31,7 @@ FOUND = {  # what a record holds beside what its try differs in
 class Try:
     """recipe: of the training. train, options: what differs from it. cache: whether features of earlier tries are used.
 
-    part: which of PARTS of the training and validation pictures together are judged by what the others teach; without
+    shots: training pictures of every class. part: which of PARTS of the training and validation pictures together are judged by what the others teach; without
     one the validation pictures are. names: of the demo's classes, in place of its own.
     """
 
@@ -40,6 +40,7 @@ class Try:
     seed: int
     cache: bool = True
     options: dict[str, Any] = field(default_factory=dict)
+    shots: int = SHOTS
     part: int | None = None
     names: tuple[str, ...] = ()
 
@@ -50,8 +51,17 @@ class Try:
     @property
     def differs(self) -> dict[str, Any]:
         part = {} if self.part is None else {"part": self.part}
+        shots = {} if self.shots == SHOTS else {"shots": self.shots}
         names = {"names": list(self.names)} if self.names else {}
-        return {"recipe": self.recipe, **self.train, **self.options, "seed": self.seed, **part, **names}
+        return {
+            "recipe": self.recipe,
+            **self.train,
+            **self.options,
+            "seed": self.seed,
+            **shots,
+            **part,
+            **names,
+        }
 
 
 @lru_cache(maxsize=2)
@@ -76,7 +86,7 @@ def attempt(backbone: str, precision: str, one: Try) -> dict[str, Any]:
     plan = make_plan(load_recipe(one.recipe).method, options=one.options, train=one.train, recipe=one.recipe)
     record = {"protocol": "tuning", "backbone": loaded.fingerprint, **one.differs}
     try:
-        run = learn(dataset, draw(dataset, shots=SHOTS, seed=one.seed), loaded, plan, cache=one.cache)
+        run = learn(dataset, draw(dataset, shots=one.shots, seed=one.seed), loaded, plan, cache=one.cache)
     except TrainingError as error:
         return record | {"accuracy": 0.0, "error": str(error)}
     return record | {
@@ -143,7 +153,9 @@ def judge_both_ways(
     ways = [(1, part) for part in range(parts)], [(1 + draw, None) for draw in range(draws)]
 
     def one(recipe: str, name: str, seed: int, part: int | None) -> Try:
-        return Try(recipe, seed=seed, part=part, names=names, **{"train": {}, "options": {}} | settings[name])
+        own = settings[name]
+        train, options = own.get("train", {}), own.get("options", {})
+        return Try(recipe, train, seed, options=options, part=part, names=names)
 
     wanted = [
         one(recipe, name, *asked)
