@@ -43,6 +43,14 @@ def test_published_values(name, epochs, batch, lr):
     assert (train["epochs"], train["batch"], train["lr"], train["warmup_lr"]) == (epochs, batch, lr, 1e-5)
 
 
+def test_epochs_by_hand_are_as_many_as_were_asked_for():
+    def least(train):
+        return make_plan(recipe="small_maple", train=train).train.least_steps
+
+    assert least({}) == least({"lr": 0.1}) > 0
+    assert (least({"epochs": 3}), least({"epochs": 3, "least_steps": 50})) == (0, 50)
+
+
 def test_settings_without_the_usual_warm_up():
     proda, tip = load_recipe("proda"), load_recipe("tip_adapter_f")
     assert (
