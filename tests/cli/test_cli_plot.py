@@ -29,6 +29,19 @@ def test_plot(vlprompt, results, tmp_path):
     assert (tmp_path / "shots.png").stat().st_size > 1000
 
 
+def test_averages_alone(vlprompt, tmp_path):
+    file = tmp_path / "results.jsonl"
+    rows = [base_new(80.0, 60.0, data=data) for data in ("caltech101", "eurosat")]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    titles = {}
+    for more in ([], ["--averages"]):
+        said = vlprompt("plot", file, "--kind", "base_new", "--out", tmp_path / "plane.svg", *more)
+        assert said.code == 0, said.err
+        text = (tmp_path / "plane.svg").read_text()
+        titles[bool(more)] = {name for name in ("average of 2", "caltech101", "eurosat") if name in text}
+    assert titles == {False: {"average of 2", "caltech101", "eurosat"}, True: {"average of 2"}}
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -37,6 +50,7 @@ def test_plot(vlprompt, results, tmp_path):
         (["--kind", "forgetting"], "no results of protocol"),
         (["--kind", "base_new", "--method", "mapel"], 'did you mean "maple"'),
         (["--shots", "3"], "--shots"),
+        (["--averages"], "no method was run on more than one data set"),
     ],
 )
 def test_plot_says_what_is_wrong(vlprompt, results, words, text):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vlprompt.cli.console import say
-from vlprompt.cli.protocol_command import OfData, OfMethod, OfShots, recorded
+from vlprompt.cli.protocol_command import Averages, OfData, OfMethod, OfShots, recorded
 from vlprompt.errors import OptionError, nearest
 from vlprompt.protocols import all_facts
 
@@ -40,6 +40,7 @@ def plot(
         typer.Option("--backbone", "-b", metavar="NAME", show_default=False, help="only of this one"),
     ] = None,
     shots: OfShots = None,
+    averages: Averages = False,
 ) -> None:
     """What vlprompt protocol recorded, as a picture.
 
@@ -66,4 +67,4 @@ def plot(
     from vlprompt.report.drawings import drawings
     from vlprompt.report.plots import to_png
 
-    say(f"{wanted}: {to_png(drawings()[wanted](records), place)}")
+    say(f"{wanted}: {to_png(drawings()[wanted](records, averages), place)}")

@@ -34,6 +34,9 @@ OfMethod = Annotated[
 OfData = Annotated[
     str | None, typer.Option("--data", metavar="NAME,...", show_default=False, help="only these data sets")
 ]
+Averages = Annotated[
+    bool, typer.Option("--averages", help="only the averages over data sets, not each of them")
+]
 OfShots = Annotated[
     int | None, typer.Option("--shots", show_default=False, help="only at so many pictures a class")
 ]
@@ -287,9 +290,7 @@ def table(
             help="instead, what the other methods gain over this one, and whether papers report the same direction",
         ),
     ] = None,
-    averages: Annotated[
-        bool, typer.Option("--averages", help="only the averages over data sets, not each of them")
-    ] = False,
+    averages: Averages = False,
     method: OfMethod = None,
     data: OfData = None,
     shots: OfShots = None,

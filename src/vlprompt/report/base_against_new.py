@@ -30,10 +30,10 @@ WIDE, TALL = 4.3, 3.9  # inches of a panel
 Box = tuple[float, float, float, float]  # left, bottom, right, top; shares of the axes
 
 
-def base_new_plane(records: Iterable[Mapping[str, Any]]) -> Figure:
+def base_new_plane(records: Iterable[Mapping[str, Any]], averages: bool = False) -> Figure:
     """base_to_new: every method as a point, with its deviation over seeds; grey lines have the same harmonic mean."""
     gathered = gather(record for record in records if record["protocol"] == "base_to_new")
-    chosen = panels_of(gathered, "base_to_new")
+    chosen = panels_of(gathered, "base_to_new", averages)
     with rc_context(STYLE):
         figure, grid = panel_grid(len(chosen), size=(WIDE, TALL))
         for axes, (data, methods) in zip(grid, chosen.items(), strict=False):

@@ -42,11 +42,11 @@ class Series:
         return [cell.mean for cell in self.cells]
 
 
-def shot_curves(records: Iterable[Mapping[str, Any]]) -> Figure:
+def shot_curves(records: Iterable[Mapping[str, Any]], averages: bool = False) -> Figure:
     """few_shot: accuracy over the number of shots, as LAMM's figure shows it; zero-shot is a level line."""
     gathered = gather(r for r in records if r["protocol"] == "few_shot" and r.get("shots", 0) > 0)
     panels: dict[str, list[Series]] = {}
-    for data, methods in panels_of(gathered, "few_shot").items():
+    for data, methods in panels_of(gathered, "few_shot", averages).items():
         for method, by_shots in methods.items():
             places = sorted(by_shots)
             at = [cells(by_shots[k])["accuracy"] for k in places]
@@ -75,7 +75,7 @@ def shot_curves(records: Iterable[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def forgetting_curves(records: Iterable[Mapping[str, Any]]) -> Figure:
+def forgetting_curves(records: Iterable[Mapping[str, Any]], averages: bool = False) -> Figure:
     """class_incremental: above, accuracy on the classes of the first session while later ones arrive; below, on
     all classes seen so far."""
     flat = []
@@ -85,7 +85,7 @@ def forgetting_curves(records: Iterable[Mapping[str, Any]]) -> Figure:
         first = {f"first_{i}": row[0] for i, row in enumerate(record.get("matrix") or (), start=1)}
         flat.append({**record, **first})
     gathered = gather(flat)
-    chosen = panels_of(gathered, "class_incremental")
+    chosen = panels_of(gathered, "class_incremental", averages)
     with rc_context(STYLE):
         figure = Figure(figsize=(1.2 + 4.1 * len(chosen), 6.4), layout="constrained")
         grid = figure.subplots(2, len(chosen), squeeze=False, sharex="col")

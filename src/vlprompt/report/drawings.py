@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def drawings() -> dict[str, Callable[..., Figure]]:
-    """By the name that `ProtocolFacts.drawing` gives. Imports Matplotlib."""
+    """By the name that `ProtocolFacts.drawing` gives; each takes averages=True for their panel alone. Imports Matplotlib."""
     from vlprompt.report.base_against_new import base_new_plane
     from vlprompt.report.curves import forgetting_curves, shot_curves
 

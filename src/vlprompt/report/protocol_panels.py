@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from vlprompt.errors import DataError
+from vlprompt.errors import DataError, OptionError
 from vlprompt.methods import facts_of, without_wrappers, wrapper_names
 from vlprompt.protocols import declared
 from vlprompt.report.fonts import shortened
@@ -25,10 +25,12 @@ LABEL = 8  # points
 LONGEST_TITLE, LONGEST_LABEL = 3.9, 2.2  # inches
 
 
-def panels_of(gathered: Mapping[Key, Seeds], protocol: str) -> dict[str, dict[str, dict[int, Seeds]]]:
+def panels_of(
+    gathered: Mapping[Key, Seeds], protocol: str, averages: bool = False
+) -> dict[str, dict[str, dict[int, Seeds]]]:
     """Panel title -> method -> shots -> seeds: the average first, of methods that have all data sets.
 
-    DataError where there is nothing to show, or figures of several backbones.
+    averages: it alone, and OptionError where there is none. DataError where there is nothing to show, or figures of several backbones.
     """
     if not gathered:
         raise DataError(f"no results of {protocol} to draw")
@@ -57,6 +59,10 @@ def panels_of(gathered: Mapping[Key, Seeds], protocol: str) -> dict[str, dict[st
                     means.setdefault(method, {})[shots] = seeds
         if means:
             found[f"average of {len(by_data)}"] = means
+    if averages:
+        if not found:
+            raise OptionError("averages: no method was run on more than one data set with the same seeds")
+        return found
     for data, methods in by_data.items():
         found[data] = {method: methods[method] for method in order if method in methods}
     return found
