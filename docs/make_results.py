@@ -17,7 +17,8 @@ from pathlib import Path
 from parts import HERE, rewrite
 
 RESULTS = HERE.parent / "recipes" / "results"
-RECORDS = {"results.md": RESULTS, "new-names.md": RESULTS, "results-former.md": RESULTS / "former"}
+RECORDS = {page: RESULTS for page in ("results.md", "results-by-data.md", "new-names.md")}
+RECORDS["results-former.md"] = RESULTS / "former"
 
 
 def printed(command: str, records: Path) -> str:
