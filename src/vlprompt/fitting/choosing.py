@@ -34,7 +34,7 @@ from vlprompt.methods.linear_probe import NEVER
 from vlprompt.methods.softmax_regression import softmax_regression
 from vlprompt.runs.info import CandidateInfo, ChoiceInfo
 from vlprompt.seeds import generator
-from vlprompt.temperature import fit_temperature
+from vlprompt.temperature import fit_temperature, log_probabilities
 from vlprompt.training.estimating import estimate
 from vlprompt.training.loop import message, train
 from vlprompt.training.train_options import TrainOptions
@@ -140,12 +140,8 @@ def _new_names(one: Candidate) -> bool:
 
 def _losses(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """-log p of the true class of each picture, at the temperature that suits all best."""
-    return np.array(-_log_softmax(logits / fit_temperature(logits, truth))[np.arange(len(truth)), truth])
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    found = log_probabilities(logits, fit_temperature(logits, truth))
+    return np.array(-found[np.arange(len(truth)), truth])
 
 
 def _alone(*parts: str) -> Iterator[Candidate]:
