@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -118,3 +120,30 @@ def test_a_stem_is_run_once_and_gives_what_the_pixels_give(dataset):
     few = Encoder(dataset, backbone, budget=100)
     assert isinstance(few.inputs({"pixels"}, items), PixelInputs)
     assert len(encoder.inputs({"pixels"}, [])) == 0
+
+
+def same(a, b):
+    """Whether two batches hold the same tensors, of which some may be missing in both."""
+    pairs = [(getattr(a, f.name), getattr(b, f.name)) for f in fields(a)]
+    return all((x is None) == (y is None) and (x is None or torch.equal(x, y)) for x, y in pairs)
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [{"features"}, {"patches"}, {"patch_states"}, {"pixels"}, {"pixels", "features"}],
+    ids=lambda needs: "+".join(sorted(needs)),
+)
+@pytest.mark.parametrize("kept", ["kept", "decoded late"])
+@pytest.mark.parametrize("tower", ["plain", "with a stem"])
+def test_a_part_holds_what_the_whole_holds_of_these_pictures(backbone, dataset, needs, kept, tower):
+    """Whatever kind of inputs it is: cross-validation learns from parts, and is judged by parts."""
+    if tower == "with a stem":
+        backbone = embedded_kind()
+    encoder = Encoder(dataset, backbone, **({} if kept == "kept" else {"budget": 100}))
+    whole = encoder.inputs(needs, dataset.items("train"), Views(2, seed=1))
+    index = torch.tensor([5, 0, 3])
+    part = whole.part(index)
+    assert len(part) == 3 and part.labels.tolist() == whole.labels[index].tolist()
+    for view in (0, 1):
+        assert same(part.batch(torch.arange(3), view), whole.batch(index, view))
+        assert same(part.part(torch.tensor([2])).batch(torch.tensor([0]), view), whole.batch(index[2:], view))

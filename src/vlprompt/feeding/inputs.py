@@ -82,7 +82,7 @@ class Inputs:
 
     def _of(self, index: Tensor) -> dict[str, Any]:
         """What a kind of inputs holds beside, for these pictures."""
-        return {}
+        raise NotImplementedError
 
     def stream(self, indices: Iterable[Tensor], view: int = 0) -> Iterator[Batch]:
         """Batch after batch."""
@@ -122,6 +122,11 @@ class StemInputs(Inputs):
     stems: Tensor
     features: Tensor | None = None
 
+    def _of(self, index: Tensor) -> dict[str, Any]:
+        index = index.to(self.stems.device)
+        features = None if self.features is None else self.features[:, index]
+        return {"stems": self.stems[:, index], "features": features}
+
     def batch(self, index: Tensor, view: int = 0) -> Batch:
         index = index.to(self.stems.device)
         features = None if self.features is None else self.features[view, index]
@@ -146,7 +151,8 @@ class PixelInputs(Inputs):
     def _of(self, index: Tensor) -> dict[str, Any]:
         numbers = index.tolist()
         crops = None if self.crops is None else self.crops[:, numbers]
-        return {"crops": crops, "digests": [self.digests[i] for i in numbers]}
+        features = None if self.features is None else self.features[:, index.to(self.features.device)]
+        return {"crops": crops, "digests": [self.digests[i] for i in numbers], "features": features}
 
     def batch(self, index: Tensor, view: int = 0) -> Batch:
         return self._feed(index, view, self._crops(index.tolist(), view))
