@@ -12,6 +12,7 @@ from vlprompt.feeding.inputs import FeatureInputs
 from vlprompt.methods.base import Recipe
 from vlprompt.seeds import generator
 from vlprompt.training.loop import batches, train
+from vlprompt.training.optimizers import Optimizer
 from vlprompt.training.train_options import TrainOptions
 
 TASK = Task(("red cat", "green dog", "blue sea"), shots=4)
@@ -152,3 +153,14 @@ def test_generators_are_told_apart_by_purpose():
     ]
     assert len({tuple(d.tolist()) for d in draws}) == 4
     assert replace(TASK, shots=1) != TASK
+
+
+def test_the_last_move_is_judged_before_the_epoch_ends(backbone, monkeypatch):
+    """A method may put an average in the place of its values then, which is no move."""
+    method, order = make(backbone, "lamm"), []
+    monkeypatch.setattr(type(method), "end_of_epoch", lambda self, epoch, epochs: order.append(epoch))
+    end = Optimizer.end
+    monkeypatch.setattr(Optimizer, "end", lambda self, loss: (order.append("judged"), end(self, loss)))
+    how = options(epochs=2, batch=12, lr=0.1, optimizer="lbfgs", schedule="constant")
+    train(method, random_inputs(backbone), how, seed=3)
+    assert order == [0, "judged", 1]

@@ -134,8 +134,6 @@ class _Training:
         with asked_to_stop() as self._asked:
             for epoch in range(state.epoch, self.options.epochs):
                 record = self._epoch(epoch, state.step if epoch == state.epoch else 0)
-        if self.optimizer.judges and self.options.epochs:
-            self._judge_the_last_move()
         if self.options.select == "best" and self.best:
             self.method.load_state_dict(self.best)
         for name, value in self.method.named_parameters():
@@ -182,6 +180,8 @@ class _Training:
             self.emit(record)
             self._save(epoch, step + 1)
             self._stop_if_asked(epoch, step + 1)
+        if self.optimizer.judges and epoch == self.options.epochs - 1:
+            self._judge_the_last_move()
         return self._end_of_epoch(epoch, lr)
 
     def _set_rates(self, epoch: float) -> float:
