@@ -62,6 +62,8 @@ def check(field: dataclasses.Field[Any], kind: Any, value: Any) -> Any:
             value = float(value)
         except OverflowError:
             raise OptionError(f"{name} is {str(value)[:20]}...: expected a smaller number") from None
+        if not math.isfinite(value):
+            raise OptionError(f"{name} is {value}: expected a number")
     elif kind is str and not isinstance(value, str):
         raise OptionError(f"{name} is {value!r}: expected text")
     low, high, choices = meta.get("low"), meta.get("high"), meta.get("choices")

@@ -43,6 +43,8 @@ def test_weights_of_the_epochs() -> None:
         0,
         1,
     ]  # far outside: the epoch nearest to the mean, and no 0 / 0
+    for odd in ((1e-12, 1e-200), (1e6, 1e-200), (0, 0.5), (1, 1e6)):
+        assert sum(epoch_weights(3, *odd)) == pytest.approx(1)
     recorded = [0.31955876066847566, 0.3342673665371275, 0.3461738727943969]
     assert epoch_weights(3, 6, 10) == pytest.approx(recorded)
 

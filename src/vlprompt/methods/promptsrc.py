@@ -59,10 +59,13 @@ class Options(ivlp.Options):
     text_weight: float = option(25.0, "weight of staying near the frozen text features (lambda_t)", low=0)
     image_weight: float = option(10.0, "weight of staying near the frozen image features (lambda_i)", low=0)
     average_mean: float = option(
-        15.0, "epoch around which prompts are averaged (mu); below 1: share of all epochs", low=0
+        15.0, "epoch around which prompts are averaged (mu); below 1: share of all epochs", low=0, high=1e6
     )
     average_std: float = option(
-        1.0, "width of that average in epochs (sigma); below 1: share of all epochs; 0: no average", low=0
+        1.0,
+        "width of that average in epochs (sigma); below 1: share of all epochs; 0: no average",
+        low=0,
+        high=1e6,
     )
     reference: str = option(
         "paper",
@@ -80,6 +83,7 @@ def templates() -> tuple[str, ...]:
 def epoch_weights(epochs: int, mean: float, std: float) -> list[float]:
     """Weights of the epochs 1 .. N, of sum 1: a bell around `mean`. Below 1, mean and std are shares of N."""
     mean, std = (value if value >= 1 else value * epochs for value in (mean, std))
+    std = max(std, 1e-3)  # narrower, it is one epoch all the same
     powers = [-((epoch - mean) ** 2) / (2 * std**2) for epoch in range(1, epochs + 1)]
     bells = [math.exp(power - max(powers)) for power in powers]
     return [bell / sum(bells) for bell in bells]
