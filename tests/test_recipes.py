@@ -47,7 +47,7 @@ def test_epochs_by_hand_are_as_many_as_were_asked_for():
     def least(train):
         return make_plan(recipe="small_maple", train=train).train.least_steps
 
-    assert least({}) == least({"lr": 0.1}) > 0
+    assert least({}) == least({"lr": 0.1}) == least({"epochs": 0}) > 0
     assert (least({"epochs": 3}), least({"epochs": 3, "least_steps": 50})) == (0, 50)
 
 

@@ -16,6 +16,7 @@ from vlprompt.fitting.learning import fit
 from vlprompt.fitting.measuring import CROSSED, Measure, divided, per_class, stratified
 from vlprompt.runs.predictions_file import read_predictions
 from vlprompt.runs.run import Run
+from vlprompt.training.loop import train
 
 TRAIN = {"epochs": 2, "batch": 6, "warmup_epochs": 0}
 
@@ -132,3 +133,20 @@ def test_counts_of_classes():
     from vlprompt.data.dataset import Item
 
     assert per_class([Item("a", 0), Item("b", 0), Item("c", 2)]) == (1, 2) and per_class([]) == (0, 0)
+
+
+def test_with_few_pictures_every_training_has_its_steps(backbone, plain, monkeypatch):
+    """The one that is kept, and those that judge it, which have fewer pictures and so more epochs; views stay those there are."""
+    seen = []
+
+    def noted(method, inputs, options, **more):
+        seen.append((len(inputs), options.epochs, options.view_count(), inputs.features.shape[0]))
+        return train(method, inputs, options, **more)
+
+    monkeypatch.setattr("vlprompt.fitting.lesson.train", noted)
+    settings = TRAIN | {"epochs": 3, "least_steps": 16, "views": "epoch"}
+    run = fit(plain, "coop", backbone, train=settings, cache=False, measure=Measure(folds=4))
+    assert [pictures for pictures, *_ in seen] == [20] + [15] * 4
+    assert [epochs for _, epochs, *_ in seen] == [6] + [8] * 4  # 3 and 2 steps each
+    assert all(views == there == 6 for *_, views, there in seen)
+    assert (run.info.training.epochs, run.info.training.steps, run.info.train["epochs"]) == (6, 18, 3)

@@ -194,3 +194,12 @@ def test_names_of_folders():
         and folder_name("unsure") == "unsure_"
     )
     assert np.all([c not in folder_name('<>:"/\\|?*') for c in '<>:"/\\|?*'])
+
+
+def test_what_comes_later_has_the_epochs_that_were_asked_for(backbone, folder, more, tmp_path):
+    """Few pictures were given more epochs for their steps; many later ones do not need these."""
+    settings = {"epochs": 2, "least_steps": 12, "batch": 4, "warmup_epochs": 0, "views": "center"}
+    run = fit(folder, "coop", backbone, train=settings, cache=False, out=tmp_path / "run")
+    assert run.info.training.epochs == 4  # of 3 steps
+    taught = teach(tmp_path / "run", [{"add": "red cat", "files": more}], backbone=backbone, cache=False)
+    assert taught.info.data.train == 16 and taught.info.training.epochs == 3  # of 4

@@ -51,3 +51,14 @@ def test_labels_say_no_code():
         for row in forms.rows(method, Limits()):
             assert "_" not in row.label and "lambda" not in row.label and row.label[0].isupper(), row.label
             assert len(row.label) <= forms.MOST_LETTERS
+
+
+def test_rounds_by_hand_are_as_many_as_were_asked_for():
+    rows = forms.rows("maple", Limits(epochs=100))
+    held = {row.name: row.value for row in rows}
+    assert held["least_steps"] == 100 and forms.read(rows, list(held.values()))[1]["least_steps"] == 100
+    assert "least_steps" not in forms.read(rows, list((held | {"epochs": 3}).values()))[1]
+    both = forms.read(rows, list((held | {"epochs": 3, "least_steps": 7}).values()))[1]
+    assert (both["epochs"], both["least_steps"]) == (3, 7)
+    with pytest.raises(OptionError, match="expected a number"):
+        forms.read(rows, list((held | {"epochs": "12"}).values()))

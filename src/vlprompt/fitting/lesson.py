@@ -107,7 +107,9 @@ class Lesson:
 
     def read(self, method: Method, options: TrainOptions) -> None:
         """Training pictures as the method needs them, and those that are kept from it."""
-        views = Views(options.view_count() if method.facts.learns else 0, self.split.seed)
+        views = Views(
+            self._lasting(method, options).view_count() if method.facts.learns else 0, self.split.seed
+        )
         learned = self.split.train if method.facts.learns else []
         if self.shown is not None and method.facts.cached and not views.count and learned:
             self.inputs = self.shown
@@ -205,7 +207,8 @@ class Lesson:
         get_ready(method, self.inputs, val, self.encoder)
         if not method.facts.trains:
             return None
-        announce(method, len(self.inputs), options, self.emit)
+        asked, options = options, self._lasting(method, options)
+        announce(method, len(self.inputs), options, self.emit, asked)
         return train(
             method,
             self.inputs,
@@ -215,6 +218,10 @@ class Lesson:
             on_epoch=validation(options, val),
             checkpoints=checkpoints,
         )
+
+    def _lasting(self, method: Method, options: TrainOptions) -> TrainOptions:
+        """With as many epochs over the pictures that were drawn as the options ask for."""
+        return options.lasting(len(self.split.train)) if method.facts.takes_steps else options
 
     def judge(self, method: Method, plan: Plan, options: TrainOptions, title: str) -> Outcome:
         """Scores on the pictures that were kept from it; without any, of each part by what learned from the others."""
@@ -241,7 +248,8 @@ class Lesson:
             return logits_of(method, own.part(torch.from_numpy(self._numbers(own))))
         assert self.inputs is not None
         spec, told, seed = methods.load(plan.method), 0, self.split.seed
-        folds = self._folds()
+        folds, views = self._folds(), self._lasting(method, options).view_count()
+        views_there = options if not views else replace(options, views=str(views))
 
         def learned(inputs: Inputs) -> Method:
             nonlocal told
@@ -251,7 +259,7 @@ class Lesson:
             other.interpreter.budget = method.interpreter.budget
             get_ready(other, inputs, None, self.encoder)
             if other.facts.trains:
-                train(other, inputs, options, seed=seed)
+                train(other, inputs, views_there.lasting(len(inputs)), seed=seed)
             return other
 
         return crossed_logits(learned, self.inputs, own, folds, len(method.task.class_names))[0]

@@ -24,8 +24,18 @@ LONG = 600.0  # seconds of training beyond which an estimate is printed
 OnRecord = Callable[[dict[str, Any]], None]
 
 
-def announce(method: Method, pictures: int, options: TrainOptions, emit: OnRecord) -> None:
-    """Says what training will take, if it is more than the budget or many minutes, and if it is all warm-up."""
+def announce(
+    method: Method, pictures: int, options: TrainOptions, emit: OnRecord, asked: TrainOptions
+) -> None:
+    """Says what training will take, if it is more than the budget or many minutes, if it is all warm-up, and if it has more
+    epochs than were asked for."""
+    if options.epochs > asked.epochs:
+        emit(
+            message(
+                f"{options.epochs} epochs in place of {asked.epochs}, since so few pictures are to be learned in "
+                f"{asked.least_steps} steps at least (--least-steps 0: {asked.epochs} epochs)"
+            )
+        )
     if 0 < options.epochs <= options.warmup_epochs and options.warmup_lr < options.lr:
         emit(
             message(

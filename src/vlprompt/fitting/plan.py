@@ -88,7 +88,7 @@ def make_plan(
     if not isinstance(train, TrainOptions):
         given = dict(train or {})
         usual = dict(held.train) if held else {}
-        if "epochs" in given:
+        if given.get("epochs"):
             usual.pop("least_steps", None)  # who counts epochs is to have so many
         train = build(TrainOptions, usual | given, owner="training")
     texts = (templates,) if isinstance(templates, str) else tuple(templates or ())
@@ -109,7 +109,7 @@ def prepare(
         method = spec.build(backbone, task, plan.options, generator(split.seed, "initial values"))
     else:
         method = extended(after.learned, split.class_names)
-    options = plan.train.resolved(method.facts.recipe, method.facts.needs).lasting(len(split.train))
+    options = plan.train.resolved(method.facts.recipe, method.facts.needs)
     method.interpreter.budget = int(options.memory * 2**30) // 2  # the other half is for pictures
     info = RunInfo(
         method=plan.method,

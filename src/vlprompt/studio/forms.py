@@ -160,13 +160,16 @@ def _row(entry: dict[str, Any], start: dict[str, Any], into: str, limits: Limits
     low, high = entry.get("low"), entry.get("high")
     if name in LIMITED and limits is not None:
         low, high = LIMITED[name], limits.epochs
+    value = start.get(name, entry["default"])
+    if name in LIMITED and high is not None:
+        value = min(value, high)
     label = _LABELS.get(name) or _first_words(entry["help"]) or name.replace("_", " ").capitalize()
     return Row(
         name,
         label,
         entry["help"],
         entry["type"],
-        start.get(name, entry["default"]),
+        value,
         entry.get("choices"),
         low,
         high,
@@ -218,7 +221,13 @@ def read(form: Sequence[Row], values: Sequence[Any]) -> tuple[dict[str, Any], di
     for row, value in zip(form, values, strict=True):
         if value is None:
             raise OptionError(f"{row.label}: give a value (at first it was {row.value})")
-        if row.name in LIMITED and row.high is not None and value > row.high:
-            raise OptionError(f"{row.label}: at most {row.high:g}")
+        if row.name in LIMITED and row.high is not None:
+            if not isinstance(value, (int, float)):
+                raise OptionError(f"{row.label}: expected a number")
+            if value > row.high:
+                raise OptionError(f"{row.label}: at most {row.high:g}")
         found[row.into][row.name] = value
+    by_hand = {row.name for row, value in zip(form, values, strict=True) if value != row.value}
+    if "epochs" in by_hand and "least_steps" not in by_hand:
+        found["train"].pop("least_steps", None)  # who counts rounds is to have so many
     return found["options"], found["train"]

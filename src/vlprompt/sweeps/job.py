@@ -120,12 +120,13 @@ def warm_jobs(cells: list[Cell], only: set[str] | None = None) -> list[Warm]:
 
 
 def feature_views(cell: Cell) -> int | None:
-    """How many views of a training picture a run takes as features; None if it takes none."""
+    """How many views of a training picture a run takes as features, at most; None if it takes none."""
     plan = make_plan(cell.method, cell.options, cell.train, cell.recipe)
     facts = plan.spec.facts_with(plan.options)
     if not facts.cached or not facts.learns:
         return None
-    return plan.train.resolved(facts.recipe, facts.needs).view_count()
+    options = plan.train.resolved(facts.recipe, facts.needs)
+    return (options.lasting(1) if facts.takes_steps else options).view_count()  # most epochs: a step in each
 
 
 @lru_cache(maxsize=1)

@@ -21,6 +21,7 @@ LATER = {
     "least_steps": 0,
 }  # options of later releases, with what was done before
 ALL_PICTURES = -1
+MOST_EPOCHS = 1_000_000
 FROZEN_VIEWS, LIVE_VIEWS = "center", "epoch"
 
 
@@ -28,11 +29,12 @@ FROZEN_VIEWS, LIVE_VIEWS = "center", "epoch"
 class TrainOptions(OptionSet):
     """Every choice of the loop; values that say so are left to the method's recipe."""
 
-    epochs: int = option(0, f"passes over the training pictures; 0: {RECIPE}", low=0)
+    epochs: int = option(0, f"passes over the training pictures; 0: {RECIPE}", low=0, high=MOST_EPOCHS)
     least_steps: int = option(
         0,
         "with few pictures, epochs are added until there are so many steps; 0: as many as the epochs give",
         low=0,
+        high=MOST_EPOCHS,
     )
     batch: int = option(0, f"pictures per step; -1: all; 0: {RECIPE}", low=ALL_PICTURES)
     lr: float = option(0.0, f"highest learning rate; 0: {RECIPE}", low=0)
