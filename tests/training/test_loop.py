@@ -139,6 +139,12 @@ def test_the_best_epoch_is_kept(backbone):
     assert not torch.equal(kept[1]["context"], kept[2]["context"])
 
 
+def test_without_validation_the_last_epoch_is_kept_and_that_is_said(backbone):
+    said = []
+    train(make(backbone), random_inputs(backbone), options(epochs=1, select="best"), emit=said.append)
+    assert any("no validation pictures" in record.get("text", "") for record in said)
+
+
 def test_adamw_learns_too(backbone):
     method = make(backbone)
     trained = train(

@@ -74,6 +74,8 @@ def train(
     if options.optimizer == WHOLE and batch < count:
         text = f"{WHOLE} compares the losses of its steps, here of other pictures each time: batch {ALL_PICTURES} takes all"
         emit(message(text))
+    if options.select == "best" and on_epoch is None:
+        emit(message("there are no validation pictures to tell the best epoch by: the last one is kept"))
     steps = count // batch
     emit(
         {
