@@ -32,8 +32,8 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, *, page: Any, **kwargs: Any) -> str:
     """Links between docs/ and the root."""
-    if page.file.src_uri in ROOT_PAGES.values():
-        return re.sub(r"\]\(docs/", "](", markdown)
+    of_root = page.file.src_uri in ROOT_PAGES.values()
+    to_root = "" if of_root else "../"
     for name, target in ROOT_PAGES.items():
-        markdown = markdown.replace(f"](../{name}", f"]({target}")
-    return markdown
+        markdown = markdown.replace(f"]({to_root}{name}", f"]({target}")
+    return re.sub(r"\]\(docs/", "](", markdown) if of_root else markdown

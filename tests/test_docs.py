@@ -49,16 +49,7 @@ def test_the_site_builds_and_asks_nobody_for_anything(tmp_path: Path) -> None:
     pytest.importorskip("material", reason="the site needs vlprompt[docs]")
     pytest.importorskip("mkdocstrings", reason="the site needs vlprompt[docs]")
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mkdocs",
-            "build",
-            "--strict",
-            "--quiet",
-            "--site-dir",
-            str(tmp_path / "site"),
-        ],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
