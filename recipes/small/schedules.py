@@ -3,6 +3,7 @@
     python recipes/small/schedules.py --out schedules.jsonl                        CoOp
     python recipes/small/schedules.py --out schedules.jsonl --recipes small_tcp
     python recipes/small/schedules.py --out schedules.jsonl --finnish              names that say little to the backbone
+    python recipes/small/schedules.py --out words.jsonl --words --parts 3 --draws 2    CoOp in few passes, from words
 
 Each schedule is judged in two ways, as in terms.py. What has the highest mean of the two is taken, or what is level with it in half of the passes.
 """
@@ -38,6 +39,13 @@ HARD = {
     ],
     "small_tcp": [("lbfgs", 0.01, 50), ("lbfgs", 0.01, 100), ("muon", 0.02, 50)],
 }
+# A start from words may save passes: thirteen tokens, as the sixteen random ones nearly. Read by --words.
+WORDS = "a photo of a photo of a photo of a photo of a"
+FEW = [
+    *((start, "lbfgs", 0.01, n) for start in (WORDS, "") for n in (12, 25, 50)),
+    *((WORDS, "muon", 0.02, n) for n in (12, 25, 50)),
+    ("", "lbfgs", 0.01, 200),
+]
 
 
 def main() -> None:
@@ -45,7 +53,19 @@ def main() -> None:
     flags.add_argument("--parts", type=int, default=2)
     flags.add_argument("--draws", type=int, default=1)
     flags.add_argument("--finnish", action="store_true", help="with Finnish names of the classes")
+    flags.add_argument(
+        "--words", action="store_true", help="CoOp in few passes, its context from words or not"
+    )
     arguments = flags.parse_args()
+    if arguments.words:
+        tried = {
+            f"{start or 'random'}, {kind} {rate:g}, {passes} passes": {
+                "train": {"optimizer": kind, "lr": rate, "epochs": passes, "schedule": WHEN[kind]},
+                "options": {"context_init": start} if start else {},
+            }
+            for start, kind, rate, passes in FEW
+        }
+        return judge_both_ways(arguments, tried, arguments.parts, arguments.draws)
     names, schedules = (tuple(FINNISH.split()), HARD) if arguments.finnish else ((), SCHEDULES)
     for recipe in arguments.recipes:
         arguments.recipes = [recipe]
