@@ -53,6 +53,16 @@ def test_a_method_that_lacks_a_data_set_has_no_average():
     assert any("maple" in note and "caltech101" in note for note in sheet.notes)
 
 
+def test_a_missing_average_is_told_once_for_all_shots():
+    records = [
+        record(method=method, data=data, shots=shots, accuracy=1.0, zero_shot=2.0)
+        for method, data in (("coop", "dtd"), ("coop", "mine"), ("maple", "mine"))
+        for shots in (1, 4)
+    ]
+    assert lines_of(records)[1].notes[-2] == "maple at 1, 4 shots has no average: not run on dtd"
+    assert "maple at 1 shot has" in lines_of(records[::2])[1].notes[-2]
+
+
 def test_order_of_methods_and_data():
     records = [
         record(method=name, data=data, accuracy=1.0, zero_shot=2.0)

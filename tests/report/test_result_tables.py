@@ -105,6 +105,14 @@ def test_settings_that_differ_by_data_set_are_noted_and_averaged():
     assert [note for note in notes if "other settings" in note] == [
         "coop: runs at other shots or on other data have other settings (epochs)"
     ]
+    both = [
+        of(1, data=data, method=method, epochs=epochs, templates=["a {}"])
+        for method in ("coop", "lamm")
+        for data, epochs in (("fruit", 1), ("birds", 2))
+    ]
+    assert list(named(both)[1])[1:] == [
+        "coop, lamm: runs at other shots or on other data have other settings (epochs)"
+    ]
 
 
 def test_gains_plots_and_published_figures_of_runs_that_are_told_apart():

@@ -165,7 +165,8 @@ def _cells(method: str, seeds: Seeds) -> dict[str, Cell]:
 
 def _averages(rows: Mapping[Key, Seeds]) -> tuple[list[Line], list[str]]:
     """A line for every method that was run on all data sets; a note names the others."""
-    lines, notes = [], []
+    lines: list[Line] = []
+    without: dict[tuple[str, str], list[str]] = {}
     for shots in dict.fromkeys(key.shots for key in rows):
         data = list(dict.fromkeys(key.data for key in rows if key.shots == shots))
         if len(data) < 2:
@@ -189,8 +190,11 @@ def _averages(rows: Mapping[Key, Seeds]) -> tuple[list[Line], list[str]]:
                 why = (
                     f"not run on {', '.join(missing)}" if missing else "its data sets have no seed in common"
                 )
-                notes.append(f"{method} at {shots} shots has no average: {why}")
-    return lines, notes
+                without.setdefault((method, why), []).append(str(shots))
+    return lines, [
+        f"{method} at {', '.join(shots)} shot{'' if shots == ['1'] else 's'} has no average: {why}"
+        for (method, why), shots in without.items()
+    ]
 
 
 def _ordered(lines: Sequence[Line]) -> list[Line]:

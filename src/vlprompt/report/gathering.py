@@ -137,16 +137,19 @@ def shown(settings: Mapping[str, str], keys: Sequence[str]) -> str:
 
 
 def mixed(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A line for each method, as `told_apart` names it, whose rows of a table are not all of the same settings."""
+    """Lines that name the methods, as `told_apart` does, whose rows of a table are not all of the same settings."""
     groups: dict[str, list[dict[str, str]]] = {}
     for record in records:
         own = _settings(record)
         if own is not None:
             groups.setdefault(record["method"], []).append(own)
+    methods: dict[tuple[str, ...], list[str]] = {}
+    for method, held in groups.items():
+        if keys := tuple(key for key in differing(held) if key not in _OF_DATA):
+            methods.setdefault(keys, []).append(method)
     return [
-        f"{method}: runs at other shots or on other data have other settings ({', '.join(keys).replace('_', ' ')})"
-        for method, held in groups.items()
-        if (keys := [key for key in differing(held) if key not in _OF_DATA])
+        f"{', '.join(named)}: runs at other shots or on other data have other settings ({', '.join(keys).replace('_', ' ')})"
+        for keys, named in methods.items()
     ]
 
 
