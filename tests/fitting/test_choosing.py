@@ -13,11 +13,12 @@ from vlprompt.estimator import PromptClassifier
 from vlprompt.feeding.inputs import Encoder
 from vlprompt.fitting import choosing, lesson
 from vlprompt.fitting.learning import fit
-from vlprompt.fitting.measuring import stratified
+from vlprompt.fitting.measuring import GIVEN_ONLY, stratified
 from vlprompt.fitting.plan import make_plan
 from vlprompt.report.run_tables import choice_lines, choice_table
 from vlprompt.runs.info import ChoiceInfo
 from vlprompt.runs.run import Run
+from vlprompt.training.train_options import TrainOptions
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +146,25 @@ def test_it_has_no_options_of_its_own(backbone, folder):
     with pytest.raises(OptionError, match="has no options"):
         make_plan("auto", {"context_tokens": 4})
     assert make_plan().method == "auto" and make_plan(recipe="coop").method == "coop"
+
+
+def test_what_is_given_goes_before_what_was_chosen_and_leaves_the_rest_of_it(backbone, folder, monkeypatch):
+    quick = TrainOptions(epochs=3, batch=4, optimizer="adamw", lr=0.01, warmup_epochs=0)
+    found = choosing.Chosen("lamm", {}, quick, ChoiceInfo("lamm", "lamm", 24, 5, []))
+    monkeypatch.setattr(lesson, "choose", lambda *args, **kwargs: found)
+    run = fit(folder, backbone=backbone, cache=False, train={"memory": 4.0, "lr": 0.02}, measure=GIVEN_ONLY)
+    held = {name: run.info.train[name] for name in ("epochs", "batch", "optimizer", "lr", "memory")}
+    assert held == {"epochs": 3, "batch": 4, "optimizer": "adamw", "lr": 0.02, "memory": 4.0}
+
+
+@pytest.mark.parametrize(("method", "said"), [("auto", True), ("linear_probe", True), ("coop", False)])
+def test_options_of_steps_are_not_left_out_without_a_word(backbone, tmp_path, method, said):
+    data = picture_folder(tmp_path, {"all": 3}) / "all"  # so few that auto takes a bilinear probe
+    told = []
+    given = {"epochs": 2, "lr": 0.01, "memory": 2.0}
+    fit(data, method=method, train=given, backbone=backbone, cache=False, progress=told.append)
+    words = [text for one in told if "is not used" in (text := one.get("text", ""))]
+    assert [text.endswith("not used: epochs, lr") for text in words] == [True] * said
 
 
 def test_choosing_is_repeated_exactly(backbone, folder):

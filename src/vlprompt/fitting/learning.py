@@ -25,7 +25,7 @@ from vlprompt.fitting.choosing import AUTO
 from vlprompt.fitting.lesson import Lesson
 from vlprompt.fitting.machine import Clock, machine, peak_memory, versions
 from vlprompt.fitting.measuring import CROSSED, GIVEN_ONLY, Measure, can_be_crossed, divided
-from vlprompt.fitting.notices import OnRecord, notices, skipped_notice
+from vlprompt.fitting.notices import OnRecord, notices, skipped_notice, without_effect
 from vlprompt.fitting.older_arguments import modern
 from vlprompt.fitting.plan import Plan, make_plan, prepare, settled
 from vlprompt.fitting.recipes import measured_for
@@ -161,10 +161,12 @@ def learn(
             emit(message(text))
         encoder = Encoder(dataset, backbone, cache=kept, budget=method.interpreter.budget, emit=emit)
         lesson = Lesson(split, backbone, measure, encoder, emit)
+        asked = plan.train
         try:
             if plan.method == AUTO:
                 chosen = lesson.choose(method.task, info.zero_shot_templates)
                 plan, method, options, info = settled(dataset, split, backbone, plan, chosen, info)
+            without_effect(method, asked, emit)
             lesson.read(method, options)
         except (
             DataError

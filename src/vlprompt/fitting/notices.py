@@ -17,7 +17,7 @@ from vlprompt.scoring.evaluation import Scores
 from vlprompt.scoring.uncertainty import accuracy_text
 from vlprompt.training.estimating import estimate
 from vlprompt.training.loop import message
-from vlprompt.training.train_options import TrainOptions
+from vlprompt.training.train_options import OF_PICTURES, TrainOptions
 
 LONG = 600.0  # seconds of training beyond which an estimate is printed
 
@@ -54,6 +54,17 @@ def announce(
         )
     elif found.seconds > LONG:
         emit(message(f"estimate: {found.text()}"))
+
+
+def without_effect(method: Method, asked: TrainOptions, emit: OnRecord) -> None:
+    """Says which options were given in vain: those of steps, where nothing is learned in steps."""
+    given = [name.replace("_", " ") for name in asked.given() if name not in OF_PICTURES]
+    if given and not method.facts.takes_steps:
+        emit(
+            message(
+                f"{method.facts.title} is not learned in steps, so what was given is not used: {', '.join(given)}"
+            )
+        )
 
 
 def notices(dataset: Dataset, split: Split, crossed: bool) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +176,7 @@ def settled(
     dataset: Dataset, split: Split, backbone: Backbone, plan: Plan, chosen: Chosen, info: RunInfo
 ) -> tuple[Plan, Method, TrainOptions, RunInfo]:
     """The plan that auto chose, and `prepare` for it; the run stays known as one whose method was left to be chosen."""
-    train = chosen.train if plan.train == TrainOptions() else plan.train
+    train = replace(chosen.train, **plan.train.given())
     named = Plan(chosen.method, chosen.options, train, tuple(info.zero_shot_templates))
     method, options, found = prepare(dataset, split, backbone, named)
     found.settings, found.notices, found.choice = info.settings, info.notices, chosen.record

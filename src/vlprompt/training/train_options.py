@@ -23,6 +23,7 @@ LATER = {
 ALL_PICTURES = -1
 MOST_EPOCHS = 1_000_000
 FROZEN_VIEWS, LIVE_VIEWS = "center", "epoch"
+OF_PICTURES = {"views", "memory"}  # options that count for what is learned without steps, too
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,13 @@ class TrainOptions(OptionSet):
         if self.views == "auto":
             filled["views"] = LIVE_VIEWS if "pixels" in needs else FROZEN_VIEWS
         return replace(self, **filled)
+
+    def given(self) -> dict[str, Any]:
+        """The values that differ from the defaults."""
+        usual = TrainOptions()
+        return {
+            f.name: value for f in fields(self) if (value := getattr(self, f.name)) != getattr(usual, f.name)
+        }
 
     def pictures_of_step(self, pictures: int) -> int:
         """How many of so many training pictures a step takes. Needs resolved options."""
