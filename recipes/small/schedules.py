@@ -15,7 +15,7 @@ from typing import Any
 from trying import judge_both_ways, parser
 
 WHEN = {"lbfgs": "constant", "adamw": "step", "muon": "epoch"}  # when the rate falls, as each was tried
-# Optimiser, rate, passes.
+# Optimiser, rate, passes, and the words that a context starts from, where it is not random.
 SCHEDULES = {
     "small_coop": [
         *(("lbfgs", 0.01, 100), ("lbfgs", 0.01, 200), ("lbfgs", 0.03, 100), ("lbfgs", 0.003, 100)),
@@ -39,13 +39,16 @@ HARD = {
     ],
     "small_tcp": [("lbfgs", 0.01, 50), ("lbfgs", 0.01, 100), ("muon", 0.02, 50)],
 }
-# A start from words may save passes: thirteen tokens, as the sixteen random ones nearly. Read by --words.
+# A start from words may save passes: thirteen tokens, as the sixteen random ones nearly.
 WORDS = "a photo of a photo of a photo of a photo of a"
-FEW = [
-    *((start, "lbfgs", 0.01, n) for start in (WORDS, "") for n in (12, 25, 50)),
-    *((WORDS, "muon", 0.02, n) for n in (12, 25, 50)),
-    ("", "lbfgs", 0.01, 200),
-]
+FEW = {
+    "small_coop": [
+        *(("lbfgs", 0.01, n, WORDS) for n in (12, 25, 50)),
+        *(("lbfgs", 0.01, n) for n in (12, 25, 50)),
+        *(("muon", 0.02, n, WORDS) for n in (12, 25, 50)),
+        ("lbfgs", 0.01, 200),
+    ]
+}
 
 
 def main() -> None:
@@ -57,23 +60,16 @@ def main() -> None:
         "--words", action="store_true", help="CoOp in few passes, its context from words or not"
     )
     arguments = flags.parse_args()
-    if arguments.words:
-        tried = {
-            f"{start or 'random'}, {kind} {rate:g}, {passes} passes": {
-                "train": {"optimizer": kind, "lr": rate, "epochs": passes, "schedule": WHEN[kind]},
-                "options": {"context_init": start} if start else {},
-            }
-            for start, kind, rate, passes in FEW
-        }
-        return judge_both_ways(arguments, tried, arguments.parts, arguments.draws)
-    names, schedules = (tuple(FINNISH.split()), HARD) if arguments.finnish else ((), SCHEDULES)
+    names = tuple(FINNISH.split()) if arguments.finnish else ()
+    schedules = FEW if arguments.words else HARD if arguments.finnish else SCHEDULES
     for recipe in arguments.recipes:
         arguments.recipes = [recipe]
         settings: dict[str, dict[str, dict[str, Any]]] = {
-            f"{kind} {rate:g}, {passes} passes": {
-                "train": {"optimizer": kind, "lr": rate, "epochs": passes, "schedule": WHEN[kind]}
+            ", ".join((f"{kind} {rate:g}", f"{passes} passes", *start)): {
+                "train": {"optimizer": kind, "lr": rate, "epochs": passes, "schedule": WHEN[kind]},
+                "options": {"context_init": start[0]} if start else {},
             }
-            for kind, rate, passes in schedules[recipe]
+            for kind, rate, passes, *start in schedules[recipe]
         }
         judge_both_ways(arguments, settings, arguments.parts, arguments.draws, names)
 
