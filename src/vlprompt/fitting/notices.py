@@ -58,8 +58,9 @@ def announce(
 
 def without_effect(method: Method, asked: TrainOptions, emit: OnRecord) -> None:
     """Says which options were given in vain: those of steps, where nothing is learned in steps."""
-    given = [name.replace("_", " ") for name in asked.given() if name not in OF_PICTURES]
-    if given and not method.facts.takes_steps:
+    if method.facts.takes_steps:
+        return
+    if given := [name.replace("_", " ") for name in asked.given() if name not in OF_PICTURES]:
         emit(
             message(
                 f"{method.facts.title} is not learned in steps, so what was given is not used: {', '.join(given)}"

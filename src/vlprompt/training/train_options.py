@@ -101,10 +101,7 @@ class TrainOptions(OptionSet):
 
     def given(self) -> dict[str, Any]:
         """The values that differ from the defaults."""
-        usual = TrainOptions()
-        return {
-            f.name: value for f in fields(self) if (value := getattr(self, f.name)) != getattr(usual, f.name)
-        }
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
 
     def pictures_of_step(self, pictures: int) -> int:
         """How many of so many training pictures a step takes. Needs resolved options."""
