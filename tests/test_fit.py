@@ -102,6 +102,16 @@ def test_broken_pictures_are_skipped_counted_and_logged(backbone, tmp_path):
         assert sorted(Path(p).name for p in named) == ["0.png", "1.png"]
 
 
+@pytest.mark.parametrize("name", ["coop", "vpt"])
+def test_steps_are_reckoned_from_the_pictures_that_can_be_read(backbone, tmp_path, name):
+    """Twelve drawn and eleven read, in steps of three: three in an epoch and not four; views are those that were made before."""
+    folder = picture_folder(tmp_path / "data")
+    (folder / "train" / "red cat" / "0.png").write_bytes(b"no picture")
+    train = TRAIN | {"epochs": 1, "least_steps": 12, "batch": 3, "views": "epoch", "warmup_epochs": 0}
+    done = quick(folder, name, backbone=backbone, train=train).info.training
+    assert (done.epochs, done.steps) == (4, 12)
+
+
 def test_classes_that_lost_training_pictures_are_named(backbone, tmp_path):
     folder = picture_folder(tmp_path / "data")
     (folder / "train" / "red cat" / "0.png").write_bytes(b"no picture")

@@ -107,9 +107,7 @@ class Lesson:
 
     def read(self, method: Method, options: TrainOptions) -> None:
         """Training pictures as the method needs them, and those that are kept from it."""
-        views = Views(
-            self._lasting(method, options).view_count() if method.facts.learns else 0, self.split.seed
-        )
+        views = Views(self._views(method, options) if method.facts.learns else 0, self.split.seed)
         learned = self.split.train if method.facts.learns else []
         if self.shown is not None and method.facts.cached and not views.count and learned:
             self.inputs = self.shown
@@ -207,7 +205,7 @@ class Lesson:
         get_ready(method, self.inputs, val, self.encoder)
         if not method.facts.trains:
             return None
-        asked, options = options, self._lasting(method, options)
+        asked, options = options, self._lasting(method, options, len(self.inputs))
         announce(method, len(self.inputs), options, self.emit, asked)
         return train(
             method,
@@ -219,9 +217,17 @@ class Lesson:
             checkpoints=checkpoints,
         )
 
-    def _lasting(self, method: Method, options: TrainOptions) -> TrainOptions:
-        """With as many epochs over the pictures that were drawn as the options ask for."""
-        return options.lasting(len(self.split.train)) if method.facts.takes_steps else options
+    def _views(self, method: Method, options: TrainOptions) -> int:
+        """How many views of a picture there are to be; reckoned from the pictures drawn, before it is known which can be read."""
+        asked = options.lasting(len(self.split.train)) if method.facts.takes_steps else options
+        return asked.view_count()
+
+    def _lasting(self, method: Method, options: TrainOptions, pictures: int) -> TrainOptions:
+        """With as many epochs over so many pictures as the options ask for, and no views but those that there are."""
+        if not method.facts.takes_steps:
+            return options
+        views = self._views(method, options)
+        return replace(options, views=str(views) if views else options.views).lasting(pictures)
 
     def judge(self, method: Method, plan: Plan, options: TrainOptions, title: str) -> Outcome:
         """Scores on the pictures that were kept from it; without any, of each part by what learned from the others."""
@@ -248,8 +254,7 @@ class Lesson:
             return logits_of(method, own.part(torch.from_numpy(self._numbers(own))))
         assert self.inputs is not None
         spec, told, seed = methods.load(plan.method), 0, self.split.seed
-        folds, views = self._folds(), self._lasting(method, options).view_count()
-        views_there = options if not views else replace(options, views=str(views))
+        folds = self._folds()
 
         def learned(inputs: Inputs) -> Method:
             nonlocal told
@@ -259,7 +264,7 @@ class Lesson:
             other.interpreter.budget = method.interpreter.budget
             get_ready(other, inputs, None, self.encoder)
             if other.facts.trains:
-                train(other, inputs, views_there.lasting(len(inputs)), seed=seed)
+                train(other, inputs, self._lasting(other, options, len(inputs)), seed=seed)
             return other
 
         return crossed_logits(learned, self.inputs, own, folds, len(method.task.class_names))[0]
