@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vlprompt.errors import OptionError
+from vlprompt.sweeps.job import perform, warm_jobs
 from vlprompt.sweeps.sweep import sweep
 from vlprompt.sweeps.sweep_file import make_sweep
 
@@ -264,6 +265,26 @@ def test_pictures_are_encoded_once_for_all_runs(grid, monkeypatch):
     )
     sweep(grid | {"methods": ["zeroshot", "coop", "coop+lamm"], "seeds": [1]})
     assert sum(counts) == 8 + 4 + 4  # test, validation, training
+
+
+def test_no_views_are_encoded_ahead_that_no_run_takes(grid, monkeypatch):
+    """Steps at least are reckoned from as many pictures as are drawn: four in steps of two, six epochs and not twelve."""
+    from vlprompt.backbones.backbone import Backbone
+
+    counts = []
+    plain = Backbone.image_features
+    monkeypatch.setattr(
+        Backbone, "image_features", lambda self, pixels: counts.append(len(pixels)) or plain(self, pixels)
+    )
+    train = {"epochs": 1, "least_steps": 12, "batch": 2, "views": "epoch", "warmup_epochs": 0}
+    grid |= {"seeds": [1], "train": train, "method": {"linear_probe": {"train": {"views": 3, "epochs": 3}}}}
+    grid["methods"] = ["coop", "linear_probe"]
+    (job,) = warm_jobs(list(make_sweep(grid).cells))
+    assert perform(job).error is None
+    ahead = sum(counts)
+    assert ahead == 8 + 4 + 6 * 4  # test, validation, training
+    sweep(grid)
+    assert len(lines(grid)) == 2 and sum(counts) == ahead  # nothing again
 
 
 def test_text_features_of_the_reference_are_computed_once_for_runs_of_the_same_classes(grid, monkeypatch):

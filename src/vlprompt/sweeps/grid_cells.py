@@ -12,6 +12,7 @@ from typing import Any
 from vlprompt.data.demo_pictures import packaged_name
 from vlprompt.fitting.recipes import load_recipe
 from vlprompt.ray_cluster import absolute
+from vlprompt.training.train_options import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,12 @@ class Cell:
 class Warm:
     """Image features that several runs on one data set have in common.
 
-    draws: (shots, seed, views) of the training pictures to encode, beside all test pictures.
+    draws: shots, seed and the trainings of the training pictures to encode, beside all test pictures.
     """
 
     data: DataSpec
     setup: Setup
-    draws: tuple[tuple[int, int, int], ...] = ()
+    draws: tuple[tuple[int, int, tuple[TrainOptions, ...]], ...] = ()
 
     @property
     def key(self) -> str:

@@ -25,6 +25,7 @@ from vlprompt.fitting.plan import make_plan
 from vlprompt.protocols import facts_of, find
 from vlprompt.sweeps.feature_packs import Pack, PackedCache
 from vlprompt.sweeps.grid_cells import Cell, DataSpec, Setup, Warm
+from vlprompt.training.train_options import TrainOptions
 
 OnRecord = Callable[[dict[str, Any]], None]
 
@@ -95,38 +96,38 @@ def warm(job: Warm, on_record: OnRecord | None = None, *, keep: bool) -> Pack | 
     encoder = Encoder(dataset, backbone, cache=cache, emit=on_record or (lambda record: None))
     for name in ("test", "val"):
         encoder.features(dataset.splits.get(name, []), what=f"{name} pictures")
-    for shots, seed, views in job.draws:
+    for shots, seed, trainings in job.draws:
         split = draw(dataset, shots=shots, seed=seed)
+        views = max(options.lasting(len(split.train)).view_count() for options in trainings)
         encoder.features(split.train, Views(views, seed), what=f"training pictures of seed {seed}")
     return cache.pack(dataset) if isinstance(cache, PackedCache) else None
 
 
 def warm_jobs(cells: list[Cell], only: set[str] | None = None) -> list[Warm]:
     """What the cells have in common, a job per data set and setup. only: keys of cells that are still to do."""
-    draws: dict[tuple[DataSpec, Setup], dict[tuple[int, int], int]] = {}
+    draws: dict[tuple[DataSpec, Setup], dict[tuple[int, int], dict[TrainOptions, None]]] = {}
     for cell in cells:
         if only is not None and cell.key not in only:
             continue
         for spec in (cell.data, *cell.targets):
             draws.setdefault((spec, cell.setup), {})
-        views = feature_views(cell)
-        if views is not None and not facts_of(cell.protocol).part_of_data:
-            known = draws[cell.data, cell.setup]
-            known[cell.shots, cell.seed] = max(views, known.get((cell.shots, cell.seed), 0))
+        training = feature_training(cell)
+        if training is not None and not facts_of(cell.protocol).part_of_data:
+            draws[cell.data, cell.setup].setdefault((cell.shots, cell.seed), {})[training] = None
     return [
-        Warm(spec, setup, tuple((*pair, views) for pair, views in found.items()))
+        Warm(spec, setup, tuple((*pair, tuple(trainings)) for pair, trainings in found.items()))
         for (spec, setup), found in draws.items()
     ]
 
 
-def feature_views(cell: Cell) -> int | None:
-    """How many views of a training picture a run takes as features, at most; None if it takes none."""
+def feature_training(cell: Cell) -> TrainOptions | None:
+    """How a run learns from features of the training pictures; None if it takes none."""
     plan = make_plan(cell.method, cell.options, cell.train, cell.recipe)
     facts = plan.spec.facts_with(plan.options)
     if not facts.cached or not facts.learns:
         return None
     options = plan.train.resolved(facts.recipe, facts.needs)
-    return (options.lasting(1) if facts.takes_steps else options).view_count()  # most epochs: a step in each
+    return options if facts.takes_steps else replace(options, least_steps=0)
 
 
 @lru_cache(maxsize=1)
