@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -49,6 +50,16 @@ def test_everything_that_reads_a_record_reads_old_ones(name):
     assert run_table(info).row_count >= 2 and "learned numbers" in cost_line(info)
     assert class_table(info.learned, info.zero_shot).row_count == 4
     assert info.data.name in run_page(info, [])
+
+
+def test_what_was_done_is_shown_and_not_what_was_asked_for():
+    """With few pictures there are more epochs than `train` says."""
+    held = copy.deepcopy(HELD)
+    held["train"]["epochs"], held["training"]["epochs"], held["training"]["steps"] = 3, 37, 222
+    info = parse_info(json.dumps(held).encode(), "run")
+    assert info.epochs_done == 37 and "37 epochs of 222 steps in all" in card(info)
+    shown = " ".join(re.sub("<[^>]+>", " ", run_page(info, [])).split())
+    assert "epochs 3" in shown and "epochs made 37" in shown and "steps made 222" in shown
 
 
 def test_fields_of_a_newer_version_are_kept(tmp_path):

@@ -248,7 +248,7 @@ def _settings(infos: dict[str, RunInfo], titles: dict[str, str], order: Sequence
         steps = (
             ["no steps", "", "", "", ""]
             if train is None
-            else [train.optimizer, f"{train.lr:g}", train.epochs, train.batch_text, train.views]
+            else [train.optimizer, f"{train.lr:g}", info.epochs_done, train.batch_text, train.views]
         )
         options = ", ".join(f"{k} = {v}" for k, v in info.options.items() if v != usual(name).get(k))
         learned = f"{info.parameters:,}".replace(",", " ")

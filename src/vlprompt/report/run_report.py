@@ -350,10 +350,11 @@ def settings(info: RunInfo) -> Html:
         **{text: f"{held[key]:.0f} MiB" for key, text in peaks.items() if key in held},
         **info.versions,
     }
+    done = {"epochs made": info.training.epochs, "steps made": info.training.steps} if info.training else {}
     tables = [
         ("Task", task),
         ("Options of the method", info.options),
-        ("Training", info.train or {}),
+        ("Training", (info.train or {}) | done),
         ("Pictures", pictures),
         ("Backbone", towers),
         ("Machine, time, versions", about),

@@ -263,6 +263,13 @@ class RunInfo(Record):
         return build(TrainOptions, {key: value for key, value in self.train.items() if key in known})
 
     @property
+    def epochs_done(self) -> int:
+        """Passes over the training pictures that were made: with few of them more than `train` asks for."""
+        if self.training is not None:
+            return self.training.epochs
+        return 0 if self.train_options is None else self.train_options.epochs
+
+    @property
     def shown_title(self) -> str:
         """What it is called for readers; of what auto made, what that is."""
         return f"auto: {self.choice.chosen}" if self.choice is not None else self.title or self.method

@@ -40,8 +40,9 @@ def card(info: RunInfo, where: str = "path/to/this/folder") -> str:
         (f"- training pictures: {data.train} ({info.pictures_text}), seed {info.seed}"),
     ]
     if train:
+        steps = f" of {info.training.steps} steps in all" if info.training else ""
         lines.append(
-            f"- training: {train.epochs} epochs, batch {train.batch_text}, {markdown(train.optimizer)}, lr {train.lr:g}, "
+            f"- training: {info.epochs_done} epochs{steps}, batch {train.batch_text}, {markdown(train.optimizer)}, lr {train.lr:g}, "
             f"views {markdown(str(train.views))}"
         )
     if timings:
