@@ -50,7 +50,7 @@ def test_averages_alone(vlprompt, tmp_path):
         (["--kind", "forgetting"], "no results of protocol"),
         (["--kind", "base_new", "--method", "mapel"], 'did you mean "maple"'),
         (["--shots", "3"], "--shots"),
-        (["--averages"], "no method was run on more than one data set"),
+        (["--averages"], "--averages: no method was run on more than one data set"),
     ],
 )
 def test_plot_says_what_is_wrong(vlprompt, results, words, text):

@@ -61,7 +61,7 @@ def panels_of(
             found[f"average of {len(by_data)}"] = means
     if averages:
         if not found:
-            raise OptionError("averages: no method was run on more than one data set with the same seeds")
+            raise OptionError("--averages: no method was run on more than one data set with the same seeds")
         return found
     for data, methods in by_data.items():
         found[data] = {method: methods[method] for method in order if method in methods}
