@@ -59,7 +59,10 @@ class Options(ivlp.Options):
     text_weight: float = option(25.0, "weight of staying near the frozen text features (lambda_t)", low=0)
     image_weight: float = option(10.0, "weight of staying near the frozen image features (lambda_i)", low=0)
     average_mean: float = option(
-        15.0, "epoch around which prompts are averaged (mu); below 1: share of all epochs", low=0, high=1e6
+        15.0,
+        "epoch around which prompts are averaged (mu), 1 is the first; below 1: share of all epochs",
+        low=0,
+        high=1e6,
     )
     average_std: float = option(
         1.0,
