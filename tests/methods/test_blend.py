@@ -101,13 +101,14 @@ def test_weights_for_new_names_are_checked(weights):
 def test_a_part_may_say_its_strength():
     """Two bilinear probes of different strength are two parts: one for learned classes, one for new names."""
     method = build(
-        parts="bilinear_probe:100 bilinear_probe:2",
+        parts="bilinear_probe:100:3 bilinear_probe:2",
         weights="1 0",
         new_weights="0 1",
         names="bilinear_probe:2",
     )
     loose, close = method.each()
     assert (loose.options.strength, close.options.strength) == (100.0, 2.0)
+    assert (loose.options.own, close.options.own) == (3.0, 0.3)
     assert build(parts="linear_probe:3 zeroshot", strength=7.0).part("linear_probe:3").options.strength == 3.0
     assert build(strength=7.0).part("linear_probe").options.strength == 7.0
     features = torch.nn.functional.normalize(torch.randn(1, 9, method.backbone.embed_dim), dim=-1)
@@ -120,7 +121,18 @@ def test_a_part_may_say_its_strength():
 
 
 @pytest.mark.parametrize(
-    "part", ["lamm:3", "linear_probe:", "linear_probe:x", "linear_probe:-1", "linear_probe:inf"]
+    "part",
+    [
+        *(
+            "lamm:3",
+            "linear_probe:",
+            "linear_probe:x",
+            "linear_probe:-1",
+            "linear_probe:inf",
+            "linear_probe:1:2",
+        ),
+        *("bilinear_probe:1:", "bilinear_probe:1:x", "bilinear_probe:1:2:3"),
+    ],
 )
 def test_a_strength_is_a_number_behind_a_method_that_has_one(part):
     with pytest.raises(OptionError, match="parts has"):

@@ -43,6 +43,9 @@ AUTO = "auto"
 SAFE_FROM = 5  # pictures of every class below which nothing is chosen
 STRENGTHS = (1.0, 10.0, 100.0)  # of the linear probe, on features of length 1
 FROM_NAMES = (10.0, 100.0, 1000.0)  # of the bilinear probe
+# Share of what a class may learn beside its name where nothing can be compared: more than usual loses nothing where names say
+# much, and gains where they say little (docs/new-names.md); new names are spoken of by a probe with the usual share.
+FEW_OWN = 3.0
 SPEAKING = 10.0  # of one that speaks of new names: as good there as stronger ones, and nearest to zero-shot
 SHARES = (0.25, 0.5, 1.0, 2.0)  # weights of what is added to the first part, both at their temperatures
 PROMPTS = ("lamm", "coop+lamm")
@@ -344,7 +347,7 @@ def _safe(fewest: int, new: NewNames) -> Chosen:
         f"{fewest} pictures of a class are too few to compare methods by ({SAFE_FROM} are not): taken is what is known to "
         "be safe, a bilinear probe"
     )
-    part = part_of(BILINEAR, USUAL)
+    part = part_of(BILINEAR, USUAL, FEW_OWN)
     record = ChoiceInfo(chosen=BILINEAR, names=BILINEAR, reason=reason)
     weights = {part: 1.0} | {name: 0.0 for name in new.weights if name != part}
     return Chosen(BLEND, blend_options(weights, part, new), TrainOptions(), record)

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import log
+from math import inf, log
 from typing import Any
 
 import torch
@@ -54,14 +54,17 @@ FACTS = Facts(
     marker="+",
 )
 
-PENALISED = {"linear_probe", "bilinear_probe"}  # parts that may be followed by ":strength"
+NUMBERS = {  # options that may follow a part's name, in this order, each behind a colon
+    "linear_probe": ("strength",),
+    "bilinear_probe": ("strength", "own"),
+}
 
 
 @dataclass(frozen=True)
 class Options(OptionSet):
     parts: str = option(
         "linear_probe zeroshot",
-        "methods whose logits are added, with spaces between; linear_probe:10 has a strength of its own",
+        "methods whose logits are added, with spaces between; linear_probe:10 has a strength of its own, bilinear_probe:100:3 also what a class may learn beside its name",
     )
     weights: str = option("1 1", "weight of each, in the same order")
     names: str = option("zeroshot", "the part that is asked about classes that were not learned")
@@ -109,9 +112,9 @@ class Options(OptionSet):
                 )
 
 
-def part_of(method: str, strength: float = 0.0) -> str:
-    """What a part is called, with a strength of its own or without."""
-    return f"{method}:{strength:g}" if strength else method
+def part_of(method: str, *numbers: float) -> str:
+    """What a part is called, with numbers of its own or without: `bilinear_probe:100:3`."""
+    return ":".join([method, *(f"{number:g}" for number in numbers)])
 
 
 def method_of(part: str) -> str:
@@ -121,21 +124,20 @@ def method_of(part: str) -> str:
 
 def options_of(part: str) -> dict[str, Any]:
     """The options that a part says, {"strength": 10.0} of "linear_probe:10"."""
-    strength = part.partition(":")[2]
-    return {"strength": float(strength)} if strength else {}
+    method, *numbers = part.split(":")
+    return {name: float(number) for name, number in zip(NUMBERS.get(method, ()), numbers, strict=False)}
 
 
 def _checked(part: str) -> None:
-    """OptionError for a strength that is no number above 0, or stands behind a method that has none."""
-    method, colon, strength = part.partition(":")
+    """OptionError for what is no number above 0, or stands behind a method that has none."""
+    method, *numbers = part.split(":")
     try:
-        fine = not colon or (method in PENALISED and 0 < float(strength) < float("inf"))
+        fine = len(numbers) <= len(NUMBERS.get(method, ())) and all(0 < float(n) < inf for n in numbers)
     except ValueError:
         fine = False
     if not fine:
-        raise OptionError(
-            f'parts has "{part}": expected a method, or a number above 0 behind {" or ".join(sorted(PENALISED))}'
-        )
+        known = " or ".join(":".join([name, *values]) for name, values in NUMBERS.items())
+        raise OptionError(f'parts has "{part}": expected a method, or with numbers above 0 {known}')
 
 
 def _numbers(options: Options, name: str) -> list[float]:
