@@ -242,7 +242,9 @@ class Process:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"a benchmark process ended during {what} (exit code {self.process.wait()})")
+            code = self.process.wait()
+            killed = ", as when memory runs out: fewer --classes, or --no-plain" if code < 0 else ""
+            raise RuntimeError(f"a process ended during {what} (exit code {code}{killed})")
         return line
 
     def ask(self, what: str) -> float:
@@ -280,14 +282,18 @@ class Worker(Process):
         super().__init__(command, {"OMP_NUM_THREADS": str(args.threads)})
 
 
-def measure(method: str, classes: int, precision: str, args: argparse.Namespace) -> dict[str, Any]:
-    """One row; the two sides take turns until the repeats are done or the time is used."""
+def measure(
+    method: str, classes: int, precision: str, args: argparse.Namespace, cleaner: contextlib.ExitStack
+) -> dict[str, Any]:
+    """One row; the two sides take turns until the repeats are done or the time is used. cleaner: ends the processes."""
     fast = Worker("fast", method, classes, precision, args)
     plain = (
         None if args.no_plain else Worker("plain", method, classes, args.plain_precision or precision, args)
     )
     product = Worker("product", method, classes, precision, args)
     sides = [w for w in (fast, plain, product) if w is not None]
+    for worker in sides:
+        cleaner.callback(worker.close)
     for worker in sides:  # both build at the same time
         worker.read("its start")
     fast.ask("step")  # warm-up: memory, caches, what is computed once per run
@@ -326,8 +332,6 @@ def measure(method: str, classes: int, precision: str, args: argparse.Namespace)
         "clock": args.clock,
         "machine": machine(args.device),
     }
-    for worker in sides:
-        worker.close()
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
 
 
@@ -375,15 +379,22 @@ def main() -> int:
             print(f'no row "{name}": known: {", ".join(ROWS)}', file=sys.stderr)
             return 2
     columns = "method classes precision plain_s fast_s speedup plain_peak_mb fast_peak_mb fast_gflop share_of_gemm".split()
+    code = 0  # 1: a row could not be measured; the others are
     if not args.json:
         print("  ".join(f"{c:>13}" for c in columns))
     for precision in args.precision:
         for classes in args.classes:
             for method in args.methods:
-                row = measure(method, classes, precision, args)
+                try:
+                    with contextlib.ExitStack() as cleaner:
+                        row = measure(method, classes, precision, args, cleaner)
+                except RuntimeError as error:
+                    print(f"{method}, {classes} classes, {precision}: {error}", file=sys.stderr, flush=True)
+                    code = 1
+                    continue
                 line = json.dumps(row) if args.json else "  ".join(f"{row[c]!s:>13}" for c in columns)
                 print(line, flush=True)
-    return 0
+    return code
 
 
 if __name__ == "__main__":
