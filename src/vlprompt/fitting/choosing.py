@@ -43,8 +43,8 @@ AUTO = "auto"
 SAFE_FROM = 5  # pictures of every class below which nothing is chosen
 STRENGTHS = (1.0, 10.0, 100.0)  # of the linear probe, on features of length 1
 FROM_NAMES = (10.0, 100.0, 1000.0)  # of the bilinear probe
-# Share of what a class may learn beside its name where nothing can be compared: more than usual loses nothing where names say
-# much, and gains where they say little (docs/new-names.md); new names are spoken of by a probe with the usual share.
+# Share of what a class may learn beside its name where nothing can be compared: more than usual gains where names say little, and
+# loses less where they say much (docs/new-names.md); new names are spoken of by a probe with the usual share.
 FEW_OWN = 3.0
 SPEAKING = 10.0  # of one that speaks of new names: as good there as stronger ones, and nearest to zero-shot
 SHARES = (0.25, 0.5, 1.0, 2.0)  # weights of what is added to the first part, both at their temperatures
