@@ -2,14 +2,16 @@
 
     python recipes/small/passes.py grocery.zip:coarse eurosat.zip pacs.zip --out passes.jsonl
     python recipes/small/passes.py flowers.zip caltech101.zip --shots 4 --out passes.jsonl
+    python recipes/small/passes.py grocery.zip:coarse eurosat.zip --out passes.jsonl --passes -1
     python recipes/small/passes.py --out passes.jsonl       the tables alone, from what is known
     python recipes/small/passes.py eurosat.zip pacs.zip --out pictures.jsonl --count pictures --epochs 0,1,2,5,10
 
 A text pass is one forward and backward pass through the text tower over all classes. "Published": epochs, batches, rate and
 optimiser of the method's paper (`Facts.recipe`); "short": the recipe for small backbones, which was chosen on the demo's
-validation pictures (tune.py), with its own number of passes or others. Options, pictures and views (test crops) are the
-same. Where the image tower learns, too, pictures that are seen are what counts, in place of passes. Nothing is chosen here: every
-score is of test pictures.
+validation pictures (tune.py), with its own number of passes or others; "quick": a twentieth of the published passes, by what
+did best on the demo's pictures in twelve (schedules.py --quick). Options, pictures and views (test crops) are the same. Where
+the image tower learns, too, pictures that are seen are what counts, in place of passes. Nothing is chosen here: every score is
+of test pictures.
 """
 
 from __future__ import annotations
@@ -41,7 +43,12 @@ METHODS = {  # by what costs: every pass over all pictures is one text pass, or 
     "passes": ("coop", "lamm", "coop+lamm", "kgcoop", "tcp"),
     "pictures": ("vpt", "cocoop", "maple", "ctp+tft", "promptsrc", "mmrl", "mmrlpp", "clip_lora"),
 }
-PUBLISHED = 0  # in place of a number of epochs
+PUBLISHED, TWENTIETH = 0, -1  # in place of a number of epochs
+QUICK: dict[str, dict[str, Any]] = {  # for few passes, where that is not the short schedule
+    "coop": {"optimizer": "muon", "lr": 0.02, "momentum": 0.5, "schedule": "epoch"},
+    "coop+lamm": {"optimizer": "muon", "lr": 0.04, "momentum": 0.5, "schedule": "epoch"},
+    "tcp": {"optimizer": "muon", "lr": 0.08, "momentum": 0.3, "schedule": "epoch"},
+}
 KEYS = ("data", "method", "shots", "seed", "wanted")
 
 
@@ -65,17 +72,21 @@ class Pictures:
 def taught(pictures: Pictures, method: str, wanted: int, precision: str) -> dict[str, Any]:
     """One training and its score on the test pictures. wanted: epochs."""
     dataset, split, seed = pictures.dataset, pictures.split, pictures.seed
-    learned, test = pictures.inputs(methods.load(method).facts.needs)
-    plan = make_plan(method, recipe=measured_for(method, "embedded"))
-    plan = replace(plan, train=type(plan.train)(views="center")) if wanted == PUBLISHED else plan
     spec = methods.load(method)
-    spoken = dataset.templates if spec.facts.says_template else ()
+    facts = spec.facts
+    learned, test = pictures.inputs(facts.needs)
+    plan = make_plan(method, recipe=measured_for(method, "embedded"))
+    published = type(plan.train)(views="center").resolved(facts.recipe, facts.needs)
+    spoken = dataset.templates if facts.says_template else ()
     task = Task(split.class_names, spoken or (DEFAULT_TEMPLATE,))
     made = spec.build(
         once_loaded("embedded", precision), task, plan.options, generator(seed, "initial values")
     )
-    options = plan.train.resolved(spec.facts.recipe, spec.facts.needs)
-    if wanted != PUBLISHED:
+    options = published if wanted == PUBLISHED else plan.train.resolved(facts.recipe, facts.needs)
+    if wanted == TWENTIETH:
+        steps = published.epochs * (len(learned) // published.pictures_of_step(len(learned)))
+        options = replace(options, epochs=steps // 20, **QUICK.get(method, {}))
+    elif wanted != PUBLISHED:
         options = replace(options, epochs=wanted)
     get_ready(made, learned, None)
     found = train(made, learned, options, seed=seed)
@@ -121,9 +132,10 @@ def accuracies(records: Iterable[dict[str, Any]]) -> list[float]:
 def table(records: Sequence[dict[str, Any]], count: str) -> Iterable[str]:
     """Rows of data sets, pictures of a class, and methods; a cell is the mean accuracy over the seeds, its deviation, how many
     seeds, and the passes or pictures where they differ by data."""
-    columns = sorted({one["wanted"] for one in records})
+    columns = sorted({one["wanted"] for one in records}, key=abs)
     one, many = ("pass", "passes") if count == "passes" else ("epoch", "epochs")
-    titles = ["published" if c == PUBLISHED else f"short, {c} {one if c == 1 else many}" for c in columns]
+    named = {PUBLISHED: "published", TWENTIETH: "quick, a twentieth"}
+    titles = [named.get(c, f"short, {c} {one if c == 1 else many}") for c in columns]
     yield f"| data set | shots | method | {' | '.join(titles)} |"
     yield "|---|---|---|" + "---|" * len(columns)
     for (data, shots, method), row in grouped(records).items():
@@ -134,7 +146,7 @@ def table(records: Sequence[dict[str, Any]], count: str) -> Iterable[str]:
 def cell(wanted: int, own: Sequence[dict[str, Any]], count: str) -> str:
     found = accuracies(own)
     spread = f" ± {statistics.stdev(found):.1f}" if len(own) > 1 else ""
-    cost = f", {own[0][count]} {count}" if wanted == PUBLISHED else ""
+    cost = f", {own[0][count]} {count}" if wanted in (PUBLISHED, TWENTIETH) else ""
     return f"{statistics.mean(found):.1f}{spread} ({len(own)}{cost})"
 
 
@@ -147,9 +159,10 @@ def needed(records: Sequence[dict[str, Any]], count: str) -> Iterable[str]:
         if len(published) < 2:
             continue
         bar = statistics.mean(accuracies(published)) - statistics.stdev(accuracies(published))
-        enough = [wanted for wanted in sorted(row) if statistics.mean(accuracies(row[wanted])) >= bar]
         whole = published[0][count]
-        spent = row[enough[0]][0][count] if enough else 0
+        spent = min(
+            (own[0][count] for own in row.values() if statistics.mean(accuracies(own)) >= bar), default=0
+        )
         text = (
             f"{spent} of {whole} (1/{whole / spent:.{0 if spent < whole / 2 else 1}f})"
             if spent
@@ -175,7 +188,7 @@ def main() -> None:
         *("--epochs", "--passes"),
         type=lambda text: [int(n) for n in text.split(",")],
         default=[PUBLISHED, 10, 25, 50],
-        help="of the short schedule; 0: the published schedule",
+        help="of the short schedule; 0: the published schedule; -1: a twentieth of its passes, by the quick one",
     )
     parser.add_argument("--seeds", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2, 3])
     parser.add_argument("--shots", type=int, default=16)
