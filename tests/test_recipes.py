@@ -122,3 +122,10 @@ def test_a_variant_goes_before_its_recipe(tmp_path):
         path.write_text(json.dumps(held | {"variants": wrong}))
         with pytest.raises(OptionError, match='"variants" is to be'):
             load_recipe(path)
+
+
+def test_settings_of_another_method_are_told():
+    assert make_plan("tcp", recipe="kgcoop").notices == (
+        "recipe kgcoop is of kgcoop: tcp takes its settings",
+    )
+    assert make_plan("kgcoop", recipe="kgcoop").notices == make_plan("kgcoop").notices == ()

@@ -104,6 +104,21 @@ def test_a_linear_probe_is_added_for_comparison(vlprompt, pictures, backbone, tm
     assert said.code == 0 and "linear_probe" not in said.err and "the linear probe is not among" in said.out
 
 
+def test_a_method_learns_as_measured_for_the_embedded_backbone(vlprompt, pictures, tmp_path):
+    file = tmp_path / "results.jsonl"
+    words = ("protocol", "few_shot", pictures, "-m", "kgcoop", "--seeds", "1", "-k", 2, "--epochs", 1)
+    words = (*words, "--views", "center", "--no-probe", "-o", file)
+    said = vlprompt(*words)
+    assert said.code == 0, said.err
+    assert (
+        "kgcoop learns by small_kgcoop, measured for this backbone; --recipe takes other settings" in said.err
+    )
+    assert json.loads(file.read_text())["settings"]["train"]["optimizer"] == "lbfgs"
+    said = vlprompt(*words, "--recipe", "kgcoop")
+    assert said.code == 0 and "measured for this backbone" not in said.err
+    assert "optimizer" not in json.loads(file.read_text().splitlines()[1])["settings"].get("train", {})
+
+
 def test_a_method_that_cannot_take_part_is_left_out(vlprompt, pictures, backbone, tmp_path):
     file = tmp_path / "results.jsonl"
     common = ("--seeds", "1", "-k", 2, "--epochs", 1, "--views", "center", "-b", backbone, "-o", file)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from against_formulas import NAMES, TEMPLATE, build, check, pixels
 
+from vlprompt.errors import OptionError
 from vlprompt.methods.base import Batch
 
 TEACHERS = [TEMPLATE.format(name) for name in NAMES]
@@ -20,7 +21,7 @@ PROMPTS = [f"X X X X {name}, a type of thing." for name in NAMES]
         ({}, PROMPTS, 2),
         ({"block": 2}, PROMPTS, 1),
         ({"block": 1}, PROMPTS, 0),
-        ({"block": 50}, PROMPTS, 2),
+        ({"block": 3}, PROMPTS, 2),
         ({"context_tokens": 2}, [f"X X {name}, a type of thing." for name in NAMES], 2),
         (
             {"prompt_template": "a photo of a person doing {}"},
@@ -37,6 +38,11 @@ def test_the_formula(options: dict[str, object], texts: list[str], block: int, p
         weights={"ce": 1.0, "distance": 2.0},
         plain=plain,
     )
+
+
+def test_a_block_that_the_tower_has_not_is_said() -> None:
+    with pytest.raises(OptionError, match="block is 50, but the text tower has only 3"):
+        build("tcp", {"block": 50})
 
 
 def test_the_papers_distance_is_twice_the_codes() -> None:

@@ -28,6 +28,13 @@ def data(tmp_path_factory):
     return picture_folder(tmp_path_factory.mktemp("data"))
 
 
+def test_few_classes_for_base_and_new_are_told(backbone, tmp_path):
+    few = picture_folder(tmp_path / "few", classes=3)
+    heard = []
+    list(base_to_new(few, "kgcoop", backbone, seeds=[1], on_record=heard.append, **MORE))
+    assert any("of 3 classes one is new, and right whatever is learned" in str(one) for one in heard)
+
+
 @pytest.mark.parametrize("name", [*methods.names(), AUTO])
 def test_every_method_runs_under_both_protocols(backbone, data, name):
     (record,) = few_shot(data, name, backbone, seeds=[1], options=SMALL.get(name), **MORE)

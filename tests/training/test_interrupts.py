@@ -90,10 +90,13 @@ def test_without_a_folder_there_is_nothing_to_go_on_from(place):
     assert not isinstance(found.value, Interrupted)
 
 
-def test_the_command_says_where_the_checkpoint_is_and_goes_on_from_it(place, capsys, monkeypatch):
+@pytest.mark.parametrize(("steps", "where"), [(2, "epoch 1, step 3"), (3, "epoch 2, step 1")])
+def test_the_command_says_where_the_checkpoint_is_and_goes_on_from_it(
+    place, capsys, monkeypatch, steps, where
+):
     words = ["fit", "photos", "--method", "lamm", "--shots", "4", "--epochs", "3", "--batch", "4"]
     words += ["--out", "my run"]
-    call, pressed = ProgressLines.__call__, press(2, [])
+    call, pressed = ProgressLines.__call__, press(steps, [])
 
     def both(self: ProgressLines, record: dict) -> None:
         call(self, record)
@@ -105,6 +108,6 @@ def test_the_command_says_where_the_checkpoint_is_and_goes_on_from_it(place, cap
     said = capsys.readouterr().err.splitlines()[-1]
     assert "interrupted: " in said and f"my run/{FILE}" in said and "the same command goes on from it" in said
     assert main(words) == 0
-    assert "going on at epoch" in capsys.readouterr().err
+    assert f"going on at {where}" in capsys.readouterr().err
     lines = [json.loads(line) for line in (place / "my run" / "log.jsonl").read_text().splitlines()]
     assert any(line.get("resumed") for line in lines)

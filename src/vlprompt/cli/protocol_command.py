@@ -170,12 +170,17 @@ def protocol(
     from vlprompt.feeding.feature_cache import FeatureCache
     from vlprompt.feeding.recent_arrays import RecentArrays
     from vlprompt.fitting.plan import make_plan
+    from vlprompt.fitting.recipes import measured_for
     from vlprompt.report.comparison import compare
     from vlprompt.runs.records import append
 
-    plans = taking_part(
-        name, [make_plan(m, own_options(m, options or {}), train, recipe, template) for m in chosen]
-    )
+    plans = []
+    for m in chosen:
+        settings = recipe or (measured_for(m, backbone) if m else None)
+        if settings != recipe:
+            note(f"{m} learns by {settings}, measured for this backbone; --recipe takes other settings")
+        plans.append(make_plan(m, own_options(m, options or {}), train, settings, template))
+    plans = taking_part(name, plans)
     if probe and probe_belongs(name, plans, shots):
         note(f"{PROBE} is added for comparison; --no-probe leaves it out")
         plans.append(make_plan(PROBE, own_options(PROBE, options or {}), templates=template))

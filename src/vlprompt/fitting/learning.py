@@ -156,7 +156,7 @@ def learn(
     log = open_log(folder, checkpoint_key(info), resume)
     emit = both(log, on_record)
     try:
-        info.notices = notices(dataset, split, can_be_crossed(split, measure))
+        info.notices = list(plan.notices) + notices(dataset, split, can_be_crossed(split, measure))
         for text in info.notices:
             emit(message(text))
         encoder = Encoder(dataset, backbone, cache=kept, budget=method.interpreter.budget, emit=emit)

@@ -55,7 +55,7 @@ class Plan:
     """What to learn and how, beside data, backbone and seed.
 
     method: a name that `methods.load` knows. options: of the method. train: of the loop.
-    templates: () for the default; the first is the method's, the mean of all is the zero-shot reference. A data set
+    notices: what is to be known before anything is learned. templates: () for the default; the first is the method's, the mean of all is the zero-shot reference. A data set
         of the catalog brings its own for zero-shot and what builds on it; prompts start from "a photo of a {}.".
     """
 
@@ -63,6 +63,7 @@ class Plan:
     options: dict[str, Any] = field(default_factory=dict)
     train: TrainOptions = field(default_factory=TrainOptions)
     templates: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @property
     def spec(self) -> MethodSpec:
@@ -92,7 +93,11 @@ def make_plan(
             usual.pop("least_steps", None)  # who counts epochs is to have so many
         train = build(TrainOptions, usual | given, owner="training")
     texts = (templates,) if isinstance(templates, str) else tuple(templates or ())
-    plan = Plan(name, options, train, texts)
+    borrowed = held is not None and methods.name_of(held.method) != name
+    notices = (
+        (f"recipe {recipe} is of {held.method}: {name} takes its settings",) if held and borrowed else ()
+    )
+    plan = Plan(name, options, train, texts, notices)
     plan.spec.options(options)  # bad values stop here, before anything is read
     return plan
 

@@ -80,7 +80,7 @@ class Options(OptionSet):
         block_numbers(self.blocks, 1 << 20)
 
 
-def block_numbers(text: str, layers: int) -> list[int]:
+def block_numbers(text: str, layers: int, tower: str = "tower") -> list[int]:
     """Indices from 0 of the blocks that a text such as "6-12" or "1,3" names, of a tower of so many; "": the upper half."""
     if not text.strip():
         return list(range((layers - 1) // 2, layers))
@@ -93,7 +93,7 @@ def block_numbers(text: str, layers: int) -> list[int]:
         found.update(range(first - 1, min(last, layers)))
     chosen = sorted(i for i in found if i < layers)
     if not chosen:
-        raise OptionError(f'blocks is "{text}", but the tower has only {layers}')
+        raise OptionError(f'blocks is "{text}", but the {tower} has only {layers}')
     return chosen
 
 
@@ -112,8 +112,8 @@ class MMRL(Method):
         names = check_names(self.task.class_names)
         self.learned_names = frozenset(names)
         self._text = replace(template_prompt(backbone, names, self.task.templates[0]), label_counts=())
-        self.text_blocks = block_numbers(opts.blocks, backbone.text_layers)
-        self.image_blocks = block_numbers(opts.blocks, backbone.image_layers)
+        self.text_blocks = block_numbers(opts.blocks, backbone.text_layers, "text tower")
+        self.image_blocks = block_numbers(opts.blocks, backbone.image_layers, "image tower")
         self.tokens = self.normal(opts.tokens, opts.width)
         self.make_maps()
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vlprompt.errors import OptionError
 from vlprompt.methods.base import Facts, Recipe, Seen
 from vlprompt.methods.kgcoop import NearTemplate
 from vlprompt.methods.published import CONTEXT, META_NET, PublishedShapes
@@ -79,7 +80,9 @@ class TCP(NearTemplate):
         self.expand = self.linear(hidden, n * backbone.text_width)
         self._frozen = template_prompt(backbone, names, self._template(n))
         layers = len(backbone.text.blocks)
-        self.block = min(opts.block - 1 if opts.block else 2 * layers // 3, layers - 1)
+        if opts.block > layers:
+            raise OptionError(f"block is {opts.block}, but the text tower has only {layers}")
+        self.block = opts.block - 1 if opts.block else min(2 * layers // 3, layers - 1)
 
     def _template(self, n: int) -> str:
         if self.options.prompt_template:

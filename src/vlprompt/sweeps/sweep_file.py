@@ -352,7 +352,7 @@ def numbers(held: dict[str, Any], key: str, default: list[int]) -> list[int]:
     found = held.get(key, default)
     found = found if isinstance(found, list) else [found]
     if not found or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in found):
-        raise OptionError(f"{key} is {held.get(key)!r}: expected a list of whole numbers")
+        raise OptionError(f"{key} is {held.get(key)!r}: expected a list of whole numbers, 0 or more")
     return list(dict.fromkeys(found))
 
 

@@ -160,9 +160,10 @@ class _Training:
         unpack(state, self.method, self.optimizer)
         self.best = state.part("best")
         self.numbers = state.numbers
+        epoch, step = divmod(state.epoch * self.steps + state.step, self.steps)
         self.emit(
             message(
-                f"going on at epoch {state.epoch + 1}, step {state.step + 1}",
+                f"going on at epoch {epoch + 1}, step {step + 1}",
                 resumed=True,
                 epoch=state.epoch + 1,
                 step=state.step,
