@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDE, TALL = 4.3, 3.9  # inches of a panel
+BEYOND = 103.0  # per cent: where axes end at the latest, so that a point at 100 is seen whole
 Box = tuple[float, float, float, float]  # left, bottom, right, top; shares of the axes
 
 
@@ -65,11 +66,12 @@ def base_new_plane(records: Iterable[Mapping[str, Any]], averages: bool = False)
 def _harmonic_lines(axes: Axes) -> None:
     """Lines of equal harmonic mean, at round values."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    right, high = min(right, BEYOND), min(high, BEYOND)
     axes.set(xlim=(left, right), ylim=(low, high))
     ends = [2 * b * n / (b + n) for b, n in ((max(left, 1), max(low, 1)), (right, high))]
     every = next(step for step in (0.5, 1, 2, 5, 10, 20, 50) if (ends[1] - ends[0]) / step <= 6)
     base = np.linspace(max(left, 0.1), right, 200)
-    for mean in np.arange(np.ceil(ends[0] / every) * every, ends[1], every):
+    for mean in np.arange(np.ceil(ends[0] / every) * every, min(ends[1], 100.0), every):
         with np.errstate(divide="ignore"):
             new = mean * base / (2 * base - mean)
         inside = (base > mean / 2) & (new >= low) & (new <= high)
