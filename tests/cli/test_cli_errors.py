@@ -28,6 +28,7 @@ WRONG = [
         "--label-tokens of method coop; it belongs to lamm",
     ),
     (["eval", "{run}", "--splitt", "test"], 2, "did you mean --split?"),
+    (["predict", "{run}", "--names", "a, b", "{pictures}"], 2, "no option --names: "),
     (
         ["fit", "{pictures}", "--method", "coop", "--context-tokens", "0"],
         2,

@@ -176,7 +176,8 @@ def unknown_flag(
     bare = word.split("=")[0]
     known = {flag(row["name"]) for panel in panels for row in field_table(panel.kind)} | set(fixed)
     owners = []
-    for name in methods.names():
+    learns = any(panel.into in HELD for panel in panels)  # else no method's option is one of the command
+    for name in methods.names() if learns else ():
         with suppress(Exception):  # a method file that cannot be imported is no reason to say less
             rows = field_table(methods.method_class(name).Options) if "+" not in name else []
             owners += [name] if any(flag(row["name"]) == bare for row in rows) else []
