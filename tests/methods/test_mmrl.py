@@ -87,7 +87,7 @@ def test_numbers_of_blocks() -> None:
     for wrong in ("0-3", "5-2", "a", "3,", "-1", "1-2-3", "1;2"):
         with pytest.raises(OptionError, match="blocks is"):
             block_numbers(wrong, 12)
-    with pytest.raises(OptionError, match="the tower has only 3"):
+    with pytest.raises(OptionError, match="the text tower has only 3"):
         build("mmrl", SMALL | {"blocks": "6-12"})
     with pytest.raises(OptionError, match="blocks is"):
         build("mmrl", {"blocks": "six"})
