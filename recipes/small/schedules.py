@@ -5,7 +5,6 @@
     python recipes/small/schedules.py --out schedules.jsonl --finnish              names that say little to the backbone
     python recipes/small/schedules.py --out words.jsonl --words --parts 3 --draws 2    CoOp in few passes, from words
     python recipes/small/schedules.py --out quick.jsonl --quick --draws 2 --recipes small_coop,small_coop_lamm,small_tcp
-    python recipes/small/schedules.py --out quick.jsonl --quick --draws 2 --recipes small_coop,small_tcp,small_coop_lamm,small_lamm
 
 Each schedule is judged in two ways, as in terms.py. What has the highest mean of the two is taken, or what is level with it in half of the passes.
 """
@@ -110,8 +109,8 @@ def main() -> None:
     flags.add_argument("--quick", action="store_true", help="few passes, by other rates and momenta")
     arguments = flags.parse_args()
     names = tuple(FINNISH.split()) if arguments.finnish else ()
-    chosen = (arguments.words, FEW), (arguments.quick, QUICK), (arguments.finnish, HARD), (True, SCHEDULES)
-    schedules: dict[str, list[Any]] = next(tries for asked, tries in chosen if asked)
+    usual: dict[str, Any] = HARD if arguments.finnish else SCHEDULES
+    schedules: dict[str, Any] = FEW if arguments.words else QUICK if arguments.quick else usual
     for recipe in arguments.recipes:
         arguments.recipes = [recipe]
         settings = dict(differing(*one) for one in schedules[recipe])
