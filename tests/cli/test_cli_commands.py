@@ -116,7 +116,10 @@ def test_a_method_learns_as_measured_for_the_embedded_backbone(vlprompt, picture
     assert json.loads(file.read_text())["settings"]["train"]["optimizer"] == "lbfgs"
     said = vlprompt(*words, "--recipe", "kgcoop")
     assert said.code == 0 and "measured for this backbone" not in said.err
+    assert "is of" not in said.err
     assert "optimizer" not in json.loads(file.read_text().splitlines()[1])["settings"].get("train", {})
+    said = vlprompt(*words, "--recipe", "coop")
+    assert said.code == 0 and "recipe coop is of coop: kgcoop takes its settings" in said.err
 
 
 def test_a_method_that_cannot_take_part_is_left_out(vlprompt, pictures, backbone, tmp_path):

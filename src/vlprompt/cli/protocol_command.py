@@ -179,7 +179,10 @@ def protocol(
         settings = recipe or (measured_for(m, backbone) if m else None)
         if settings != recipe:
             note(f"{m} learns by {settings}, measured for this backbone; --recipe takes other settings")
-        plans.append(make_plan(m, own_options(m, options or {}), train, settings, template))
+        plan = make_plan(m, own_options(m, options or {}), train, settings, template)
+        for text in plan.notices:  # the runs are told what the recipe holds, and not whose it is
+            note(text)
+        plans.append(plan)
     plans = taking_part(name, plans)
     if probe and probe_belongs(name, plans, shots):
         note(f"{PROBE} is added for comparison; --no-probe leaves it out")

@@ -55,8 +55,9 @@ class Plan:
     """What to learn and how, beside data, backbone and seed.
 
     method: a name that `methods.load` knows. options: of the method. train: of the loop.
-    notices: what is to be known before anything is learned. templates: () for the default; the first is the method's, the mean of all is the zero-shot reference. A data set
+    templates: () for the default; the first is the method's, the mean of all is the zero-shot reference. A data set
         of the catalog brings its own for zero-shot and what builds on it; prompts start from "a photo of a {}.".
+    notices: what is to be told before anything is learned.
     """
 
     method: str = DEFAULT_METHOD
@@ -93,10 +94,9 @@ def make_plan(
             usual.pop("least_steps", None)  # who counts epochs is to have so many
         train = build(TrainOptions, usual | given, owner="training")
     texts = (templates,) if isinstance(templates, str) else tuple(templates or ())
-    borrowed = held is not None and methods.name_of(held.method) != name
-    notices = (
-        (f"recipe {recipe} is of {held.method}: {name} takes its settings",) if held and borrowed else ()
-    )
+    notices: tuple[str, ...] = ()
+    if held is not None and held.method != name:
+        notices = (f"recipe {recipe} is of {held.method}: {name} takes its settings",)
     plan = Plan(name, options, train, texts, notices)
     plan.spec.options(options)  # bad values stop here, before anything is read
     return plan
